@@ -1,0 +1,61 @@
+//! Every bound of the fleet's language: its value, its unit and its reason.
+//!
+//! Both sides import these, so that neither sends what the other refuses.
+
+use std::time::Duration;
+
+/// The lowest protocol version that this build speaks.
+pub const PROTOCOL_MIN: u32 = 1;
+/// The highest protocol version that this build speaks.
+pub const PROTOCOL_MAX: u32 = 1;
+
+/// Instances on one host. A bot needs at least 64 MB, so a 24 GB host cannot hold more than 384; twice that for
+/// stopped ones.
+pub const INSTANCES_PER_HOST_MAX: usize = 768;
+
+/// Bytes of one encoded spec. 768 instances with 16 KiB each of sealed config fit; tonic would refuse at 4 MiB
+/// otherwise, without a word to the operator.
+pub const SPEC_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of one frame on the wire: a spec, and room for what wraps it.
+pub const FRAME_MAX_BYTES: usize = SPEC_MAX_BYTES + 64 * 1024;
+
+/// Bytes of a bot's config or of one secret, before sealing: ten times openclaw's largest example config.
+pub const SEALED_FILE_MAX_BYTES: usize = 64 * 1024;
+
+/// Sealed files of one instance: a config and a handful of secrets.
+pub const SEALED_FILES_MAX: usize = 32;
+
+/// Bytes of an image's repository name (distribution/reference allows 255).
+pub const IMAGE_REPOSITORY_MAX_BYTES: usize = 255;
+
+/// Characters of a name that a person chooses: it becomes a DNS label (RFC 1035 §2.3.4).
+pub const NAME_MAX_CHARS: usize = 63;
+
+/// Operations that wait in one instance's spec: more than that are refused until some are answered.
+pub const OPERATIONS_PER_INSTANCE_MAX: usize = 16;
+
+/// Events that an agent keeps for a coordinator that is away; the oldest go first, and a gap says how many.
+pub const JOURNAL_MAX_EVENTS: usize = 4096;
+
+/// Events in one report, so that a long outage does not come back as one huge frame.
+pub const EVENTS_PER_REPORT_MAX: usize = 256;
+
+/// Questions in flight to one host. On-call staff, not programs, ask them.
+pub const ASKS_PER_HOST_MAX: usize = 32;
+
+/// How long a question may take if the asker names no deadline.
+pub const ASK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Lines of log that one answer carries from the past. Live lines follow without a bound.
+pub const LOG_TAIL_MAX_LINES: u32 = 10_000;
+
+/// Bytes of one log line in an answer; the rest is cut, and the line says so. Docker splits at 16 KiB itself.
+pub const LOG_LINE_MAX_BYTES: usize = 16 * 1024;
+
+/// How often an agent reports when nothing changes: long enough to cost nothing, short enough that a coordinator
+/// notices silence within two of them.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How far a host's clock may be off before its enrolment is refused: a certificate is backdated by as much.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
