@@ -1,0 +1,18 @@
+//! What a caller may ask for, in types that cannot be wrong: construction *is* validation.
+//!
+//! `api` builds these from a decoded request, `app` carries them out without checking a field again. Every bad field
+//! is listed, each with its mend, not only the first. Nothing here reads the store: whether a name is taken, or a plan
+//! fits a host, is decided behind this door.
+
+mod deployment;
+mod field;
+mod host;
+mod page;
+
+pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Secret};
+pub use field::{FieldProblem, FieldProblems, Name, SecretName};
+pub use host::{CreateJoinToken, JoinTokenDraft};
+pub use page::{Page, PageRequest};
+
+/// The pool of a host or a deployment that names none.
+pub const DEFAULT_POOL: &str = "shared";

@@ -1,0 +1,234 @@
+//! What a customer may ask of a deployment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use launchpad_protocol::id::{AccountId, DeploymentId};
+use launchpad_protocol::image::ImageRef;
+use launchpad_protocol::limits::{SEALED_FILE_MAX_BYTES, SEALED_FILES_MAX};
+use launchpad_protocol::profile::{ConfigFormat, Profile};
+use zeroize::Zeroizing;
+
+use super::{DEFAULT_POOL, FieldProblems, Name, SecretName};
+
+/// A secret's value. It prints as nothing, and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(Zeroizing::new(value))
+    }
+
+    /// The value, for sealing.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Start a new bot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateDeployment {
+    /// The account that it belongs to, when staff acts for one; a member acts for their own.
+    pub account: Option<AccountId>,
+    /// Unique in its account.
+    pub name: Name,
+    /// A profile that exists.
+    pub profile: String,
+    /// A plan that exists.
+    pub plan: String,
+    /// What runs.
+    pub image: ImageRef,
+    /// Where it may run.
+    pub pool: Name,
+    /// The config file; the profile's default when absent.
+    pub config: Option<String>,
+    /// Secret files by name.
+    pub secrets: BTreeMap<SecretName, Secret>,
+}
+
+/// The fields as they came.
+#[derive(Debug, Clone, Default)]
+pub struct DeploymentDraft {
+    /// The account that staff acts for.
+    pub account: Option<AccountId>,
+    /// `name`.
+    pub name: String,
+    /// `profile`.
+    pub profile: String,
+    /// `plan`.
+    pub plan: String,
+    /// `image`.
+    pub image: String,
+    /// `pool`.
+    pub pool: Option<String>,
+    /// `config`.
+    pub config: Option<String>,
+    /// `secrets`.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// What there is to choose from.
+#[derive(Debug, Clone, Copy)]
+pub struct Catalogue<'a> {
+    /// The profiles by name.
+    pub profiles: &'a BTreeMap<String, Profile>,
+    /// The names of the plans.
+    pub plans: &'a BTreeSet<String>,
+}
+
+/// A deployment as people name it in a path: by id, or by its name in their account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeploymentRef {
+    /// Its id.
+    Id(DeploymentId),
+    /// Its name.
+    Name(Name),
+}
+
+impl FromStr for DeploymentRef {
+    type Err = super::field::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) => text.parse().map(Self::Name),
+        }
+    }
+}
+
+impl fmt::Display for DeploymentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl CreateDeployment {
+    /// Checks the fields against each other and against what there is to choose from.
+    ///
+    /// # Errors
+    /// Every bad field.
+    pub fn new(draft: DeploymentDraft, catalogue: Catalogue<'_>) -> Result<Self, FieldProblems> {
+        let mut problems = FieldProblems::default();
+        let name = name(&mut problems, "name", &draft.name);
+        let pool = name_or_default(&mut problems, draft.pool.as_deref());
+        let profile = catalogue.profiles.get(&draft.profile);
+        if profile.is_none() {
+            problems.add("profile", unknown(&draft.profile), choose(catalogue.profiles.keys()));
+        }
+        if !catalogue.plans.contains(&draft.plan) {
+            problems.add("plan", unknown(&draft.plan), choose(catalogue.plans));
+        }
+        let image = image(&mut problems, &draft.image);
+        if let Some(config) = &draft.config {
+            check_config(&mut problems, config, profile);
+        }
+        let secrets = secrets(&mut problems, draft.secrets);
+        match (name, pool, image, problems.is_empty()) {
+            (Some(name), Some(pool), Some(image), true) => Ok(Self {
+                account: draft.account,
+                name,
+                profile: draft.profile,
+                plan: draft.plan,
+                image,
+                pool,
+                config: draft.config,
+                secrets,
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+/// A DNS label, or a noted problem.
+pub(super) fn name(problems: &mut FieldProblems, field: &str, text: &str) -> Option<Name> {
+    text.parse()
+        .map_err(|error| {
+            let mend = "1 to 63 lower-case letters, digits and hyphens, no hyphen at either end";
+            problems.add(field, format!("`{}` {error}", echo(text)), mend);
+        })
+        .ok()
+}
+
+fn name_or_default(problems: &mut FieldProblems, pool: Option<&str>) -> Option<Name> {
+    name(problems, "pool", pool.unwrap_or(DEFAULT_POOL))
+}
+
+fn image(problems: &mut FieldProblems, text: &str) -> Option<ImageRef> {
+    text.parse()
+        .map_err(|error: launchpad_protocol::image::ImageRefError| {
+            let mend = "REPOSITORY@sha256:DIGEST, as `docker inspect` shows it under RepoDigests";
+            problems.add("image", error.to_string(), mend);
+        })
+        .ok()
+}
+
+fn check_config(problems: &mut FieldProblems, config: &str, profile: Option<&Profile>) {
+    if config.len() > SEALED_FILE_MAX_BYTES {
+        problems.add(
+            "config",
+            format!("{} bytes are too many", config.len()),
+            format!("at most {SEALED_FILE_MAX_BYTES} bytes"),
+        );
+        return;
+    }
+    let Some(profile) = profile else { return };
+    let error = match profile.config.format {
+        ConfigFormat::Json => {
+            serde_json::from_str::<serde_json::Value>(config).err().map(|e| ("JSON", e.to_string()))
+        }
+        ConfigFormat::Toml => toml::from_str::<toml::Table>(config).err().map(|e| ("TOML", e.message().to_owned())),
+        ConfigFormat::Json5 | ConfigFormat::Text => None,
+    };
+    if let Some((language, error)) = error {
+        let mend = format!("profile `{}` reads {language}; correct the text and send it again", profile.name);
+        problems.add("config", format!("does not parse as {language}: {error}"), mend);
+    }
+}
+
+fn secrets(problems: &mut FieldProblems, given: BTreeMap<String, Secret>) -> BTreeMap<SecretName, Secret> {
+    // One place among the sealed files is the config's.
+    let most = SEALED_FILES_MAX - 1;
+    if given.len() > most {
+        problems.add("secrets", format!("{} are too many", given.len()), format!("at most {most}"));
+    }
+    let mut secrets = BTreeMap::new();
+    for (text, secret) in given {
+        let field = format!("secrets.{}", echo(&text));
+        if secret.expose().len() > SEALED_FILE_MAX_BYTES {
+            problems.add(&field, "the value is too long", format!("at most {SEALED_FILE_MAX_BYTES} bytes"));
+        }
+        match text.parse::<SecretName>() {
+            Ok(name) => drop(secrets.insert(name, secret)),
+            Err(error) => problems.add(&field, format!("the name {error}"), "letters, digits and . _ - only"),
+        }
+    }
+    secrets
+}
+
+fn unknown(text: &str) -> String {
+    if text.is_empty() { "is missing".to_owned() } else { format!("there is no `{}`", echo(text)) }
+}
+
+fn choose<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<_> = names.into_iter().map(String::as_str).collect();
+    format!("choose one of: {}", names.join(", "))
+}
+
+/// As much of a bad value as helps to recognise it.
+fn echo(text: &str) -> String {
+    text.chars().take(launchpad_protocol::limits::NAME_MAX_CHARS + 1).filter(|c| !c.is_control()).collect()
+}
