@@ -152,18 +152,12 @@ pub struct Resources {
     pub memory_bytes: u64,
     /// Processes and threads.
     pub pids: u32,
-    /// Open files per process.
-    pub open_files: u32,
-    /// Bytes of `/dev/shm`.
-    pub shm_bytes: u64,
-    /// Bytes of the container's log kept by Docker, over [`LOG_FILES`] files.
-    pub log_bytes: u64,
 }
 
 /// Files over which Docker rotates one container's log: with fewer than two a rotation would empty it.
 pub const LOG_FILES: u32 = 4;
 
-/// What confines an instance.
+/// What confines an instance. None of it can change under a running container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Isolation {
     /// The root filesystem is read-only.
@@ -178,6 +172,12 @@ pub struct Isolation {
     pub apparmor: Option<String>,
     /// Writable tmpfs mounts.
     pub tmpfs: Vec<Tmpfs>,
+    /// Open files per process.
+    pub open_files: u32,
+    /// Bytes of `/dev/shm`; they count against the container's memory.
+    pub shm_bytes: u64,
+    /// Bytes of the container's log kept by Docker, over [`LOG_FILES`] files.
+    pub log_bytes: u64,
 }
 
 /// Which system calls are allowed.
