@@ -1,0 +1,369 @@
+//! Arguments, environment and the settings that `init` writes: read here and nowhere else.
+//!
+//! ```text
+//! data dir (0700)
+//! ├── coordinator.toml   what `init` was told: names, endpoints, database (0600: a database URL may hold a password)
+//! ├── coordinator.db     the store, unless --database-url names a Postgres
+//! ├── keyring            the key that encrypts configs and secrets in the store
+//! ├── pki/               root and issuing CA
+//! └── lock               held by whoever works on this directory
+//! ```
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use launchpad_pki::identity::TrustDomain;
+use launchpad_protocol::reason::Reason;
+use serde::{Deserialize, Serialize};
+
+/// Exit codes of the command: 0 done, 1 refused or failed, 2 misused.
+const EXITS: &str = "Exit codes: 0 done, 1 refused or failed (one line on stderr says why and what mends it), 2 usage.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "launchpad-coordinator", version, about = "The coordinator of a Launchpad fleet.", after_help = EXITS)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the command can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new installation: certificate authority, store, first operator.
+    Init(InitArguments),
+    /// Run the coordinator until SIGTERM or SIGINT.
+    Serve(ServeArguments),
+    /// Put a copy of the store in place; publishing stays frozen until `launchpad recover confirm`.
+    Restore(RestoreArguments),
+    /// Print the API's OpenAPI 3.1 document.
+    Openapi,
+}
+
+/// Where the installation is.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// The directory that holds all state.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// A Postgres to use instead of a SQLite file in the data directory; `init` remembers it.
+    #[arg(long, value_name = "URL", env = "LAUNCHPAD_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Clone, Args)]
+pub struct InitArguments {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// The SPIFFE trust domain of the hosts' certificates; it never changes afterwards.
+    #[arg(long, default_value = "launchpad.internal", value_name = "NAME")]
+    pub trust_domain: TrustDomain,
+    /// A name in the server certificate; agents verify the first. [default: coordinator.TRUST-DOMAIN]
+    #[arg(long = "server-name", value_name = "NAME")]
+    pub server_names: Vec<String>,
+    /// Where agents reach the fleet port, if not at the address that `serve` listens on.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise_fleet: Option<String>,
+    /// Where agents reach enrolment, if not at the address that `serve` listens on.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise_enroll: Option<String>,
+    /// The first operator's mail address.
+    #[arg(long, default_value = "operator@localhost", value_name = "EMAIL")]
+    pub operator: String,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArguments {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// The HTTP API's address.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
+    pub http: SocketAddr,
+    /// The fleet port's address, UDP and TCP.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7701")]
+    pub fleet: SocketAddr,
+    /// Enrolment's address.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7702")]
+    pub enroll: SocketAddr,
+    /// A directory of runtime profiles, beside or instead of the built-in ones of the same name.
+    #[arg(long, value_name = "DIR")]
+    pub profiles: Option<PathBuf>,
+    /// A TOML table of plans instead of the built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub plans: Option<PathBuf>,
+    /// How to write the log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log: LogFormat,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArguments {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// The copy of the SQLite database; for Postgres, restore the database first and leave this out.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+}
+
+/// How `init` prints its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line per event.
+    Text,
+    /// A JSON object per event.
+    Json,
+}
+
+/// What `init` was told and `serve` goes by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The SPIFFE trust domain.
+    pub trust_domain: TrustDomain,
+    /// Names in the server certificate, the one that agents verify first.
+    pub server_names: Vec<String>,
+    /// Where agents reach the fleet port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise_fleet: Option<String>,
+    /// Where agents reach enrolment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise_enroll: Option<String>,
+    /// The Postgres that holds the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_url: Option<String>,
+}
+
+/// All that [`crate::run`] needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The directory that holds all state.
+    pub data_dir: PathBuf,
+    /// What `init` was told.
+    pub settings: Settings,
+    /// A Postgres, if not the SQLite file.
+    pub database_url: Option<String>,
+    /// The HTTP API's address.
+    pub http: SocketAddr,
+    /// The fleet port's address.
+    pub fleet: SocketAddr,
+    /// Enrolment's address.
+    pub enroll: SocketAddr,
+    /// A directory of runtime profiles.
+    pub profiles: Option<PathBuf>,
+    /// A table of plans.
+    pub plans: Option<PathBuf>,
+}
+
+/// Why the settings cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// `init` has not been run here.
+    #[error("{0} holds no installation")]
+    NotInitialised(PathBuf),
+    /// The file is there and cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is not what `init` writes.
+    #[error("{path} is not a settings file: {problem}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what is wrong.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    /// The same with its mend.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NotInitialised(dir) => Reason::new("not-initialised", self.to_string())
+                .mend(format!("run `launchpad-coordinator init --data-dir {}` first", dir.display())),
+            Self::Unreadable { .. } => {
+                Reason::new("settings-unreadable", self.to_string()).mend("run as the user who ran `init`")
+            }
+            Self::Malformed { .. } => {
+                Reason::new("settings-malformed", self.to_string()).mend("correct that line, or restore the file")
+            }
+        }
+    }
+}
+
+/// The paths below a data directory.
+#[derive(Debug, Clone)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// That directory.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What `init` was told.
+    #[must_use]
+    pub fn settings(&self) -> PathBuf {
+        self.0.join("coordinator.toml")
+    }
+
+    /// The SQLite store.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.0.join("coordinator.db")
+    }
+
+    /// The key that encrypts configs and secrets.
+    #[must_use]
+    pub fn keyring(&self) -> PathBuf {
+        self.0.join("keyring")
+    }
+
+    /// The certificate authority.
+    #[must_use]
+    pub fn pki(&self) -> PathBuf {
+        self.0.join("pki")
+    }
+
+    /// Held by whoever works on the directory.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+}
+
+impl Settings {
+    /// What `init` was told, with its defaults filled in.
+    #[must_use]
+    pub fn of(arguments: &InitArguments) -> Self {
+        let mut server_names = arguments.server_names.clone();
+        if server_names.is_empty() {
+            server_names.push(format!("coordinator.{}", arguments.trust_domain));
+        }
+        Self {
+            trust_domain: arguments.trust_domain.clone(),
+            server_names,
+            advertise_fleet: arguments.advertise_fleet.clone(),
+            advertise_enroll: arguments.advertise_enroll.clone(),
+            database_url: arguments.place.database_url.clone(),
+        }
+    }
+
+    /// Reads the settings of a data directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file.
+    pub fn load(dir: &DataDir) -> Result<Self, ConfigError> {
+        let path = dir.settings();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ConfigError::NotInitialised(dir.path().to_owned()));
+            }
+            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        };
+        toml::from_str(&text).map_err(|error| ConfigError::Malformed { path, problem: one_line(&error) })
+    }
+
+    /// The settings as TOML text.
+    ///
+    /// # Errors
+    /// When the serializer refuses, which no value of this type makes it do.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+impl Config {
+    /// The configuration of `serve`: its arguments, and what `init` was told.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when there is no installation in the data directory.
+    pub fn of(arguments: ServeArguments) -> Result<Self, ConfigError> {
+        let settings = Settings::load(&DataDir::new(&arguments.place.data_dir))?;
+        Ok(Self {
+            database_url: arguments.place.database_url.or_else(|| settings.database_url.clone()),
+            data_dir: arguments.place.data_dir,
+            settings,
+            http: arguments.http,
+            fleet: arguments.fleet,
+            enroll: arguments.enroll,
+            profiles: arguments.profiles,
+            plans: arguments.plans,
+        })
+    }
+}
+
+/// A parser's complaint without the picture of the line.
+pub(crate) fn one_line(error: &toml::de::Error) -> String {
+    error.message().replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_read_back_as_they_were_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let arguments = ["launchpad-coordinator", "init", "--data-dir", "/x", "--advertise-fleet", "198.18.0.1:7701"];
+        let Command::Init(arguments) = Arguments::parse_from(arguments).command else { panic!("not init") };
+        let settings = Settings::of(&arguments);
+        assert_eq!(settings.server_names, ["coordinator.launchpad.internal"]);
+        let dir = DataDir::new(dir.path());
+        std::fs::write(dir.settings(), settings.to_toml().unwrap()).unwrap();
+        assert_eq!(Settings::load(&dir).unwrap(), settings);
+    }
+
+    #[test]
+    fn a_directory_without_settings_asks_for_init() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Settings::load(&DataDir::new(dir.path())).unwrap_err();
+        assert!(error.reason().to_string().contains("launchpad-coordinator init"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_that_nobody_knows_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = DataDir::new(dir.path());
+        std::fs::write(dir.settings(), "trust_domain = \"a\"\nserver_names = []\ncolour = 1\n").unwrap();
+        assert!(Settings::load(&dir).unwrap_err().to_string().contains("colour"));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}
