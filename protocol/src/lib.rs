@@ -13,3 +13,4 @@ pub mod report;
 pub mod session;
 pub mod spec;
 pub mod time;
+pub mod wire;

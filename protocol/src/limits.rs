@@ -20,6 +20,10 @@ pub const SPEC_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of one frame on the wire: a spec, and room for what wraps it.
 pub const FRAME_MAX_BYTES: usize = SPEC_MAX_BYTES + 64 * 1024;
 
+/// Bytes of one message on the enrolment listener, where the sender has no certificate yet: a certificate chain, a CSR
+/// and the roots' PEM come to less than a quarter of it.
+pub const ENROLL_MESSAGE_MAX_BYTES: usize = 64 * 1024;
+
 /// Bytes of a bot's config or of one secret, before sealing: ten times openclaw's largest example config.
 pub const SEALED_FILE_MAX_BYTES: usize = 64 * 1024;
 

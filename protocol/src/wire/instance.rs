@@ -1,0 +1,336 @@
+//! One instance of a spec: what runs, what it may use, what confines it, what is sealed for it, what must happen once.
+//!
+//! `wire/spec.rs` calls this for each instance; probes, leases and restarts are `wire/policy.rs`. Numbers that Docker
+//! reads as "no limit" when they are 0, users that are root when they are 0, and names that become paths on the host
+//! are refused here, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::field::{
+    WireError, at_most, digest, file_name, filled, known, list, malformed, map, micros, mount_point, names, parse,
+    positive, required, set, twice, unspecified,
+};
+use super::v1;
+use crate::feature::Feature;
+use crate::generation::{Epoch, Revision};
+use crate::limits::{OPERATIONS_PER_INSTANCE_MAX, SEALED_FILES_MAX};
+use crate::spec::{
+    EgressPolicy, FileKind, Ingress, InstanceSpec, Isolation, Operation, OperationAction, Power, ProcessSpec,
+    Resources, SealedFile, Seccomp, Tmpfs, Volume,
+};
+
+impl From<&InstanceSpec> for v1::InstanceSpec {
+    fn from(spec: &InstanceSpec) -> Self {
+        let power = match spec.power {
+            Power::On => v1::Power::On,
+            Power::Off => v1::Power::Off,
+        };
+        Self {
+            deployment_id: spec.deployment.to_string(),
+            account_id: spec.account.to_string(),
+            name: spec.name.clone(),
+            revision: spec.revision.0,
+            epoch: spec.epoch.0,
+            lease: Some(spec.lease.into()),
+            power: power.into(),
+            profile: spec.profile.clone(),
+            image: spec.image.to_string(),
+            process: Some((&spec.process).into()),
+            resources: Some(spec.resources.into()),
+            isolation: Some((&spec.isolation).into()),
+            volume: Some(v1::Volume { path: spec.volume.path.clone(), size_bytes: spec.volume.bytes }),
+            egress: Some(v1::EgressPolicy { domains: spec.egress.domains.iter().cloned().collect() }),
+            ingress: Some((&spec.ingress).into()),
+            files: spec.files.iter().map(v1::SealedFile::from).collect(),
+            secret_environment: variables(&spec.secret_environment),
+            probes: Some((&spec.probes).into()),
+            restart: Some((&spec.restart).into()),
+            stop_grace_us: micros(spec.stop_grace),
+            requires: spec.requires.iter().map(|feature| feature.0.clone()).collect(),
+            recreate_hash: spec.recreate_hash.as_bytes().to_vec(),
+            operations: spec.operations.iter().map(v1::Operation::from).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::InstanceSpec> for InstanceSpec {
+    type Error = WireError;
+
+    fn try_from(message: v1::InstanceSpec) -> Result<Self, WireError> {
+        at_most("files", &message.files, SEALED_FILES_MAX)?;
+        at_most("operations", &message.operations, OPERATIONS_PER_INSTANCE_MAX)?;
+        Ok(Self {
+            deployment: parse("deployment_id", &message.deployment_id)?,
+            account: parse("account_id", &message.account_id)?,
+            name: message.name,
+            revision: Revision(message.revision),
+            epoch: Epoch(message.epoch),
+            lease: required("lease", message.lease)?,
+            power: match known("power", message.power)? {
+                v1::Power::Unspecified => return Err(unspecified("power")),
+                v1::Power::On => Power::On,
+                v1::Power::Off => Power::Off,
+            },
+            profile: message.profile,
+            image: parse("image", &message.image)?,
+            process: required("process", message.process)?,
+            resources: required("resources", message.resources)?,
+            isolation: required("isolation", message.isolation)?,
+            volume: required("volume", message.volume)?,
+            egress: required("egress", message.egress)?,
+            ingress: required("ingress", message.ingress)?,
+            files: once_each("files", list("files", message.files)?, |file: &SealedFile| {
+                format!("{}/{}", file.dir, file.name)
+            })?,
+            secret_environment: variables_in("secret_environment", message.secret_environment)?,
+            probes: required("probes", message.probes)?,
+            restart: required("restart", message.restart)?,
+            stop_grace: Duration::from_micros(message.stop_grace_us),
+            requires: names("requires", message.requires, |name| filled("", name).map(Feature))?,
+            recreate_hash: digest("recreate_hash", &message.recreate_hash)?,
+            operations: once_each("operations", list("operations", message.operations)?, |operation: &Operation| {
+                operation.id.to_string()
+            })?,
+        })
+    }
+}
+
+/// A list whose order counts, and whose entries may not name the same thing twice.
+fn once_each<T>(field: &str, entries: Vec<T>, key: impl Fn(&T) -> String) -> Result<Vec<T>, WireError> {
+    let mut seen = BTreeSet::new();
+    match entries.iter().map(key).find(|key| !seen.insert(key.clone())) {
+        Some(again) => Err(twice(field, &again)),
+        None => Ok(entries),
+    }
+}
+
+fn variables(map: &BTreeMap<String, String>) -> Vec<v1::Variable> {
+    map.iter().map(|(name, value)| v1::Variable { name: name.clone(), value: value.clone() }).collect()
+}
+
+fn variables_in(field: &str, entries: Vec<v1::Variable>) -> Result<BTreeMap<String, String>, WireError> {
+    map(field, entries, |entry| {
+        // Docker takes `NAME=value` in one text: an `=` in the name would set another variable.
+        if entry.name.is_empty() || entry.name.contains(['=', '\0']) {
+            return Err(malformed("name", format!("`{}` is no name of a variable", entry.name)));
+        }
+        Ok((entry.name, entry.value))
+    })
+}
+
+impl From<&ProcessSpec> for v1::ProcessSpec {
+    fn from(process: &ProcessSpec) -> Self {
+        Self {
+            uid: process.uid,
+            gid: process.gid,
+            command: process.command.clone(),
+            environment: variables(&process.environment),
+        }
+    }
+}
+
+impl TryFrom<v1::ProcessSpec> for ProcessSpec {
+    type Error = WireError;
+
+    fn try_from(message: v1::ProcessSpec) -> Result<Self, WireError> {
+        Ok(Self {
+            uid: positive("uid", message.uid)?,
+            gid: positive("gid", message.gid)?,
+            command: message.command,
+            environment: variables_in("environment", message.environment)?,
+        })
+    }
+}
+
+impl From<Resources> for v1::Resources {
+    fn from(resources: Resources) -> Self {
+        let Resources { cpu_millis, memory_bytes, pids } = resources;
+        Self { cpu_millis, memory_bytes, pids }
+    }
+}
+
+impl TryFrom<v1::Resources> for Resources {
+    type Error = WireError;
+
+    fn try_from(message: v1::Resources) -> Result<Self, WireError> {
+        Ok(Self {
+            cpu_millis: positive("cpu_millis", message.cpu_millis)?,
+            memory_bytes: positive("memory_bytes", message.memory_bytes)?,
+            pids: positive("pids", message.pids)?,
+        })
+    }
+}
+
+impl From<&Isolation> for v1::Isolation {
+    fn from(isolation: &Isolation) -> Self {
+        let choice = match &isolation.seccomp {
+            Seccomp::EngineDefault => v1::seccomp::Choice::EngineDefault(v1::seccomp::EngineDefault {}),
+            Seccomp::Profile(json) => v1::seccomp::Choice::ProfileJson(json.clone()),
+        };
+        Self {
+            writable_root: !isolation.read_only_root,
+            new_privileges: !isolation.no_new_privileges,
+            capabilities: isolation.capabilities.iter().cloned().collect(),
+            seccomp: Some(v1::Seccomp { choice: Some(choice) }),
+            apparmor: isolation.apparmor.clone(),
+            tmpfs: isolation.tmpfs.iter().map(v1::Tmpfs::from).collect(),
+            open_files: isolation.open_files,
+            shm_bytes: isolation.shm_bytes,
+            log_bytes: isolation.log_bytes,
+        }
+    }
+}
+
+impl TryFrom<v1::Isolation> for Isolation {
+    type Error = WireError;
+
+    fn try_from(message: v1::Isolation) -> Result<Self, WireError> {
+        Ok(Self {
+            read_only_root: !message.writable_root,
+            no_new_privileges: !message.new_privileges,
+            capabilities: names("capabilities", message.capabilities, |name| filled("", name))?,
+            seccomp: required("seccomp", message.seccomp)?,
+            apparmor: message.apparmor,
+            tmpfs: list("tmpfs", message.tmpfs)?,
+            open_files: positive("open_files", message.open_files)?,
+            shm_bytes: positive("shm_bytes", message.shm_bytes)?,
+            log_bytes: positive("log_bytes", message.log_bytes)?,
+        })
+    }
+}
+
+impl TryFrom<v1::Seccomp> for Seccomp {
+    type Error = WireError;
+
+    fn try_from(message: v1::Seccomp) -> Result<Self, WireError> {
+        Ok(match set("choice", message.choice)? {
+            v1::seccomp::Choice::EngineDefault(v1::seccomp::EngineDefault {}) => Self::EngineDefault,
+            v1::seccomp::Choice::ProfileJson(json) => Self::Profile(json),
+        })
+    }
+}
+
+/// Permission bits that a mode can have: sticky, setgid and setuid included.
+const MODE_MAX: u32 = 0o7777;
+
+impl From<&Tmpfs> for v1::Tmpfs {
+    fn from(tmpfs: &Tmpfs) -> Self {
+        Self { path: tmpfs.path.clone(), size_bytes: tmpfs.bytes, mode: tmpfs.mode, exec: tmpfs.exec }
+    }
+}
+
+impl TryFrom<v1::Tmpfs> for Tmpfs {
+    type Error = WireError;
+
+    fn try_from(message: v1::Tmpfs) -> Result<Self, WireError> {
+        if message.mode > MODE_MAX {
+            return Err(malformed("mode", format!("{:o} is above {MODE_MAX:o}", message.mode)));
+        }
+        Ok(Self {
+            path: mount_point("path", message.path)?,
+            bytes: positive("size_bytes", message.size_bytes)?,
+            mode: message.mode,
+            exec: message.exec,
+        })
+    }
+}
+
+impl TryFrom<v1::Volume> for Volume {
+    type Error = WireError;
+
+    fn try_from(message: v1::Volume) -> Result<Self, WireError> {
+        Ok(Self { path: mount_point("path", message.path)?, bytes: positive("size_bytes", message.size_bytes)? })
+    }
+}
+
+impl TryFrom<v1::EgressPolicy> for EgressPolicy {
+    type Error = WireError;
+
+    fn try_from(message: v1::EgressPolicy) -> Result<Self, WireError> {
+        Ok(Self { domains: names("domains", message.domains, |name| filled("", name))? })
+    }
+}
+
+impl From<&Ingress> for v1::Ingress {
+    fn from(ingress: &Ingress) -> Self {
+        Self { port: ingress.port.into(), hostnames: ingress.hostnames.iter().cloned().collect() }
+    }
+}
+
+impl TryFrom<v1::Ingress> for Ingress {
+    type Error = WireError;
+
+    fn try_from(message: v1::Ingress) -> Result<Self, WireError> {
+        let port = u16::try_from(message.port)
+            .map_err(|_| malformed("port", format!("{} is above {}", message.port, u16::MAX)))?;
+        Ok(Self {
+            port: positive("port", port)?,
+            hostnames: names("hostnames", message.hostnames, |name| filled("", name))?,
+        })
+    }
+}
+
+impl From<&SealedFile> for v1::SealedFile {
+    fn from(file: &SealedFile) -> Self {
+        let kind = match file.kind {
+            FileKind::Config => v1::FileKind::Config,
+            FileKind::Secret => v1::FileKind::Secret,
+        };
+        Self {
+            name: file.name.clone(),
+            dir: file.dir.clone(),
+            kind: kind.into(),
+            version: file.version.0,
+            ciphertext: file.ciphertext.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::SealedFile> for SealedFile {
+    type Error = WireError;
+
+    fn try_from(message: v1::SealedFile) -> Result<Self, WireError> {
+        Ok(Self {
+            name: file_name("name", message.name)?,
+            dir: mount_point("dir", message.dir)?,
+            kind: match known("kind", message.kind)? {
+                v1::FileKind::Unspecified => return Err(unspecified("kind")),
+                v1::FileKind::Config => FileKind::Config,
+                v1::FileKind::Secret => FileKind::Secret,
+            },
+            version: Revision(message.version),
+            ciphertext: message.ciphertext,
+        })
+    }
+}
+
+impl From<&Operation> for v1::Operation {
+    fn from(operation: &Operation) -> Self {
+        use v1::operation::{Action, ClearLocalStop, Restart, Restore, Snapshot};
+        let action = match &operation.action {
+            OperationAction::Restart => Action::Restart(Restart {}),
+            OperationAction::Snapshot { name } => Action::Snapshot(Snapshot { name: name.clone() }),
+            OperationAction::Restore { name } => Action::Restore(Restore { name: name.clone() }),
+            OperationAction::ClearLocalStop => Action::ClearLocalStop(ClearLocalStop {}),
+        };
+        Self { operation_id: operation.id.to_string(), action: Some(action) }
+    }
+}
+
+impl TryFrom<v1::Operation> for Operation {
+    type Error = WireError;
+
+    fn try_from(message: v1::Operation) -> Result<Self, WireError> {
+        use v1::operation::{Action, ClearLocalStop, Restart};
+        let action = match set("action", message.action)? {
+            Action::Restart(Restart {}) => OperationAction::Restart,
+            Action::Snapshot(snapshot) => {
+                OperationAction::Snapshot { name: file_name("snapshot.name", snapshot.name)? }
+            }
+            Action::Restore(restore) => OperationAction::Restore { name: file_name("restore.name", restore.name)? },
+            Action::ClearLocalStop(ClearLocalStop {}) => OperationAction::ClearLocalStop,
+        };
+        Ok(Self { id: parse("operation_id", &message.operation_id)?, action })
+    }
+}
