@@ -9,7 +9,7 @@
 //! - `wire/spec.rs`: the offer, the host's spec; `wire/instance.rs`, `wire/policy.rs`: one instance and its parts.
 //! - `wire/report.rs`: the report. `wire/frame.rs`: both sides' frames, and answers.
 //! - `wire/field.rs`: how one field is read, and [`WireError`], which names the field that is wrong.
-//! - `wire/service.rs`: clients and servers with our bounds on message size.
+//! - `wire/service.rs`: clients and servers with our bounds on message size. `wire/refusal.rs`: a No across a call.
 //!
 //! **Out** never fails and never guesses: the same value always makes the same bytes. **In** is the door at which
 //! everything is checked once: an unset `oneof`, an enum's zero or a value that this version does not know, a key that
@@ -25,12 +25,14 @@ mod field;
 mod frame;
 mod instance;
 mod policy;
+mod refusal;
 mod report;
 mod service;
 mod spec;
 
 pub use field::{Problem, WireError};
 pub use frame::AnswerPart;
+pub use refusal::{refusal, refused_because};
 pub use service::{enrollment_client, enrollment_server, fleet_client, fleet_server};
 pub use spec::{decode_spec, encode_spec};
 
