@@ -1,0 +1,209 @@
+//! How a host reaches the coordinator: QUIC first, and TLS/TCP where UDP is blocked.
+//!
+//! ```text
+//! 0 s          open(Quic) → hello … answered? ──────────► the winner
+//! 3 s, or QUIC failed   open(Tcp) → hello … answered? ──► the first answer wins, the other is dropped
+//! ```
+//!
+//! "Connected" means that a first call was answered, so the race is over whole attempts: the agent's link gives
+//! [`race`] a closure that opens a route, says hello and returns with the answer. The link also decides when to try
+//! QUIC again.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::{Either, select};
+use hyper_util::rt::TokioIo;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::pipe::{Dial, Lane, Pipe};
+use crate::quic::{IDLE_MAX, KEEP_ALIVE, QuicLink};
+use crate::tcp;
+use crate::tls::ClientTls;
+
+/// How long QUIC has for a first answer before TLS/TCP joins the race: RFC 9308 §2 wants a fallback; an answer that
+/// takes longer than this on a line that lets UDP through is an outage anyway.
+pub const FIRST_ANSWER: Duration = Duration::from_secs(3);
+
+/// A way to the coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Route {
+    /// QUIC over UDP.
+    Quic,
+    /// TLS over TCP.
+    Tcp,
+}
+
+/// Opens routes to one coordinator, under whichever of its addresses answers.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    endpoints: Vec<String>,
+    server_name: String,
+    tls: ClientTls,
+}
+
+/// Why no route was opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach the coordinator over {route}: {}", tried.join("; "))]
+pub struct DialError {
+    /// Which way was tried.
+    pub route: Route,
+    /// What became of each endpoint.
+    pub tried: Vec<String>,
+}
+
+/// Neither route answered.
+#[derive(Debug, thiserror::Error)]
+#[error("over QUIC: {quic}; over TLS/TCP: {tcp}")]
+pub struct RaceError<E: std::error::Error + 'static> {
+    /// Why QUIC did not.
+    pub quic: E,
+    /// Why TLS/TCP did not.
+    pub tcp: E,
+}
+
+impl Dialer {
+    /// A dialer for these endpoints (`HOST:PORT`, tried in order), whose certificate carries `server_name`.
+    #[must_use]
+    pub fn new(endpoints: Vec<String>, server_name: String, tls: ClientTls) -> Self {
+        Self { endpoints, server_name, tls }
+    }
+
+    /// Opens a route: all its lanes lead to the same coordinator. That it opens does not mean that the host was let
+    /// in; a first answer does.
+    ///
+    /// # Errors
+    /// When no endpoint resolves and answers; it says what became of each.
+    pub async fn open(&self, route: Route) -> Result<Dial, DialError> {
+        let mut tried = Vec::new();
+        for endpoint in &self.endpoints {
+            let addresses = match lookup_host(endpoint).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    tried.push(format!("{endpoint}: {error}"));
+                    continue;
+                }
+            };
+            for address in addresses {
+                match self.open_at(route, address).await {
+                    Ok(dial) => return Ok(dial),
+                    Err(error) => tried.push(format!("{endpoint} ({address}): {error}")),
+                }
+            }
+        }
+        if tried.is_empty() {
+            tried.push("no endpoint is known".to_owned());
+        }
+        Err(DialError { route, tried })
+    }
+
+    async fn open_at(&self, route: Route, address: SocketAddr) -> io::Result<Dial> {
+        match route {
+            Route::Quic => {
+                let link = timeout(IDLE_MAX, QuicLink::connect(address, &self.server_name, &self.tls)).await??;
+                Ok(Arc::new(move |lane| {
+                    let link = link.clone();
+                    async move { link.open(lane).await }.boxed()
+                }))
+            }
+            Route::Tcp => {
+                let (name, config) = (self.server_name.clone(), Arc::clone(&self.tls.tcp));
+                // The connection that proves the address serves the first lane.
+                let first = Arc::new(Mutex::new(Some(tcp::connect(address, &name, &config).await?)));
+                Ok(Arc::new(move |_lane| {
+                    let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let (name, config) = (name.clone(), Arc::clone(&config));
+                    async move {
+                        match ready {
+                            Some(pipe) => Ok(pipe),
+                            None => tcp::connect(address, &name, &config).await,
+                        }
+                    }
+                    .boxed()
+                }))
+            }
+        }
+    }
+}
+
+/// Runs `attempt` over QUIC and, when that fails or has no answer within `first_answer`, over TLS/TCP too. The first
+/// that succeeds wins; the other is dropped.
+///
+/// # Errors
+/// When both failed: why each did.
+pub async fn race<T, E, F, A>(first_answer: Duration, attempt: F) -> Result<(Route, T), RaceError<E>>
+where
+    E: std::error::Error + 'static,
+    F: Fn(Route) -> A,
+    A: Future<Output = Result<T, E>>,
+{
+    let mut over_quic = Box::pin(attempt(Route::Quic));
+    let early = match timeout(first_answer, &mut over_quic).await {
+        Ok(Ok(answer)) => return Ok((Route::Quic, answer)),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    let over_tcp = Box::pin(attempt(Route::Tcp));
+    if let Some(quic) = early {
+        return over_tcp.await.map(|answer| (Route::Tcp, answer)).map_err(|tcp| RaceError { quic, tcp });
+    }
+    match select(over_quic, over_tcp).await {
+        Either::Left((Ok(answer), _)) => Ok((Route::Quic, answer)),
+        Either::Right((Ok(answer), _)) => Ok((Route::Tcp, answer)),
+        Either::Left((Err(quic), over_tcp)) => {
+            over_tcp.await.map(|answer| (Route::Tcp, answer)).map_err(|tcp| RaceError { quic, tcp })
+        }
+        Either::Right((Err(tcp), over_quic)) => {
+            over_quic.await.map(|answer| (Route::Quic, answer)).map_err(|quic| RaceError { quic, tcp })
+        }
+    }
+}
+
+/// A gRPC channel over one lane. It redials the lane when the pipe is lost, and gives a silent pipe up after
+/// [`IDLE_MAX`], as QUIC does.
+///
+/// # Errors
+/// When the lane cannot be opened.
+pub async fn channel(dial: Dial, lane: Lane) -> Result<Channel, tonic::transport::Error> {
+    // The name is for the `:authority` header only: who answers was settled below HTTP.
+    let endpoint = Endpoint::from_static("http://coordinator")
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(IDLE_MAX - KEEP_ALIVE)
+        .keep_alive_while_idle(true);
+    let connector = tower::service_fn(move |_uri| {
+        let pipe = dial(lane);
+        async move { pipe.await.map(TokioIo::new) }
+    });
+    endpoint.connect_with_connector(connector).await
+}
+
+/// One connection to the enrolment listener (`HOST:PORT`), with [`crate::tls::enroll_client_config`].
+///
+/// # Errors
+/// When the endpoint does not resolve or answer, or its chain does not end in a pinned root.
+pub async fn dial_enroll(endpoint: &str, config: &Arc<rustls::ClientConfig>) -> io::Result<Box<dyn Pipe>> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{endpoint} has no address"));
+    for address in lookup_host(endpoint).await? {
+        // The pin, not the name, says who may answer (`pin.rs`): the address serves as the name.
+        match tcp::connect(address, &address.ip().to_string(), config).await {
+            Ok(pipe) => return Ok(pipe),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quic => "QUIC",
+            Self::Tcp => "TLS/TCP",
+        })
+    }
+}
