@@ -99,7 +99,6 @@ impl fmt::Debug for LocalKeyring {
 mod tests {
     use super::*;
     use crate::envelope::{Envelope, EnvelopeContext};
-    use futures::executor::block_on;
     use launchpad_protocol::id::{AccountId, DeploymentId};
     use uuid::Uuid;
 
@@ -112,6 +111,11 @@ mod tests {
         }
     }
 
+    /// A local key is at hand: nothing waits.
+    fn at_once<T>(answer: impl Future<Output = T>) -> T {
+        answer.now_or_never().expect("the local keyring waits for nobody")
+    }
+
     fn keyring() -> LocalKeyring {
         LocalKeyring::of(&DataKey::random().unwrap())
     }
@@ -121,18 +125,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keyring.key");
         let ring = LocalKeyring::create(&path).unwrap();
-        let envelope = block_on(Envelope::encrypt(&ring, &context(), b"sk-canary")).unwrap();
+        let envelope = at_once(Envelope::encrypt(&ring, &context(), b"sk-canary")).unwrap();
         let column = serde_json::to_string(&envelope).unwrap();
         assert!(!column.contains("canary"), "{column}");
         let again = LocalKeyring::load(&path).unwrap();
         let read: Envelope = serde_json::from_str(&column).unwrap();
-        assert_eq!(&block_on(read.decrypt(&again, &context())).unwrap()[..], b"sk-canary");
+        assert_eq!(&at_once(read.decrypt(&again, &context())).unwrap()[..], b"sk-canary");
     }
 
     #[test]
     fn a_row_moved_to_another_tenant_does_not_decrypt() {
         let ring = keyring();
-        let envelope = block_on(Envelope::encrypt(&ring, &context(), b"sk-canary")).unwrap();
+        let envelope = at_once(Envelope::encrypt(&ring, &context(), b"sk-canary")).unwrap();
         let elsewhere = [
             EnvelopeContext { account: AccountId::from(Uuid::from_u128(9)), ..context() },
             EnvelopeContext { deployment: DeploymentId::from(Uuid::from_u128(9)), ..context() },
@@ -140,7 +144,7 @@ mod tests {
             EnvelopeContext { version: 2, ..context() },
         ];
         for other in elsewhere {
-            let refused = block_on(envelope.decrypt(&ring, &other));
+            let refused = at_once(envelope.decrypt(&ring, &other));
             assert!(matches!(refused, Err(EnvelopeError::Altered)), "{other:?}");
         }
     }
@@ -148,24 +152,24 @@ mod tests {
     #[test]
     fn an_altered_ciphertext_or_a_swapped_data_key_does_not_decrypt() {
         let ring = keyring();
-        let one = block_on(Envelope::encrypt(&ring, &context(), b"one")).unwrap();
-        let two = block_on(Envelope::encrypt(&ring, &context(), b"two")).unwrap();
+        let one = at_once(Envelope::encrypt(&ring, &context(), b"one")).unwrap();
+        let two = at_once(Envelope::encrypt(&ring, &context(), b"two")).unwrap();
         let swapped = Envelope { wrapped_key: two.wrapped_key, ..one.clone() };
-        assert!(matches!(block_on(swapped.decrypt(&ring, &context())), Err(EnvelopeError::Altered)));
+        assert!(matches!(at_once(swapped.decrypt(&ring, &context())), Err(EnvelopeError::Altered)));
         for at in 0..one.ciphertext.len() {
             let mut altered = one.clone();
             altered.ciphertext[at] ^= 1;
-            assert!(block_on(altered.decrypt(&ring, &context())).is_err(), "byte {at}");
+            assert!(at_once(altered.decrypt(&ring, &context())).is_err(), "byte {at}");
             altered.ciphertext.truncate(at);
-            assert!(block_on(altered.decrypt(&ring, &context())).is_err(), "cut at {at}");
+            assert!(at_once(altered.decrypt(&ring, &context())).is_err(), "cut at {at}");
         }
     }
 
     #[test]
     fn the_wrong_keyring_is_told_by_name() {
         let (ring, other) = (keyring(), keyring());
-        let envelope = block_on(Envelope::encrypt(&ring, &context(), b"one")).unwrap();
-        let error = block_on(envelope.decrypt(&other, &context())).unwrap_err().to_string();
+        let envelope = at_once(Envelope::encrypt(&ring, &context(), b"one")).unwrap();
+        let error = at_once(envelope.decrypt(&other, &context())).unwrap_err().to_string();
         assert!(error.contains(&ring.key_id()) && error.contains(&other.key_id()), "{error}");
     }
 
