@@ -1,16 +1,45 @@
-//! The language of the fleet.
-pub mod digest;
-pub mod entropy;
-pub mod feature;
-pub mod frame;
-pub mod generation;
+//! The language of the fleet: what a coordinator wants of a host, what a host says it is, and how the two talk.
+//!
+//! Everything else imports this; it imports nothing of ours, opens no socket and no file. Coordinator and agent share no
+//! other code, so what both must agree on is here, and only that.
+//!
+//! In reading order:
+//!
+//! ```text
+//! the nouns      id ─ digest ─ image ─ generation ─ feature ─ reason ─ limits
+//! desired        profile ──(domain::compile, coordinator)──► spec
+//! observed       report ◄──(observe, agent)
+//! the talk       frame ─ what travels · session ─ what is said when · wire ─ as which bytes (proto/launchpad/v1)
+//! the outside    time, entropy ─ the only doors to clocks and chance · killpoint ─ where a test may kill us
+//! ```
+//!
+//! One deployment passes through here three times: as a [`spec::InstanceSpec`] in the coordinator's compiler, as bytes
+//! with a digest ([`spec::SpecOffer`]) on the wire and in the agent's ledger, and on its way back as a
+//! [`report::InstanceReport`].
+
 pub mod id;
+
+pub mod digest;
 pub mod image;
+
+pub mod generation;
+
+pub mod feature;
 pub mod limits;
-pub mod profile;
 pub mod reason;
-pub mod report;
-pub mod session;
+
+pub mod profile;
 pub mod spec;
-pub mod time;
+
+pub mod report;
+
+pub mod frame;
+pub mod session;
 pub mod wire;
+
+pub mod entropy;
+pub mod killpoint;
+pub mod time;
+
+#[cfg(feature = "arbitrary")]
+pub mod arbitrary;

@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn a_reason_reads_on_one_line_and_as_a_paragraph() {
-        let reason = Reason::new("name-taken", "the name `web` is taken").because("dep_1 has it").mend("choose another");
+        let reason =
+            Reason::new("name-taken", "the name `web` is taken").because("dep_1 has it").mend("choose another");
         assert_eq!(reason.to_string(), "the name `web` is taken (dep_1 has it); choose another");
         assert_eq!(
             reason.paragraph(),

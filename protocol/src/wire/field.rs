@@ -168,24 +168,40 @@ pub(super) fn map<M, K: Ord + Display, V>(
     Ok(map)
 }
 
-/// Texts, each once.
-pub(super) fn names<T: Ord>(
+/// Entries whose order does not count, each once.
+pub(super) fn distinct<M: Clone + Display, T: Ord>(
     field: &str,
-    entries: Vec<String>,
-    convert: impl Fn(String) -> Result<T, WireError>,
+    entries: Vec<M>,
+    convert: impl Fn(M) -> Result<T, WireError>,
 ) -> Result<BTreeSet<T>, WireError> {
     let mut set = BTreeSet::new();
     for (i, entry) in entries.into_iter().enumerate() {
-        let name = convert(entry.clone()).under_item(field, i)?;
-        if !set.insert(name) {
+        if !set.insert(convert(entry.clone()).under_item(field, i)?) {
             return Err(twice(field, &entry));
         }
     }
     Ok(set)
 }
 
+/// Entries whose order counts, and of which no two may have the same key.
+pub(super) fn distinct_list<M, T>(
+    field: &str,
+    entries: Vec<M>,
+    key: impl Fn(&T) -> String,
+) -> Result<Vec<T>, WireError>
+where
+    T: TryFrom<M, Error = WireError>,
+{
+    let entries = list(field, entries)?;
+    let mut seen = BTreeSet::new();
+    match entries.iter().map(key).find(|key| !seen.insert(key.clone())) {
+        Some(again) => Err(twice(field, &again)),
+        None => Ok(entries),
+    }
+}
+
 /// The error of a key that comes twice.
-pub(super) fn twice(field: &str, key: &impl Display) -> WireError {
+fn twice(field: &str, key: &impl Display) -> WireError {
     WireError::new(field, Problem::Twice(key.to_string()))
 }
 

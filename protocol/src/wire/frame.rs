@@ -7,7 +7,9 @@
 //! ```
 //! The spec in a frame stays closed: [`super::decode_spec`] opens it, after the session has said that it is wanted.
 
-use super::field::{WireError, filled, known, malformed, names, optional, parse, parse_optional, positive, required};
+use super::field::{
+    WireError, distinct, filled, known, malformed, optional, parse, parse_optional, positive, required,
+};
 use super::field::{set, unspecified};
 use super::v1;
 use crate::feature::Feature;
@@ -79,7 +81,7 @@ impl TryFrom<v1::Hello> for Hello {
         }
         Ok(Self {
             protocol: (lowest, message.protocol_highest),
-            features: names("features", message.features, |name| filled("", name).map(Feature))?,
+            features: distinct("features", message.features, |name| filled("", name).map(Feature))?,
             agent_version: message.agent_version,
             boot_id: message.boot_id,
             incarnation: parse_optional("incarnation_id", message.incarnation_id)?,

@@ -4,12 +4,12 @@
 //! reads as "no limit" when they are 0, users that are root when they are 0, and names that become paths on the host
 //! are refused here, once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::field::{
-    WireError, at_most, digest, file_name, filled, known, list, malformed, map, micros, mount_point, names, parse,
-    positive, required, set, twice, unspecified,
+    WireError, at_most, digest, distinct, distinct_list, file_name, filled, known, list, malformed, map, micros,
+    mount_point, parse, positive, required, set, unspecified,
 };
 use super::v1;
 use crate::feature::Feature;
@@ -80,28 +80,17 @@ impl TryFrom<v1::InstanceSpec> for InstanceSpec {
             volume: required("volume", message.volume)?,
             egress: required("egress", message.egress)?,
             ingress: required("ingress", message.ingress)?,
-            files: once_each("files", list("files", message.files)?, |file: &SealedFile| {
-                format!("{}/{}", file.dir, file.name)
-            })?,
+            files: distinct_list("files", message.files, |file: &SealedFile| format!("{}/{}", file.dir, file.name))?,
             secret_environment: variables_in("secret_environment", message.secret_environment)?,
             probes: required("probes", message.probes)?,
             restart: required("restart", message.restart)?,
             stop_grace: Duration::from_micros(message.stop_grace_us),
-            requires: names("requires", message.requires, |name| filled("", name).map(Feature))?,
+            requires: distinct("requires", message.requires, |name| filled("", name).map(Feature))?,
             recreate_hash: digest("recreate_hash", &message.recreate_hash)?,
-            operations: once_each("operations", list("operations", message.operations)?, |operation: &Operation| {
+            operations: distinct_list("operations", message.operations, |operation: &Operation| {
                 operation.id.to_string()
             })?,
         })
-    }
-}
-
-/// A list whose order counts, and whose entries may not name the same thing twice.
-fn once_each<T>(field: &str, entries: Vec<T>, key: impl Fn(&T) -> String) -> Result<Vec<T>, WireError> {
-    let mut seen = BTreeSet::new();
-    match entries.iter().map(key).find(|key| !seen.insert(key.clone())) {
-        Some(again) => Err(twice(field, &again)),
-        None => Ok(entries),
     }
 }
 
@@ -189,7 +178,7 @@ impl TryFrom<v1::Isolation> for Isolation {
         Ok(Self {
             read_only_root: !message.writable_root,
             no_new_privileges: !message.new_privileges,
-            capabilities: names("capabilities", message.capabilities, |name| filled("", name))?,
+            capabilities: distinct("capabilities", message.capabilities, |name| filled("", name))?,
             seccomp: required("seccomp", message.seccomp)?,
             apparmor: message.apparmor,
             tmpfs: list("tmpfs", message.tmpfs)?,
@@ -248,7 +237,7 @@ impl TryFrom<v1::EgressPolicy> for EgressPolicy {
     type Error = WireError;
 
     fn try_from(message: v1::EgressPolicy) -> Result<Self, WireError> {
-        Ok(Self { domains: names("domains", message.domains, |name| filled("", name))? })
+        Ok(Self { domains: distinct("domains", message.domains, |name| filled("", name))? })
     }
 }
 
@@ -266,7 +255,7 @@ impl TryFrom<v1::Ingress> for Ingress {
             .map_err(|_| malformed("port", format!("{} is above {}", message.port, u16::MAX)))?;
         Ok(Self {
             port: positive("port", port)?,
-            hostnames: names("hostnames", message.hostnames, |name| filled("", name))?,
+            hostnames: distinct("hostnames", message.hostnames, |name| filled("", name))?,
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::field::{WireError, list, malformed, micros, positive, required, set};
+use super::field::{WireError, distinct, list, malformed, micros, positive, required, set};
 use super::v1;
 use crate::spec::{HttpProbe, Lease, ProbeSet, RestartPolicy, Transient};
 
@@ -108,7 +108,7 @@ impl TryFrom<v1::RestartPolicy> for RestartPolicy {
             return Err(malformed("backoff_cap_us", "is less than backoff_initial_us"));
         }
         Ok(Self {
-            terminal: message.terminal.into_iter().collect(),
+            terminal: distinct("terminal", message.terminal, Ok)?,
             transient: list("transient", message.transient)?,
             backoff_initial: pause("backoff_initial_us", message.backoff_initial_us)?,
             backoff_cap: Duration::from_micros(message.backoff_cap_us),

@@ -9,7 +9,7 @@
 //! ```
 
 use super::field::{
-    WireError, at_most, digest, filled, known, list, malformed, map, names, optional, parse, parse_optional,
+    WireError, at_most, digest, distinct, filled, known, list, malformed, map, optional, parse, parse_optional,
     positive, required, set, unspecified,
 };
 use super::v1;
@@ -58,7 +58,7 @@ impl TryFrom<v1::HostReport> for HostReport {
             capabilities: map("capabilities", message.capabilities, capability_in)?,
             instances: map("instances", message.instances, instance_in)?,
             orphans: list("orphans", message.orphans)?,
-            buried: names("buried", message.buried, |id| parse("", &id))?,
+            buried: distinct("buried", message.buried, |id| parse("", &id))?,
             outcomes: map("outcomes", message.outcomes, |entry| {
                 Ok((parse("operation_id", &entry.operation_id)?, Outcome::try_from(entry)?))
             })?,
