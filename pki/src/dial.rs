@@ -183,11 +183,17 @@ pub async fn channel(dial: Dial, lane: Lane) -> Result<Channel, tonic::transport
     endpoint.connect_with_connector(connector).await
 }
 
-/// One connection to the enrolment listener (`HOST:PORT`), with [`crate::tls::enroll_client_config`].
-///
-/// # Errors
-/// When the endpoint does not resolve or answer, or its chain does not end in a pinned root.
-pub async fn dial_enroll(endpoint: &str, config: &Arc<rustls::ClientConfig>) -> io::Result<Box<dyn Pipe>> {
+/// Dials the enrolment listener (`HOST:PORT`), with [`crate::tls::enroll_client_config`]. Give it to [`channel`]; which
+/// lane it is asked for makes no difference.
+#[must_use]
+pub fn enroll_dial(endpoint: String, config: Arc<rustls::ClientConfig>) -> Dial {
+    Arc::new(move |_lane| {
+        let (endpoint, config) = (endpoint.clone(), Arc::clone(&config));
+        async move { dial_enroll(&endpoint, &config).await }.boxed()
+    })
+}
+
+async fn dial_enroll(endpoint: &str, config: &Arc<rustls::ClientConfig>) -> io::Result<Box<dyn Pipe>> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{endpoint} has no address"));
     for address in lookup_host(endpoint).await? {
         // The pin, not the name, says who may answer (`pin.rs`): the address serves as the name.

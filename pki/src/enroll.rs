@@ -142,6 +142,12 @@ impl Nonce {
     }
 }
 
+impl From<[u8; NONCE_BYTES]> for Nonce {
+    fn from(bytes: [u8; NONCE_BYTES]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&Digest::of(&self.0).short())

@@ -40,6 +40,7 @@ pub mod tls;
 
 pub mod admission;
 pub mod dial;
+pub mod enroll_listener;
 pub mod listener;
 pub mod pipe;
 pub mod quic;

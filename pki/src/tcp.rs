@@ -25,7 +25,7 @@ use crate::pipe::{PeerPipe, Pipe, Transport};
 
 /// How long to wait after the operating system refused to accept, for want of file descriptors mostly: long enough not
 /// to spin, short enough not to be noticed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts hosts for ever. Dropping it ends every handshake that it started; accepted pipes live on with their owners.
 pub(crate) async fn serve(listener: TcpListener, config: Arc<ArcSwap<ServerConfig>>, door: Arc<Door>) {
