@@ -2,7 +2,8 @@
 #
 # The contract of a build script: DOCKER_HOST names the engine to build with, REGISTRY (host:port) the registry to
 # push to; progress goes to stderr and the last line on stdout is REPOSITORY@sha256:DIGEST. The registry is the
-# cache: an image whose inputs have not changed and which the registry still holds is not built again.
+# cache: an image whose inputs have not changed and which the registry still holds is not built again. With --cached
+# nothing is built at all: exit code 3 says that there is something to build.
 
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 # CARGO_TARGET_DIR moves build products elsewhere, as it does for cargo.
@@ -31,7 +32,7 @@ published() {
     digest_file=$cache/$1-$2.digest
     [ -s "$digest_file" ] || return 1
     digest=$(cat "$digest_file")
-    curl -fsS -o /dev/null --max-time 10 -I \
+    curl -fsS -o /dev/null --noproxy '*' --max-time 10 -I \
         -H 'Accept: application/vnd.docker.distribution.manifest.v2+json' \
         "http://$REGISTRY/v2/$1/manifests/$digest" 2>/dev/null || return 1
     echo "$REGISTRY/$1@$digest"

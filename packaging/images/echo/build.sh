@@ -8,6 +8,7 @@ here=$root/packaging/images/echo
 
 key=$(hash_of "$here" "$root/packaging/images/lib.sh")
 published echo "$key" && exit 0
+[ "${1:-}" != --cached ] || exit 3
 
 mkdir -p "$cache"
 exec 9>"$cache/echo.lock"

@@ -14,6 +14,7 @@ suite=bookworm
 
 key=$(hash_of "$here" "$root/packaging/images/lib.sh")
 published openclaw "$key" && exit 0
+[ "${1:-}" != --cached ] || exit 3
 
 mkdir -p "$cache"
 exec 9>"$cache/openclaw.lock"

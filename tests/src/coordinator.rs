@@ -1,0 +1,188 @@
+//! A coordinator under a test's control: initialised once, served, killed, served again on the same data.
+//!
+//! Called by [`crate::lab`] and the demo.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::api::{Api, agent};
+use crate::netns::FABRIC_ADDRESS;
+use crate::process::{Process, Recipe, run};
+use crate::programs;
+
+/// A debug build on a busy machine, with migrations to run.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Where hosts connect; any free pair would do, the fabric is ours alone.
+const FLEET_PORT: u16 = 7443;
+/// Where hosts enrol.
+const ENROLL_PORT: u16 = 7444;
+
+/// What `init` handed out; kept beside the data, because it is told only once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FirstOperator {
+    /// The API token.
+    pub token: String,
+    /// The CA root's hash.
+    pub root_sha256: String,
+}
+
+/// Where a coordinator keeps its data and listens.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its data directory.
+    pub data: PathBuf,
+    /// Its log.
+    pub log: PathBuf,
+    /// `host:port` of the public API.
+    pub http: String,
+    /// `--database-url`, if not the built-in SQLite.
+    pub database: Option<String>,
+}
+
+impl Place {
+    /// A coordinator in `dir` that serves its API at `http`.
+    pub fn new(dir: &Path, http: &str) -> Self {
+        Self {
+            data: dir.join("coordinator"),
+            log: dir.join("coordinator.log"),
+            http: http.to_owned(),
+            database: None,
+        }
+    }
+
+    /// The same with another database.
+    #[must_use]
+    pub fn with_database(mut self, url: &str) -> Self {
+        self.database = Some(url.to_owned());
+        self
+    }
+
+    fn database_arguments(&self) -> Vec<String> {
+        self.database.iter().flat_map(|url| ["--database-url".to_owned(), url.clone()]).collect()
+    }
+}
+
+/// A running coordinator.
+#[derive(Debug)]
+pub struct Coordinator {
+    process: Process,
+    place: Place,
+    operator: FirstOperator,
+}
+
+impl Coordinator {
+    /// Initialises the data directory if that was never done, and serves it.
+    ///
+    /// # Errors
+    /// When `init` refuses or `serve` ends early: the error repeats its words.
+    pub fn start(place: Place) -> Result<Self> {
+        let kept = place.data.with_extension("operator.json");
+        let operator = match std::fs::read(&kept) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("read {}", kept.display()))?,
+            Err(_) => {
+                let operator = init(&place)?;
+                std::fs::write(&kept, serde_json::to_vec(&operator)?).context("keep the operator's token")?;
+                operator
+            }
+        };
+        let process = serve(&place)?.spawn()?;
+        let mut coordinator = Self { process, place, operator };
+        coordinator.wait_ready()?;
+        Ok(coordinator)
+    }
+
+    /// The API as the first operator.
+    pub fn api(&self) -> Api {
+        Api::new(&self.url(), &self.operator.token)
+    }
+
+    /// The API's address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.place.http)
+    }
+
+    /// The first operator's token.
+    pub fn token(&self) -> &str {
+        &self.operator.token
+    }
+
+    /// Where it keeps its data and listens.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The running program.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Starts a killed coordinator again on the same data, and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`Coordinator::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.restart()?;
+        self.wait_ready()
+    }
+
+    /// A fresh join token for a host of this name.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub fn host_token(&self, name: &str) -> Result<String> {
+        let body = self.api().post("/hosts/tokens", &json!({ "name": name }))?.success()?;
+        Ok(body["token"].as_str().context("the answer holds no token")?.to_owned())
+    }
+
+    /// Where hosts enrol.
+    pub fn enroll_endpoint() -> String {
+        format!("{FABRIC_ADDRESS}:{ENROLL_PORT}")
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let (address, url) = (self.place.http.clone(), format!("{}/healthz", self.url()));
+        self.process.wait_ready(READY_WITHIN, || {
+            // A refused connection is cheaper to see than a failed request.
+            TcpStream::connect(&address).map_err(|error| error.to_string())?;
+            let answer = agent(Duration::from_secs(2)).get(&url).call().map_err(|error| error.to_string())?;
+            if answer.status().is_success() { Ok(()) } else { Err(format!("/healthz: {}", answer.status())) }
+        })
+    }
+}
+
+fn init(place: &Place) -> Result<FirstOperator> {
+    let mut command = Command::new(programs::binary("launchpad-coordinator")?);
+    command.arg("init").arg("--data-dir").arg(&place.data).args(place.database_arguments());
+    command.args(["--advertise-fleet", &format!("{FABRIC_ADDRESS}:{FLEET_PORT}")]);
+    command.args(["--advertise-enroll", &Coordinator::enroll_endpoint()]);
+    command.args(["--operator", "operator@example.com", "--output", "json"]);
+    let text = run(&mut command)?;
+    let operator: FirstOperator =
+        serde_json::from_str(&text).with_context(|| format!("read what init printed: {text}"))?;
+    ensure!(!operator.token.is_empty(), "init handed out no token");
+    Ok(operator)
+}
+
+fn serve(place: &Place) -> Result<Recipe> {
+    let recipe = Recipe::new("launchpad-coordinator", programs::binary("launchpad-coordinator")?, &place.log);
+    Ok(recipe
+        .args(["serve".as_ref(), "--data-dir".as_ref(), place.data.as_os_str()])
+        .args(["--http", &place.http])
+        .args(["--fleet", &format!("{FABRIC_ADDRESS}:{FLEET_PORT}")])
+        .args(["--enroll", &format!("{FABRIC_ADDRESS}:{ENROLL_PORT}")])
+        .args(place.database_arguments()))
+}

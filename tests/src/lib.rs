@@ -1,0 +1,34 @@
+//! A laboratory: the real programs, on a private Docker engine, in network namespaces of their own.
+//!
+//! Who uses it: the scenario tests in `tests/tests/`, and `bin/demo.rs` behind `make demo`. It needs root and the
+//! Debian packages of `packaging/setup.sh`, and never touches the machine's own Docker, registry or Postgres.
+//!
+//! ```text
+//!  fabric: a namespace of the test's own         ┌─ host 1: namespace lp-<run>-h1 ───────────┐
+//!  (the demo: the machine's)                     │ containerd · dockerd · launchpad-agent    │
+//!   198.18.0.1  coordinator, registry            │ 198.18.1.2, default route to 198.18.1.1   │
+//!   198.18.1.1 ◄────────── veth ────────────────►│ bots on bridges of the agent's            │
+//!   198.18.2.1 ◄────────── veth ──────────┐      └───────────────────────────────────────────┘
+//!   no way out                            └─────► host 2 …
+//! ```
+//!
+//! Read in this order: [`lab`] puts it all together; [`netns`], [`engine`], [`registry`], [`images`], [`postgres`],
+//! [`coordinator`] and [`agent`] start one thing each, all by [`process`]; [`api`] and [`bot`] talk to what runs;
+//! [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test waits; [`sweep`] removes whatever a
+//! killed run left behind. No product code lives here, and nothing here sleeps for a fixed time.
+
+pub mod agent;
+pub mod api;
+pub mod bot;
+pub mod coordinator;
+pub mod engine;
+pub mod images;
+pub mod kernel;
+pub mod lab;
+pub mod netns;
+pub mod postgres;
+pub mod process;
+pub mod programs;
+pub mod registry;
+pub mod sweep;
+pub mod wait;
