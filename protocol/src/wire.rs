@@ -34,7 +34,7 @@ pub use field::{Problem, WireError};
 pub use frame::AnswerPart;
 pub use refusal::{refusal, refused_because};
 pub use service::{enrollment_client, enrollment_server, fleet_client, fleet_server};
-pub use spec::{decode_spec, encode_spec};
+pub use spec::{decode_spec, encode_spec, ledgered_spec};
 
 /// The generated messages, clients and servers of package `launchpad.v1`; the `.proto` files document them.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::wildcard_enum_match_arm)]

@@ -53,6 +53,18 @@ pub fn decode_spec(offer: &SpecOffer) -> Result<HostSpec, WireError> {
     Ok(spec)
 }
 
+/// Reads ledgered bytes back: the offer that they were, and the spec in it. The ledger's own checksum vouches for them.
+///
+/// # Errors
+/// [`WireError`] as [`decode_spec`].
+pub fn ledgered_spec(bytes: Vec<u8>) -> Result<(SpecOffer, HostSpec), WireError> {
+    at_most_bytes("host_spec", &bytes, SPEC_MAX_BYTES)?;
+    let message = v1::HostSpec::decode(bytes.as_slice())
+        .map_err(|error| malformed("host_spec", format!("is no HostSpec: {error}")))?;
+    let spec = HostSpec::try_from(message)?;
+    Ok((SpecOffer { generation: spec.generation, digest: Digest::of(&bytes), bytes }, spec))
+}
+
 impl From<&HostSpec> for v1::HostSpec {
     fn from(spec: &HostSpec) -> Self {
         Self {
