@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::pipe::{Dial, Lane, Pipe};
-use crate::quic::{IDLE_MAX, KEEP_ALIVE, QuicLink};
+use crate::quic::{CONNECTION_WINDOW_BYTES, IDLE_MAX, KEEP_ALIVE, QuicLink, STREAM_WINDOW_BYTES};
 use crate::tcp;
 use crate::tls::ClientTls;
 
@@ -132,35 +132,40 @@ impl Dialer {
     }
 }
 
-/// Runs `attempt` over QUIC and, when that fails or has no answer within `first_answer`, over TLS/TCP too. The first
-/// that succeeds wins; the other is dropped.
+/// Runs `attempt` over `first` and, when that fails or has no answer within `first_answer`, over the other route too.
+/// The first that succeeds wins; the other is dropped. `first` is QUIC, or what won the last time.
 ///
 /// # Errors
 /// When both failed: why each did.
-pub async fn race<T, E, F, A>(first_answer: Duration, attempt: F) -> Result<(Route, T), RaceError<E>>
+pub async fn race<T, E, F, A>(first: Route, first_answer: Duration, attempt: F) -> Result<(Route, T), RaceError<E>>
 where
     E: std::error::Error + 'static,
     F: Fn(Route) -> A,
     A: Future<Output = Result<T, E>>,
 {
-    let mut over_quic = Box::pin(attempt(Route::Quic));
-    let early = match timeout(first_answer, &mut over_quic).await {
-        Ok(Ok(answer)) => return Ok((Route::Quic, answer)),
+    let second = first.other();
+    let both = |early, late| match first {
+        Route::Quic => RaceError { quic: early, tcp: late },
+        Route::Tcp => RaceError { quic: late, tcp: early },
+    };
+    let mut ahead = Box::pin(attempt(first));
+    let early = match timeout(first_answer, &mut ahead).await {
+        Ok(Ok(answer)) => return Ok((first, answer)),
         Ok(Err(error)) => Some(error),
         Err(_) => None,
     };
-    let over_tcp = Box::pin(attempt(Route::Tcp));
-    if let Some(quic) = early {
-        return over_tcp.await.map(|answer| (Route::Tcp, answer)).map_err(|tcp| RaceError { quic, tcp });
+    let behind = Box::pin(attempt(second));
+    if let Some(early) = early {
+        return behind.await.map(|answer| (second, answer)).map_err(|late| both(early, late));
     }
-    match select(over_quic, over_tcp).await {
-        Either::Left((Ok(answer), _)) => Ok((Route::Quic, answer)),
-        Either::Right((Ok(answer), _)) => Ok((Route::Tcp, answer)),
-        Either::Left((Err(quic), over_tcp)) => {
-            over_tcp.await.map(|answer| (Route::Tcp, answer)).map_err(|tcp| RaceError { quic, tcp })
+    match select(ahead, behind).await {
+        Either::Left((Ok(answer), _)) => Ok((first, answer)),
+        Either::Right((Ok(answer), _)) => Ok((second, answer)),
+        Either::Left((Err(early), behind)) => {
+            behind.await.map(|answer| (second, answer)).map_err(|late| both(early, late))
         }
-        Either::Right((Err(tcp), over_quic)) => {
-            over_quic.await.map(|answer| (Route::Quic, answer)).map_err(|quic| RaceError { quic, tcp })
+        Either::Right((Err(late), ahead)) => {
+            ahead.await.map(|answer| (first, answer)).map_err(|early| both(early, late))
         }
     }
 }
@@ -175,7 +180,9 @@ pub async fn channel(dial: Dial, lane: Lane) -> Result<Channel, tonic::transport
     let endpoint = Endpoint::from_static("http://coordinator")
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(IDLE_MAX - KEEP_ALIVE)
-        .keep_alive_while_idle(true);
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     let connector = tower::service_fn(move |_uri| {
         let pipe = dial(lane);
         async move { pipe.await.map(TokioIo::new) }
@@ -203,6 +210,17 @@ async fn dial_enroll(endpoint: &str, config: &Arc<rustls::ClientConfig>) -> io::
         }
     }
     Err(last)
+}
+
+impl Route {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Quic => Self::Tcp,
+            Self::Tcp => Self::Quic,
+        }
+    }
 }
 
 impl fmt::Display for Route {
