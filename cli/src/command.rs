@@ -1,0 +1,45 @@
+//! The verbs, a file each.
+
+mod deploy;
+mod follow;
+mod hosts;
+mod login;
+mod logs;
+mod ps;
+mod recover;
+mod restart;
+mod rm;
+mod status;
+
+use crate::arguments::{Access, Arguments, HostVerb, RecoverVerb, TokenVerb, Verb};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::login::Login;
+use crate::output::Output;
+
+/// Does what the command line says.
+pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    let Arguments { access, verb, .. } = arguments;
+    let client = || client(&access);
+    match verb {
+        Verb::Login(login) => login::run(&access, &login, *output),
+        Verb::Deploy(deploy) => deploy::run(&client()?, deploy, *output),
+        Verb::Ps => ps::run(&client()?, *output),
+        Verb::Status(target) => status::run(&client()?, &target, *output),
+        Verb::Logs(logs) => logs::run(&client()?, &logs, *output),
+        Verb::Restart(awaited) => restart::run(&client()?, &awaited, *output),
+        Verb::Rm(remove) => rm::run(&client()?, &remove, *output),
+        Verb::Hosts => hosts::list(&client()?, *output),
+        Verb::Host { verb: HostVerb::Show(host) } => hosts::show(&client()?, &host, *output),
+        Verb::Host { verb: HostVerb::Revoke(host) } => hosts::revoke(&client()?, &host, *output),
+        Verb::Host { verb: HostVerb::Token { verb: TokenVerb::Create { name, pool } } } => {
+            hosts::create_token(&client()?, name, pool, *output)
+        }
+        Verb::Recover { verb: RecoverVerb::Status } => recover::status(&client()?, *output),
+        Verb::Recover { verb: RecoverVerb::Confirm } => recover::confirm(&client()?, *output),
+    }
+}
+
+fn client(access: &Access) -> Result<Client, Failure> {
+    Ok(Client::new(Login::find(access)?, access.account.clone()))
+}

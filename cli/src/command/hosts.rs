@@ -1,0 +1,148 @@
+//! `launchpad hosts` and `launchpad host …`: the fleet.
+
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::{Capability, Capacity};
+use launchpad_protocol::time::{Clock, Moment};
+use serde_json::json;
+
+use crate::answers::{Host, JoinToken};
+use crate::arguments::HostTarget;
+use crate::client::{Client, path, read};
+use crate::failure::Failure;
+use crate::output::{Output, ago, bytes, facts, indented, table};
+
+const HEADS: [&str; 9] = ["NAME", "ID", "POOL", "STATE", "LINK", "CPU", "MEMORY", "STORAGE", "SEEN"];
+
+/// Lists the hosts.
+pub(super) fn list(client: &Client, output: Output) -> Result<(), Failure> {
+    let items = client.list("/hosts")?;
+    let now = Clock::machine().wall();
+    output.show(&json!({ "items": items }), || {
+        let rows = items.iter().map(|item| read(item).map(|host| row(&host, now))).collect::<Result<Vec<_>, _>>()?;
+        let none = "No hosts. Make a token with `launchpad host token create`.";
+        Ok(if rows.is_empty() { none.to_owned() } else { table(&HEADS, rows) })
+    })
+}
+
+/// Shows one host.
+pub(super) fn show(client: &Client, target: &HostTarget, output: Output) -> Result<(), Failure> {
+    let value = client.get(&path(&["hosts", &id_of(client, &target.host)?]))?;
+    output.show(&value, || read(&value).map(|host| details(&host)))
+}
+
+/// Cuts a host off.
+pub(super) fn revoke(client: &Client, target: &HostTarget, output: Output) -> Result<(), Failure> {
+    let value = client.post(&path(&["hosts", &id_of(client, &target.host)?, "revoke"]), &json!({}))?;
+    output.show(&value, || Ok(format!("{} is revoked; what runs there runs on, and nobody answers it", target.host)))
+}
+
+/// Makes a join token.
+pub(super) fn create_token(
+    client: &Client,
+    name: Option<String>,
+    pool: Option<String>,
+    output: Output,
+) -> Result<(), Failure> {
+    let mut body = json!({});
+    for (field, value) in [("name", name), ("pool", pool)] {
+        if let Some(value) = value {
+            body[field] = value.into();
+        }
+    }
+    let value = client.post("/hosts/tokens", &body)?;
+    output.show(&value, || {
+        let JoinToken { token, expires_at_us, enroll_endpoint } = read(&value)?;
+        let expires = Moment::from_micros(expires_at_us);
+        Ok(format!(
+            "{token}\n\nIt lets one host join, until {expires}. On that host, run:\n  \
+             launchpad-agent enroll --coordinator {enroll_endpoint} --token {token}"
+        ))
+    })
+}
+
+/// The id of a host that is named by name or id.
+fn id_of(client: &Client, target: &str) -> Result<String, Failure> {
+    if target.starts_with("host_") {
+        return Ok(target.to_owned());
+    }
+    let hosts = client.list("/hosts")?;
+    let mut named = hosts.iter().filter(|host| host["name"] == target).filter_map(|host| host["id"].as_str());
+    match (named.next(), named.next()) {
+        (Some(id), None) => Ok(id.to_owned()),
+        (Some(_), Some(_)) => {
+            let reason = Reason::new("name-is-not-unique", format!("several hosts are called `{target}`"));
+            Err(Failure::refused(reason.mend("use the id that `launchpad hosts` shows")))
+        }
+        (None, _) => {
+            let reason = Reason::new("no-such-host", format!("there is no host `{target}`"));
+            Err(Failure::refused(reason.mend("see `launchpad hosts`")))
+        }
+    }
+}
+
+fn row(host: &Host, now: Moment) -> Vec<String> {
+    let absent = || "–".to_owned();
+    let link = if host.connected { host.transport.clone().unwrap_or_else(|| "yes".to_owned()) } else { absent() };
+    let used = |figure: &dyn Fn(&Capacity) -> String| match (&host.allocated, &host.capacity) {
+        (Some(allocated), Some(capacity)) => format!("{} / {}", figure(allocated), figure(capacity)),
+        _ => absent(),
+    };
+    vec![
+        host.name.clone(),
+        host.id.clone(),
+        host.pool.clone(),
+        host.state.clone(),
+        link,
+        used(&|size| format!("{:.1}", f64::from(size.cpu_millis) / 1_000.0)),
+        used(&|size| bytes(size.memory_bytes)),
+        used(&|size| bytes(size.storage_bytes)),
+        host.last_seen_us.map_or_else(absent, |at| format!("{} ago", ago(at, now))),
+    ]
+}
+
+fn details(host: &Host) -> String {
+    let now = Clock::machine().wall();
+    let cells = row(host, now);
+    let named = HEADS.iter().zip(&cells).map(|(head, cell)| (head.to_lowercase(), cell.clone()));
+    let named: Vec<_> = named.collect();
+    let mut pairs: Vec<_> = named.iter().map(|(head, cell)| (head.as_str(), Some(cell.clone()))).collect();
+    let generation = |generation: Option<launchpad_protocol::generation::Generation>| {
+        generation.map_or_else(|| "–".to_owned(), |generation| generation.to_string())
+    };
+    let at = &host.generation;
+    pairs.push(("agent", host.agent_version.clone()));
+    pairs.push((
+        "generation",
+        Some(format!(
+            "published {}, accepted {}, applied {}",
+            generation(at.published),
+            generation(at.accepted),
+            generation(at.applied)
+        )),
+    ));
+    let mut text = facts(&pairs);
+    for (name, capability) in &host.capabilities {
+        match capability {
+            Capability::Present => text.push_str(&format!("\n{name}: yes")),
+            Capability::Absent { reason } => text.push_str(&format!("\n{name}: no\n{}", indented(reason))),
+        }
+    }
+    for reason in &host.reasons {
+        text.push_str(&format!("\n{}", indented(reason)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_a_report_is_shown_all_the_same() {
+        let host = json!({
+            "id": "host_1", "name": "web", "pool": "shared", "state": "pending", "connected": false, "generation": {}
+        });
+        let cells = row(&read(&host).unwrap(), Moment::from_micros(0));
+        assert_eq!(cells, ["web", "host_1", "shared", "pending", "–", "–", "–", "–", "–"]);
+    }
+}

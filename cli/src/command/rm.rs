@@ -1,0 +1,24 @@
+//! `launchpad rm NAME|ID [--purge]`: removes a bot and follows until its container is gone.
+
+use crate::answers::Deployment;
+use crate::arguments::Remove;
+use crate::client::{Client, path, read};
+use crate::command::follow::{Verdict, follow, seen};
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Removes.
+pub(super) fn run(client: &Client, arguments: &Remove, output: Output) -> Result<(), Failure> {
+    let (_, before) = seen(client, &arguments.awaited.target.deployment)?;
+    let query: &[(&str, &str)] = if arguments.purge { &[("purge", "true")] } else { &[] };
+    let accepted = client.delete(&path(&["deployments", &before.id]), query)?;
+    let data = if arguments.purge { "its data is destroyed" } else { "its data is kept as long as its plan says" };
+    let Some(patience) = arguments.awaited.wait.patience() else {
+        return output.show(&accepted, || Ok(format!("{} will be removed; {data}", before.name)));
+    };
+    // What the deletion itself answered is not news.
+    let known = read::<Deployment>(&accepted)?.timeline.len();
+    let gone = |now: &Deployment| if now.state == "terminated" { Verdict::Done } else { Verdict::Wait };
+    let (value, _) = follow(client, &before.id, known, patience, &gone)?;
+    output.show(&value, || Ok(format!("{} is removed; {data}", before.name)))
+}
