@@ -2,6 +2,7 @@
 //!
 //! Called by [`crate::lab`] and the demo. It lives in its host's network namespace beside the host's dockerd.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::coordinator::Coordinator;
+use crate::netns::FABRIC_ADDRESS;
 use crate::process::{Process, Recipe, run};
 use crate::programs;
 use crate::wait::wait_for;
@@ -31,6 +33,8 @@ pub struct Place {
     pub docker: PathBuf,
     /// The host's network namespace.
     pub namespace: PathBuf,
+    /// More environment of `run`, such as a kill point.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Place {
@@ -43,6 +47,7 @@ impl Place {
             log: dir.join("agent.log"),
             docker: docker.to_owned(),
             namespace: namespace.to_owned(),
+            environment: BTreeMap::new(),
         }
     }
 }
@@ -71,12 +76,7 @@ impl Agent {
     /// # Errors
     /// When the program cannot be started.
     pub fn run(place: Place) -> Result<Self> {
-        let recipe = Recipe::new("launchpad-agent", programs::binary("launchpad-agent")?, &place.log)
-            .args(["run".as_ref(), "--data-dir".as_ref(), place.data.as_os_str()])
-            .args(["--run-dir".as_ref(), place.run.as_os_str()])
-            .args(["--docker".as_ref(), place.docker.as_os_str()])
-            .in_namespace(Some(&place.namespace));
-        Ok(Self { process: recipe.spawn()?, place })
+        Ok(Self { process: recipe(&place)?.spawn()?, place })
     }
 
     /// Waits until the coordinator counts the host as connected.
@@ -97,9 +97,9 @@ impl Agent {
         })
     }
 
-    /// Where it keeps its data.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// Where it keeps its data; what is changed here counts from the next restart.
+    pub fn place(&mut self) -> &mut Place {
+        &mut self.place
     }
 
     /// The running program.
@@ -120,7 +120,10 @@ impl Agent {
     /// # Errors
     /// As [`Agent::run`].
     pub fn restart(&mut self) -> Result<()> {
-        self.process.restart()
+        self.process.kill()?;
+        // Afresh from the place: a test may have changed its environment meanwhile.
+        self.process = recipe(&self.place)?.spawn()?;
+        Ok(())
     }
 
     /// Waits until its log holds `text`.
@@ -133,6 +136,17 @@ impl Agent {
             Ok(if log.contains(text) { Ok(()) } else { Err(self.process.log_tail()) })
         })
     }
+}
+
+fn recipe(place: &Place) -> Result<Recipe> {
+    let recipe = Recipe::new("launchpad-agent", programs::binary("launchpad-agent")?, &place.log)
+        .args(["run".as_ref(), "--data-dir".as_ref(), place.data.as_os_str()])
+        .args(["--run-dir".as_ref(), place.run.as_os_str()])
+        .args(["--docker".as_ref(), place.docker.as_os_str()])
+        // Nobody listens there: a bot's look-ups fail at once, instead of timing out one by one.
+        .args(["--resolver", FABRIC_ADDRESS])
+        .in_namespace(Some(&place.namespace));
+    Ok(place.environment.iter().fold(recipe, |recipe, (name, value)| recipe.env(name, value)))
 }
 
 /// Enrols a host with a join token, from inside the host's network.

@@ -2,6 +2,7 @@
 //!
 //! Called by [`crate::lab`] and the demo.
 
+use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,10 +19,10 @@ use crate::programs;
 
 /// A debug build on a busy machine, with migrations to run.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// Where hosts connect; any free pair would do, the fabric is ours alone.
-const FLEET_PORT: u16 = 7443;
-/// Where hosts enrol.
-const ENROLL_PORT: u16 = 7444;
+/// Where hosts connect: the coordinator's default.
+const FLEET_PORT: u16 = 7701;
+/// Where hosts enrol: likewise.
+const ENROLL_PORT: u16 = 7702;
 
 /// What `init` handed out; kept beside the data, because it is told only once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +44,10 @@ pub struct Place {
     pub http: String,
     /// `--database-url`, if not the built-in SQLite.
     pub database: Option<String>,
+    /// More arguments of `serve`, such as `--profiles DIR`.
+    pub arguments: Vec<String>,
+    /// More environment of `serve`, such as a kill point.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Place {
@@ -53,6 +58,8 @@ impl Place {
             log: dir.join("coordinator.log"),
             http: http.to_owned(),
             database: None,
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
         }
     }
 
@@ -112,9 +119,9 @@ impl Coordinator {
         &self.operator.token
     }
 
-    /// Where it keeps its data and listens.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// Where it keeps its data and listens; what is changed here counts from the next restart.
+    pub fn place(&mut self) -> &mut Place {
+        &mut self.place
     }
 
     /// The running program.
@@ -135,7 +142,9 @@ impl Coordinator {
     /// # Errors
     /// As [`Coordinator::start`].
     pub fn restart(&mut self) -> Result<()> {
-        self.process.restart()?;
+        self.process.kill()?;
+        // Afresh from the place: a test may have changed its arguments or environment meanwhile.
+        self.process = serve(&self.place)?.spawn()?;
         self.wait_ready()
     }
 
@@ -179,10 +188,12 @@ fn init(place: &Place) -> Result<FirstOperator> {
 
 fn serve(place: &Place) -> Result<Recipe> {
     let recipe = Recipe::new("launchpad-coordinator", programs::binary("launchpad-coordinator")?, &place.log);
+    let recipe = place.environment.iter().fold(recipe, |recipe, (name, value)| recipe.env(name, value));
     Ok(recipe
         .args(["serve".as_ref(), "--data-dir".as_ref(), place.data.as_os_str()])
         .args(["--http", &place.http])
         .args(["--fleet", &format!("{FABRIC_ADDRESS}:{FLEET_PORT}")])
         .args(["--enroll", &format!("{FABRIC_ADDRESS}:{ENROLL_PORT}")])
-        .args(place.database_arguments()))
+        .args(place.database_arguments())
+        .args(&place.arguments))
 }

@@ -5,14 +5,30 @@
 //! registry serves it under that registry's own address.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::engine::{Engine, Network};
 use crate::programs;
 use crate::registry::Registry;
+
+/// The process group of the build that runs, or 0.
+static BUILD_GROUP: AtomicI32 = AtomicI32::new(0);
+
+/// Asks a running build to stop and tidy up: for the handler of an interrupt.
+pub fn interrupt_build() {
+    let group = BUILD_GROUP.load(Ordering::SeqCst);
+    if group > 0 {
+        // It may have ended by itself since.
+        let _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
+    }
+}
 
 /// An image in the storage, apart from the address of the registry that serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +72,13 @@ fn build(script: &Path, registry: &Registry, engine: Option<&Engine>) -> Result<
         Some(engine) => command.envs(engine.client_environment()),
         None => command.arg("--cached").env("DOCKER_HOST", "none"),
     };
-    let output = command.output().with_context(|| format!("start {}", script.display()))?;
+    // A group of its own, so that whoever interrupts a build can end all of it.
+    let child = command.stdout(Stdio::piped()).process_group(0).spawn();
+    let child = child.with_context(|| format!("start {}", script.display()))?;
+    BUILD_GROUP.store(i32::try_from(child.id())?, Ordering::SeqCst);
+    let output = child.wait_with_output().with_context(|| format!("wait for {}", script.display()));
+    BUILD_GROUP.store(0, Ordering::SeqCst);
+    let output = output?;
     if !output.status.success() {
         if engine.is_none() {
             return Ok(None);

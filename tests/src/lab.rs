@@ -11,11 +11,11 @@
 //! Processes are started by the calling thread and die with it: keep a laboratory on the thread that made it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::agent::{self, Agent};
 use crate::api::Api;
@@ -277,9 +277,13 @@ impl Lock {
     fn take(path: &Path) -> Result<Option<Self>> {
         let folder = path.parent().unwrap_or(path);
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        let file = File::create(path).with_context(|| format!("open {}", path.display()))?;
+        let options = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        let mut file = options.with_context(|| format!("open {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file, path: path.to_owned() })),
+            Ok(()) => {
+                file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).context("write the lock")?;
+                Ok(Some(Self { _file: file, path: path.to_owned() }))
+            }
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
         }
@@ -307,15 +311,20 @@ pub fn sweep_stale(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Stops the demo in `dir` after its owner has gone.
+/// The demo in `dir`, seen from another process.
 ///
 /// # Errors
-/// When its owner still lives, or something resists.
-pub fn sweep_demo(dir: &Path, run_id: &str) -> Result<()> {
-    let Some(lock) = Lock::take(&dir.with_extension("lock"))? else { bail!("it still runs") };
-    sweep::sweep(dir, run_id)?;
-    lock.remove();
-    Ok(())
+/// When its lock cannot be read.
+pub fn owner(dir: &Path) -> Result<Option<i32>> {
+    let path = dir.with_extension("lock");
+    if Lock::take(&path)?.is_some_and(|lock| {
+        lock.remove();
+        true
+    }) {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    Ok(Some(text.trim().parse().with_context(|| format!("read a pid in {}", path.display()))?))
 }
 
 /// Six hex digits: short, because a link's name has room for 15 characters.

@@ -4,6 +4,7 @@
 //! (`setpriv --pdeathsig`), so that nothing outlives a test that was itself killed: start daemons from the
 //! test's own thread, not from a helper thread that ends first.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -111,7 +112,10 @@ impl Recipe {
             command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
         }
         command.args(["--pdeathsig", "KILL"]).arg(&self.program).args(&self.arguments);
-        for variable in PROXY_VARIABLES {
+        // What a developer's shell sets for our programs is not meant for these.
+        let ours =
+            env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("LAUNCHPAD_"));
+        for variable in ours.chain(PROXY_VARIABLES.map(OsString::from)) {
             command.env_remove(variable);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -264,7 +268,7 @@ mod tests {
     use super::*;
 
     fn log(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("launchpad-process-{}-{name}.log", std::process::id()))
+        env::temp_dir().join(format!("launchpad-process-{}-{name}.log", std::process::id()))
     }
 
     #[test]

@@ -12,6 +12,23 @@ const PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// The longest pause, so that a long wait neither burns a core nor overshoots by much.
 const PAUSE_LONGEST: Duration = Duration::from_millis(200);
 
+/// Real time since a start: the laboratory lives in it, unlike the code under test.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[expect(clippy::disallowed_methods, reason = "waits for real processes on the real clock")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Looks until `condition` gives a value. `Ok(Err(seen))` means "not yet, and this is what I saw".
 ///
 /// # Errors
@@ -21,7 +38,7 @@ pub fn wait_for<T>(
     deadline: Duration,
     mut condition: impl FnMut() -> Result<std::result::Result<T, String>>,
 ) -> Result<T> {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let mut pause = PAUSE_FIRST;
     loop {
         let seen = match condition()? {

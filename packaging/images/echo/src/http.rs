@@ -111,7 +111,10 @@ mod tests {
     fn a_request_line_yields_path_and_query() {
         let request = Request::parse("POST /log?lines=3&bytes=20 HTTP/1.1").unwrap();
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/log"));
-        assert_eq!((request.query("lines"), request.query("bytes"), request.query("b")), (Some("3"), Some("20"), None));
+        assert_eq!(
+            (request.query("lines"), request.query("bytes"), request.query("b")),
+            (Some("3"), Some("20"), None)
+        );
     }
 
     #[test]

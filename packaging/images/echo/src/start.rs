@@ -42,9 +42,13 @@ pub(crate) fn misbehave(config: &Config, surroundings: &Surroundings) -> Result<
     Ok(ballast)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a file's age is told by the wall clock")]
+fn age(path: &Path) -> Option<Duration> {
+    SystemTime::now().duration_since(fs::metadata(path).ok()?.modified().ok()?).ok()
+}
+
 /// Refuse while a lease younger than `term` lies there; otherwise hold one and keep it fresh.
 fn take_lease(path: PathBuf, term: Duration) -> Result<(), LastWords> {
-    let age = |path: &Path| SystemTime::now().duration_since(fs::metadata(path).ok()?.modified().ok()?).ok();
     if age(&path).is_some_and(|age| age < term) {
         return Err(LastWords { line: "echo: another owner lease is still active".into(), code: 1 });
     }
