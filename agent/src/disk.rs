@@ -1,0 +1,220 @@
+//! The one place that writes state files: write, fsync, rename, fsync the directory.
+//!
+//! A file here begins with a line that names its format and the SHA-256 of the rest, so that a torn or flipped file is
+//! known for what it is. A damaged file is set aside under another name, never deleted and never believed. `ledger`,
+//! `identity` and the address book use this; nobody else in the agent writes state.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use launchpad_protocol::digest::Digest;
+
+/// The first word of every state file.
+const MAGIC: &str = "launchpad-state-1";
+
+/// Why a state file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The operating system said no.
+    #[error("cannot {step} {path}: {source}{}", mend_for(.source))]
+    Io {
+        /// What was tried: `create`, `write`, `sync`, `rename`, `read`.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+fn mend_for(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run as root, or choose another --data-dir",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space on that filesystem",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; that filesystem is read-only: remount it, or choose another --data-dir"
+        }
+        _ => "",
+    }
+}
+
+/// What reading a state file found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is none.
+    Nothing,
+    /// Its content, whole.
+    Whole(Vec<u8>),
+    /// It was damaged, and is now at this path.
+    SetAside(PathBuf),
+}
+
+/// A directory of state files.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    root: PathBuf,
+}
+
+impl Disk {
+    /// Opens the directory, making it (0700) if it is not there.
+    ///
+    /// # Errors
+    /// [`DiskError`] names the path.
+    pub fn open(root: &Path) -> Result<Self, DiskError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|source| DiskError::Io {
+            step: "create",
+            path: root.to_owned(),
+            source,
+        })?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Where a state file is.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Replaces a state file durably: after this returns, a crash of the machine leaves the new content; before, the
+    /// old one or the new one, never a mixture.
+    ///
+    /// # Errors
+    /// [`DiskError`] names the step and the path; the old file is untouched.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<(), DiskError> {
+        let path = self.path(name);
+        let fresh = self.path(&format!("{name}.new"));
+        let step = |step, path: &Path| {
+            let path = path.to_owned();
+            move |source| DiskError::Io { step, path, source }
+        };
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)
+            .map_err(step("create", &fresh))?;
+        file.write_all(header(content).as_bytes())
+            .and_then(|()| file.write_all(content))
+            .map_err(step("write", &fresh))?;
+        file.sync_all().map_err(step("sync", &fresh))?;
+        fs::rename(&fresh, &path).map_err(step("rename", &path))?;
+        self.sync_directory()
+    }
+
+    /// Reads a state file. A damaged one is set aside, so that the next start does not meet it again.
+    ///
+    /// # Errors
+    /// [`DiskError`] when the operating system will not read it; that is not damage, and nothing is moved.
+    pub fn read(&self, name: &str) -> Result<Found, DiskError> {
+        let path = self.path(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(source) => return Err(DiskError::Io { step: "read", path, source }),
+        };
+        match content_of(&bytes) {
+            Some(content) => Ok(Found::Whole(content.to_vec())),
+            None => self.set_aside(name).map(Found::SetAside),
+        }
+    }
+
+    /// Moves a state file out of the way, under a name that says what happened to it.
+    ///
+    /// # Errors
+    /// [`DiskError`] names the path.
+    pub fn set_aside(&self, name: &str) -> Result<PathBuf, DiskError> {
+        let path = self.path(name);
+        let free = (1..).map(|n| self.path(&format!("{name}.damaged-{n}"))).find(|path| !path.exists());
+        let aside = free.unwrap_or_else(|| self.path(&format!("{name}.damaged")));
+        fs::rename(&path, &aside).map_err(|source| DiskError::Io { step: "rename", path, source })?;
+        self.sync_directory()?;
+        Ok(aside)
+    }
+
+    /// Removes a state file; none there is as good.
+    ///
+    /// # Errors
+    /// [`DiskError`] names the path.
+    pub fn remove(&self, name: &str) -> Result<(), DiskError> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(DiskError::Io { step: "remove", path, source }),
+            Ok(()) => self.sync_directory(),
+        }
+    }
+
+    fn sync_directory(&self) -> Result<(), DiskError> {
+        fs::File::open(&self.root).and_then(|directory| directory.sync_all()).map_err(|source| DiskError::Io {
+            step: "sync",
+            path: self.root.clone(),
+            source,
+        })
+    }
+}
+
+fn header(content: &[u8]) -> String {
+    format!("{MAGIC} {}\n", Digest::of(content))
+}
+
+fn content_of(bytes: &[u8]) -> Option<&[u8]> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let content = &bytes[end + 1..];
+    (bytes[..=end] == *header(content).as_bytes()).then_some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, Disk) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let disk = Disk::open(&dir.path().join("state")).expect("open");
+        (dir, disk)
+    }
+
+    #[test]
+    fn what_was_written_reads_back_and_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_dir, disk) = disk();
+        assert_eq!(disk.read("spec").expect("read"), Found::Nothing);
+        disk.write("spec", b"one").expect("write");
+        disk.write("spec", b"two\nlines").expect("write");
+        assert_eq!(disk.read("spec").expect("read"), Found::Whole(b"two\nlines".to_vec()));
+        let mode = fs::metadata(disk.path("spec")).expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_byte_is_found_and_set_aside() {
+        let (_dir, disk) = disk();
+        disk.write("spec", b"precious").expect("write");
+        let whole = fs::read(disk.path("spec")).expect("read");
+        let cut = (0..whole.len()).map(|len| whole[..len].to_vec());
+        let flipped = (0..whole.len()).map(|at| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            bytes
+        });
+        for damaged in cut.chain(flipped) {
+            fs::write(disk.path("spec"), &damaged).expect("damage");
+            let found = disk.read("spec").expect("read");
+            let Found::SetAside(aside) = found else { panic!("{damaged:?} was believed") };
+            assert_eq!(fs::read(aside).expect("kept"), damaged);
+            assert_eq!(disk.read("spec").expect("read"), Found::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_write_that_was_cut_off_leaves_the_old_content() {
+        let (_dir, disk) = disk();
+        disk.write("spec", b"old").expect("write");
+        fs::write(disk.path("spec.new"), b"launchpad-state-1 sha256:").expect("a torn write");
+        assert_eq!(disk.read("spec").expect("read"), Found::Whole(b"old".to_vec()));
+        disk.write("spec", b"new").expect("write");
+        assert_eq!(disk.read("spec").expect("read"), Found::Whole(b"new".to_vec()));
+    }
+}

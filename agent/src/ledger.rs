@@ -1,0 +1,291 @@
+//! The accepted spec and the marks, on disk before anything is done about them.
+//!
+//! ```text
+//!  offer ──► judge against the floor ──► decode ──► write spec ──► raise marks ──► "held"
+//!               └ stale, conflict, another host's, unreadable: refused, and nothing is written
+//! ```
+//! Two files: `spec`, the bytes as they travelled, and `marks`, as JSON. A crash between the two leaves a spec above the
+//! floor, and opening raises the floor again. A damaged file is set aside and reported; what the other one knows still
+//! counts. Writing is synchronous, a few milliseconds at worst, and called by `reconcile` alone.
+
+use launchpad_protocol::generation::{Accepted, Generation, Revision, Verdict, judge};
+use launchpad_protocol::id::{DeploymentId, HostId, OperationId, TombstoneId};
+use launchpad_protocol::killpoint::{self, Side};
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::Outcome;
+use launchpad_protocol::spec::{HostSpec, InstanceSpec, Operation, OperationAction, SpecOffer};
+use launchpad_protocol::time::Moment;
+use launchpad_protocol::wire;
+
+use crate::disk::{Disk, DiskError, Found};
+use crate::link::ports::{Floor, Judged};
+use crate::plan::marks::{Marks, OperationMark};
+
+const SPEC: &str = "spec";
+const MARKS: &str = "marks";
+
+/// A durable step of the ledger. The tests kill the agent on either side of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// The bytes of a newer spec.
+    Spec,
+    /// The floors that it raises.
+    Floors,
+    /// A stop made on the host, or taken back.
+    LocalStop,
+    /// Which start an operation is about to end.
+    BeginOperation,
+    /// What became of an operation.
+    FinishOperation,
+    /// A tombstone carried out.
+    Bury,
+}
+
+impl Commit {
+    /// Every durable step.
+    pub const ALL: [Self; 6] =
+        [Self::Spec, Self::Floors, Self::LocalStop, Self::BeginOperation, Self::FinishOperation, Self::Bury];
+
+    /// Its name among the kill points: `agent:ledger-floors:after`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Spec => "ledger-spec",
+            Self::Floors => "ledger-floors",
+            Self::LocalStop => "ledger-local-stop",
+            Self::BeginOperation => "ledger-begin-operation",
+            Self::FinishOperation => "ledger-finish-operation",
+            Self::Bury => "ledger-bury",
+        }
+    }
+}
+
+/// The accepted spec and the marks.
+#[derive(Debug)]
+pub struct Ledger {
+    disk: Disk,
+    host: HostId,
+    held: Option<(Accepted, HostSpec)>,
+    marks: Marks,
+    troubles: Vec<Reason>,
+}
+
+impl Ledger {
+    /// Opens the ledger of this host. What is damaged is set aside and told by [`Ledger::troubles`].
+    ///
+    /// # Errors
+    /// [`DiskError`] when the operating system will not read or move a file.
+    pub fn open(disk: Disk, host: HostId) -> Result<Self, DiskError> {
+        let mut ledger = Self { disk, host, held: None, marks: Marks::default(), troubles: Vec::new() };
+        if let Some(bytes) = ledger.read(MARKS)? {
+            match serde_json::from_slice(&bytes) {
+                Ok(marks) => ledger.marks = marks,
+                Err(error) => ledger.set_aside(MARKS, &error.to_string())?,
+            }
+        }
+        if let Some(bytes) = ledger.read(SPEC)? {
+            match ledger.reread(bytes) {
+                Ok((accepted, spec)) => {
+                    if ledger.marks.floor != Some(accepted) {
+                        ledger.raise_floors(accepted, &spec)?;
+                    }
+                    ledger.held = Some((accepted, spec));
+                }
+                Err(reason) => ledger.set_aside(SPEC, &reason.sentence)?,
+            }
+        }
+        Ok(ledger)
+    }
+
+    /// The accepted spec, if one is held.
+    #[must_use]
+    pub fn spec(&self) -> Option<&HostSpec> {
+        self.held.as_ref().map(|(_, spec)| spec)
+    }
+
+    /// The marks.
+    #[must_use]
+    pub const fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// What was damaged when the ledger was opened.
+    #[must_use]
+    pub fn troubles(&self) -> &[Reason] {
+        &self.troubles
+    }
+
+    /// What the next Hello says. A lost spec is not claimed to be held, so that the coordinator sends it again.
+    #[must_use]
+    pub fn floor(&self) -> Floor {
+        Floor { incarnation: self.marks.incarnation, accepted: self.held.as_ref().map(|(accepted, _)| *accepted) }
+    }
+
+    /// Judges an offered spec, and holds it durably if it is newer.
+    ///
+    /// # Errors
+    /// [`DiskError`] when it cannot be written: nothing has changed, and the offer is not answered.
+    pub fn offer(&mut self, offer: &SpecOffer) -> Result<Judged, DiskError> {
+        let refusal = match self.judge(offer) {
+            Ok(None) => None,
+            Ok(Some(spec)) => {
+                self.hold(offer, spec)?;
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        Ok(Judged { held: self.floor().accepted, refusal })
+    }
+
+    /// Writes down that somebody on the host stopped an instance (under that revision), or took it back (`None`).
+    ///
+    /// # Errors
+    /// [`DiskError`] when it cannot be written: nothing has changed.
+    pub fn local_stop(&mut self, deployment: DeploymentId, revision: Option<Revision>) -> Result<(), DiskError> {
+        self.change(Commit::LocalStop, |marks| match revision {
+            Some(revision) => drop(marks.local_stops.insert(deployment, revision)),
+            None => drop(marks.local_stops.remove(&deployment)),
+        })
+    }
+
+    /// Writes down which start an operation is about to end.
+    ///
+    /// # Errors
+    /// [`DiskError`] when it cannot be written: nothing has changed, and the operation must not go on.
+    pub fn begin_operation(&mut self, operation: OperationId, ends: Option<Moment>) -> Result<(), DiskError> {
+        self.change(Commit::BeginOperation, |marks| {
+            marks.operations.insert(operation, OperationMark::Begun { ends });
+        })
+    }
+
+    /// Writes down what became of an operation.
+    ///
+    /// # Errors
+    /// [`DiskError`] when it cannot be written: nothing has changed.
+    pub fn finish_operation(&mut self, operation: OperationId, outcome: Outcome) -> Result<(), DiskError> {
+        let clears = self.spec().and_then(|spec| {
+            let clears = |found: &&InstanceSpec| {
+                let clears =
+                    |listed: &Operation| listed.id == operation && listed.action == OperationAction::ClearLocalStop;
+                found.operations.iter().any(clears)
+            };
+            spec.instances.values().find(clears).map(|instance| instance.deployment)
+        });
+        self.change(Commit::FinishOperation, |marks| {
+            if let (Some(deployment), Outcome::Done { .. }) = (clears, &outcome) {
+                marks.local_stops.remove(&deployment);
+            }
+            marks.operations.insert(operation, OperationMark::Ended(outcome));
+        })
+    }
+
+    /// Writes down that a tombstone is carried out.
+    ///
+    /// # Errors
+    /// [`DiskError`] when it cannot be written: nothing has changed.
+    pub fn bury(&mut self, tombstone: TombstoneId) -> Result<(), DiskError> {
+        self.change(Commit::Bury, |marks| drop(marks.buried.insert(tombstone)))
+    }
+
+    /// The spec to hold, or nothing to do, or why not.
+    fn judge(&self, offer: &SpecOffer) -> Result<Option<HostSpec>, Reason> {
+        let offered = offer.accepted();
+        let lost = self.held.is_none();
+        match judge(self.marks.floor, offered) {
+            // The floor remembers a spec that was damaged since: the same bytes are welcome again.
+            Verdict::Duplicate if !lost => return Ok(None),
+            Verdict::Accept | Verdict::Duplicate => {}
+            Verdict::Stale => return Err(self.below_floor(offered, "older than")),
+            Verdict::Conflict => return Err(self.below_floor(offered, "different from, though numbered like,")),
+        }
+        let spec = wire::decode_spec(offer).map_err(|error| {
+            Reason::new("spec-unreadable", format!("the spec of generation {} cannot be read", offer.generation))
+                .because(error.to_string())
+                .mend("upgrade the agent on this host")
+        })?;
+        if spec.host != self.host {
+            return Err(Reason::new(
+                "spec-foreign",
+                format!("the spec is for {}, this host is {}", spec.host, self.host),
+            )
+            .mend("report this: nothing was changed"));
+        }
+        Ok(Some(spec))
+    }
+
+    fn below_floor(&self, offered: Accepted, how: &str) -> Reason {
+        let floor = self.marks.floor.map_or(Generation(0), |floor| floor.generation);
+        Reason::new(
+            "spec-below-floor",
+            format!(
+                "the offered spec of generation {} is {how} generation {floor}, which this host holds",
+                offered.generation
+            ),
+        )
+        .because("the coordinator's store is older than the fleet, or two stores serve it")
+        .mend("confirm the recovery: launchpad recover confirm")
+    }
+
+    fn hold(&mut self, offer: &SpecOffer, spec: HostSpec) -> Result<(), DiskError> {
+        killpoint::visit("agent", Commit::Spec.name(), Side::Before);
+        self.disk.write(SPEC, &offer.bytes)?;
+        killpoint::visit("agent", Commit::Spec.name(), Side::After);
+        self.raise_floors(offer.accepted(), &spec)?;
+        self.held = Some((offer.accepted(), spec));
+        // Whatever was damaged before has been replaced.
+        self.troubles.clear();
+        Ok(())
+    }
+
+    fn raise_floors(&mut self, accepted: Accepted, spec: &HostSpec) -> Result<(), DiskError> {
+        self.change(Commit::Floors, |marks| marks.raise(accepted, spec))
+    }
+
+    /// Changes the marks on disk first, then in memory.
+    fn change(&mut self, commit: Commit, change: impl FnOnce(&mut Marks)) -> Result<(), DiskError> {
+        let mut marks = self.marks.clone();
+        change(&mut marks);
+        let text = serde_json::to_vec_pretty(&marks).map_err(|error| DiskError::Io {
+            step: "encode",
+            path: self.disk.path(MARKS),
+            source: error.into(),
+        })?;
+        killpoint::visit("agent", commit.name(), Side::Before);
+        self.disk.write(MARKS, &text)?;
+        killpoint::visit("agent", commit.name(), Side::After);
+        self.marks = marks;
+        Ok(())
+    }
+
+    fn reread(&self, bytes: Vec<u8>) -> Result<(Accepted, HostSpec), Reason> {
+        let (offer, spec) =
+            wire::ledgered_spec(bytes).map_err(|error| Reason::new("spec-unreadable", error.to_string()))?;
+        if spec.host != self.host {
+            return Err(Reason::new("spec-foreign", format!("it is for {}", spec.host)));
+        }
+        Ok((offer.accepted(), spec))
+    }
+
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
+        match self.disk.read(name)? {
+            Found::Nothing => Ok(None),
+            Found::Whole(bytes) => Ok(Some(bytes)),
+            Found::SetAside(path) => {
+                self.troubles.push(damaged(name, &path, "its checksum does not match"));
+                Ok(None)
+            }
+        }
+    }
+
+    fn set_aside(&mut self, name: &str, problem: &str) -> Result<(), DiskError> {
+        let path = self.disk.set_aside(name)?;
+        self.troubles.push(damaged(name, &path, problem));
+        Ok(())
+    }
+}
+
+fn damaged(name: &str, aside: &std::path::Path, problem: &str) -> Reason {
+    Reason::new("ledger-damaged", format!("the ledger's file `{name}` was damaged and is now {}", aside.display()))
+        .because(problem.to_owned())
+        .mend("nothing to do: bots run on, and the coordinator sends the spec again; check the disk if it repeats")
+}

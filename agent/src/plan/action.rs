@@ -1,0 +1,222 @@
+//! What the agent can do to its host: the words in which a plan is written.
+//!
+//! `plan` makes actions, `execute` carries them out. Each is idempotent: done twice, or done again after a crash
+//! half-way, it leaves what once would have left. [`Action::KINDS`] is also the list of places where the tests kill
+//! the agent.
+
+use std::fmt;
+use std::time::Duration;
+
+use launchpad_protocol::id::{AccountId, DeploymentId, OperationId, TombstoneId};
+use launchpad_protocol::image::ImageRef;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::spec::{InstanceSpec, Resources, SealedFile};
+use launchpad_protocol::time::Moment;
+
+/// One thing to do. What it needs is in it: an executor looks nothing up and decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Fetch an image by digest.
+    PullImage {
+        /// Which.
+        image: ImageRef,
+    },
+    /// See that a tenant's network, its bridge and its address translation are there.
+    EnsureNetwork {
+        /// Whose.
+        account: AccountId,
+    },
+    /// See that an instance's volume is there, owned by its user.
+    PrepareVolume {
+        /// Whose.
+        spec: Box<InstanceSpec>,
+    },
+    /// Unseal an instance's files onto the tmpfs, and take away those that it has no more.
+    WriteFiles {
+        /// Whose.
+        spec: Box<InstanceSpec>,
+    },
+    /// Make an instance's container, with all that cannot be changed later.
+    CreateContainer {
+        /// What it is to be.
+        spec: Box<InstanceSpec>,
+    },
+    /// Start a container.
+    StartContainer {
+        /// Whose.
+        deployment: DeploymentId,
+        /// The engine's id; none: the one that this plan creates.
+        container: Option<String>,
+    },
+    /// Change limits under a running container.
+    UpdateResources {
+        /// The engine's id.
+        container: String,
+        /// The new limits.
+        resources: Resources,
+    },
+    /// Write down which start of which container an operation is about to end, so that it happens once.
+    BeginOperation {
+        /// Which operation.
+        operation: OperationId,
+        /// The start that it ends; none: there was nothing to stop.
+        ends: Option<Moment>,
+    },
+    /// Write down that an operation is done, or refused.
+    FinishOperation {
+        /// Which operation.
+        operation: OperationId,
+        /// Why it was refused, if it was.
+        refusal: Option<Reason>,
+    },
+    /// Stop a container: ask, wait, kill.
+    StopContainer {
+        /// The engine's id.
+        container: String,
+        /// How long it may take.
+        grace: Duration,
+        /// Why: it becomes the story of the exit.
+        why: StopCause,
+    },
+    /// Remove a stopped container.
+    RemoveContainer {
+        /// The engine's id.
+        container: String,
+    },
+    /// Remove an instance's unsealed files.
+    RemoveFiles {
+        /// Whose.
+        deployment: DeploymentId,
+    },
+    /// Destroy an instance's data. Only a tombstone of scope `Data` makes this.
+    RemoveVolume {
+        /// Whose.
+        deployment: DeploymentId,
+    },
+    /// Remove a tenant's network, when its last instance is gone.
+    RemoveNetwork {
+        /// Whose.
+        account: AccountId,
+    },
+    /// Write down that a tombstone is carried out.
+    Bury {
+        /// Which.
+        tombstone: TombstoneId,
+    },
+}
+
+/// The kinds that are durable notes: the ledger carries them out, under names of its own.
+pub const BY_LEDGER: [&str; 3] = ["begin_operation", "finish_operation", "bury"];
+
+/// Why a container is stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopCause {
+    /// Its spec says that it should not run.
+    PowerOff,
+    /// Somebody on the host said so.
+    LocalStop,
+    /// Its spec needs a new container.
+    Replaced,
+    /// An operation asked for a restart.
+    Operation(OperationId),
+    /// A tombstone names it.
+    Tombstone(TombstoneId),
+    /// Its probes failed.
+    Unhealthy(Reason),
+}
+
+impl Action {
+    /// The name of every kind, in the order in which a deployment meets them.
+    pub const KINDS: [&'static str; 15] = [
+        "pull_image",
+        "ensure_network",
+        "prepare_volume",
+        "write_files",
+        "create_container",
+        "start_container",
+        "update_resources",
+        "begin_operation",
+        "finish_operation",
+        "stop_container",
+        "remove_container",
+        "remove_files",
+        "remove_volume",
+        "remove_network",
+        "bury",
+    ];
+
+    /// Which of [`Action::KINDS`] this is.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        Self::KINDS[match self {
+            Self::PullImage { .. } => 0,
+            Self::EnsureNetwork { .. } => 1,
+            Self::PrepareVolume { .. } => 2,
+            Self::WriteFiles { .. } => 3,
+            Self::CreateContainer { .. } => 4,
+            Self::StartContainer { .. } => 5,
+            Self::UpdateResources { .. } => 6,
+            Self::BeginOperation { .. } => 7,
+            Self::FinishOperation { .. } => 8,
+            Self::StopContainer { .. } => 9,
+            Self::RemoveContainer { .. } => 10,
+            Self::RemoveFiles { .. } => 11,
+            Self::RemoveVolume { .. } => 12,
+            Self::RemoveNetwork { .. } => 13,
+            Self::Bury { .. } => 14,
+        }]
+    }
+}
+
+/// One line of a printed plan.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())?;
+        match self {
+            Self::PullImage { image } => write!(f, " {image}"),
+            Self::EnsureNetwork { account } | Self::RemoveNetwork { account } => write!(f, " {account}"),
+            Self::PrepareVolume { spec } | Self::WriteFiles { spec } | Self::CreateContainer { spec } => {
+                write!(f, " {}", spec.deployment)
+            }
+            Self::StartContainer { deployment, .. } => write!(f, " {deployment}"),
+            Self::RemoveFiles { deployment } | Self::RemoveVolume { deployment } => write!(f, " {deployment}"),
+            Self::UpdateResources { container, resources } => write!(
+                f,
+                " {container} cpu={}m memory={} pids={}",
+                resources.cpu_millis, resources.memory_bytes, resources.pids
+            ),
+            Self::StopContainer { container, grace, why } => write!(f, " {container} within {grace:?}: {why}"),
+            Self::RemoveContainer { container } => write!(f, " {container}"),
+            Self::BeginOperation { operation, .. } => write!(f, " {operation}"),
+            Self::FinishOperation { operation, refusal: None } => write!(f, " {operation}"),
+            Self::FinishOperation { operation, refusal: Some(reason) } => write!(f, " {operation} refused: {reason}"),
+            Self::Bury { tombstone } => write!(f, " {tombstone}"),
+        }
+    }
+}
+
+impl fmt::Display for StopCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PowerOff => f.write_str("its spec turns it off"),
+            Self::LocalStop => f.write_str("stopped by hand on the host"),
+            Self::Replaced => f.write_str("its spec needs a new container"),
+            Self::Operation(id) => write!(f, "restart asked for by {id}"),
+            Self::Tombstone(id) => write!(f, "removed by {id}"),
+            Self::Unhealthy(reason) => write!(f, "{reason}"),
+        }
+    }
+}
+
+/// What identifies a set of sealed files: when it differs from what is written, they are written anew.
+#[must_use]
+pub fn files_digest(files: &[SealedFile]) -> launchpad_protocol::digest::Digest {
+    let mut text = Vec::new();
+    for file in files {
+        for part in [file.dir.as_bytes(), file.name.as_bytes(), &file.ciphertext] {
+            text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            text.extend_from_slice(part);
+        }
+    }
+    launchpad_protocol::digest::Digest::of(&text)
+}

@@ -1,0 +1,356 @@
+//! One instance: where it stands, and the next steps towards its spec.
+//!
+//! ```text
+//!  may it run here at all? ──no──► refused
+//!  should it run? ──no──► stop what runs ──► stopped
+//!  is its container the right one? ──no──► fetch, prepare, take the old one away, create, start
+//!  does it run? ──no──► wait out the backoff, then start
+//!  is all around it right? ──no──► files, limits, network, a restart that was asked for, a restart that probes ask for
+//! ```
+//! The order within a plan keeps the time without a bot short: whatever can fail slowly comes before the old container
+//! is touched.
+
+use launchpad_protocol::feature::Feature;
+use launchpad_protocol::generation::Epoch;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::{Outcome, Phase};
+use launchpad_protocol::spec::{InstanceSpec, Operation, OperationAction, Power};
+use launchpad_protocol::time::{BootMoment, Moment};
+
+use super::action::{Action, StopCause, files_digest};
+use super::marks::{Marks, OperationMark};
+use super::record::Record;
+use super::{Context, Health, Knowledge, Standing};
+use crate::observe::{Container, ContainerState, Observed};
+
+/// What is to be done about one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Where it stands until that is done.
+    pub standing: Standing,
+    /// What to do, in order.
+    pub actions: Vec<Action>,
+    /// When to look again, even if nothing happens.
+    pub wake_at: Option<BootMoment>,
+}
+
+impl Decision {
+    const fn rest(standing: Standing) -> Self {
+        Self { standing, actions: Vec::new(), wake_at: None }
+    }
+
+    const fn act(standing: Standing, actions: Vec<Action>) -> Self {
+        Self { standing, actions, wake_at: None }
+    }
+}
+
+/// One instance's part of the world.
+struct Scene<'a> {
+    spec: &'a InstanceSpec,
+    observed: &'a Observed,
+    marks: &'a Marks,
+    record: &'a Record,
+    /// The container that fits the spec best, if any.
+    current: Option<&'a Container>,
+    /// Other containers of the same deployment: a singleton has none.
+    others: Vec<&'a Container>,
+    health: Option<&'a Health>,
+}
+
+/// The container of a deployment that counts: one made for this spec before others, a running one before others.
+#[must_use]
+pub fn current_container<'a>(spec: &InstanceSpec, observed: &'a Observed) -> Option<&'a Container> {
+    let rank = |container: &&Container| {
+        (container.recreate_hash == spec.recreate_hash, container.running_since().is_some(), container.epoch)
+    };
+    observed.containers.values().filter(|container| container.deployment == spec.deployment).max_by_key(rank)
+}
+
+/// Decides about one instance.
+#[must_use]
+pub fn decide(spec: &InstanceSpec, observed: &Observed, known: Knowledge<'_>, context: &Context) -> Decision {
+    let blank = Record::default();
+    let current = current_container(spec, observed);
+    let is_other = |container: &&Container| {
+        container.deployment == spec.deployment && current.is_none_or(|current| current.id != container.id)
+    };
+    let scene = Scene {
+        spec,
+        observed,
+        marks: known.marks,
+        record: known.records.get(&spec.deployment).unwrap_or(&blank),
+        current,
+        others: observed.containers.values().filter(is_other).collect(),
+        health: current.and_then(|container| known.health.get(&container.id)),
+    };
+    if let Some(refusal) = scene.refusal() {
+        return Decision::act(Standing::because(Phase::Refused, refusal), scene.finish_all_refused());
+    }
+    if let Some(trouble) = &scene.record.trouble
+        && context.now < trouble.retry_at
+    {
+        return Decision {
+            wake_at: Some(trouble.retry_at),
+            ..Decision::rest(scene.troubled(trouble.reason.clone()))
+        };
+    }
+    if let Some(cause) = scene.should_be_off() {
+        return scene.turn_off(cause);
+    }
+    match scene.current {
+        Some(container) if container.recreate_hash == spec.recreate_hash => match &container.state {
+            ContainerState::Running { started_at } => scene.tend(container, *started_at),
+            ContainerState::Created => scene.start(container, None),
+            ContainerState::Exited(exit) => match scene.record.retry_at {
+                Some(retry_at) if context.now < retry_at => scene.wait(retry_at),
+                Some(_) | None => scene.start(container, Some(exit.started_at)),
+            },
+        },
+        Some(_) | None => scene.create(),
+    }
+}
+
+impl Scene<'_> {
+    /// Why this host may not run the instance at all, or not again.
+    fn refusal(&self) -> Option<Reason> {
+        let known = Feature::all();
+        if let Some(missing) = self.spec.requires.iter().find(|feature| !known.contains(*feature)) {
+            return Some(
+                Reason::new(
+                    "feature-missing",
+                    format!("this agent cannot do `{missing}`, which the instance requires"),
+                )
+                .because("the agent is older than the coordinator")
+                .mend("upgrade the agent on this host"),
+            );
+        }
+        let floor = self.marks.epochs.get(&self.spec.deployment).copied().unwrap_or(Epoch(0));
+        if self.spec.epoch < floor {
+            return Some(
+                Reason::new(
+                    "epoch-stale",
+                    format!("the lease {} is older than {floor}, which this host has seen", self.spec.epoch),
+                )
+                .because("the coordinator's store is older than the fleet")
+                .mend("confirm the recovery: launchpad recover confirm"),
+            );
+        }
+        // A refusal says that a start failed for good. What runs in spite of it runs.
+        let runs = self.current.is_some_and(|container| container.running_since().is_some());
+        self.record.refusal.clone().filter(|_| !runs)
+    }
+
+    /// A refused instance still answers what it was asked to do once.
+    fn finish_all_refused(&self) -> Vec<Action> {
+        let reason =
+            || Reason::new("instance-refused", "the instance is refused on this host, so there is nothing to act on");
+        self.unanswered().map(|operation| finish(operation, Some(reason()))).collect()
+    }
+
+    fn should_be_off(&self) -> Option<StopCause> {
+        if self.spec.power == Power::Off {
+            return Some(StopCause::PowerOff);
+        }
+        let stays = self.marks.is_stopped_here(self.spec.deployment, self.spec.revision);
+        let cleared = self.unanswered().any(|operation| operation.action == OperationAction::ClearLocalStop);
+        (stays && !cleared).then_some(StopCause::LocalStop)
+    }
+
+    fn turn_off(&self, cause: StopCause) -> Decision {
+        let running =
+            self.current.into_iter().chain(self.others.iter().copied()).filter(|c| c.running_since().is_some());
+        let mut actions: Vec<Action> = running.map(|container| self.stop(container, cause.clone())).collect();
+        let phase = if actions.is_empty() { Phase::Stopped } else { Phase::Stopping };
+        let refusal = || Reason::new("instance-off", format!("the instance is off: {cause}"));
+        actions.extend(self.unanswered().map(|operation| match operation.action {
+            OperationAction::ClearLocalStop => finish(operation, None),
+            OperationAction::Restart | OperationAction::Snapshot { .. } | OperationAction::Restore { .. } => {
+                finish(operation, Some(refusal()))
+            }
+        }));
+        let standing = match cause {
+            StopCause::LocalStop => Standing::because(
+                phase,
+                Reason::new("stopped-here", "somebody stopped it on the host")
+                    .mend("launchpad-agent start DEPLOYMENT on the host"),
+            ),
+            _ => Standing::plain(phase),
+        };
+        Decision::act(standing, actions)
+    }
+
+    /// Everything from nothing, or from a container that is not the right one.
+    fn create(&self) -> Decision {
+        let missing_image = !self.observed.images.contains(&self.spec.image);
+        let mut actions = Vec::new();
+        if missing_image {
+            actions.push(Action::PullImage { image: self.spec.image.clone() });
+        }
+        actions.extend(self.surroundings());
+        for old in self.current.into_iter().chain(self.others.iter().copied()) {
+            actions.extend(self.take_away(old));
+        }
+        actions.push(Action::CreateContainer { spec: Box::new(self.spec.clone()) });
+        actions.push(Action::StartContainer { deployment: self.spec.deployment, container: None });
+        // A new container is a restart, and clears nothing less than a restart would.
+        actions.extend(self.unanswered().map(|operation| finish(operation, refusal_of(operation))));
+        let phase = if missing_image { Phase::Pulling } else { Phase::Preparing };
+        Decision::act(self.waiting_or(phase), actions)
+    }
+
+    /// A container that is right and does not run.
+    fn start(&self, container: &Container, ended: Option<Moment>) -> Decision {
+        let mut actions: Vec<Action> = self.others.iter().flat_map(|other| self.take_away(other)).collect();
+        actions.extend(self.surroundings());
+        actions.extend(self.limits(container));
+        let restarts: Vec<&Operation> = self.unanswered().collect();
+        let unbegun = restarts.iter().filter(|operation| is_restart(operation) && self.begun(operation).is_none());
+        actions.extend(unbegun.map(|operation| Action::BeginOperation { operation: operation.id, ends: ended }));
+        actions
+            .push(Action::StartContainer { deployment: self.spec.deployment, container: Some(container.id.clone()) });
+        actions.extend(restarts.into_iter().map(|operation| finish(operation, refusal_of(operation))));
+        Decision::act(self.waiting_or(Phase::Starting), actions)
+    }
+
+    /// A container that is right and runs.
+    fn tend(&self, container: &Container, started_at: Moment) -> Decision {
+        let mut actions: Vec<Action> = self.others.iter().flat_map(|other| self.take_away(other)).collect();
+        actions.extend(self.surroundings());
+        actions.extend(self.limits(container));
+        let standing = self.health_standing();
+        if let Some(verdict) = self.health.and_then(|health| health.verdict.clone()) {
+            actions.push(self.stop(container, StopCause::Unhealthy(verdict)));
+            return Decision::act(standing, actions);
+        }
+        let mut restart = Vec::new();
+        for operation in self.unanswered() {
+            match (is_restart(operation), self.begun(operation)) {
+                (false, _) => actions.push(finish(operation, refusal_of(operation))),
+                // It runs with another start than the one that the restart was to end: the restart has happened.
+                (true, Some(ends)) if ends != Some(started_at) => actions.push(finish(operation, None)),
+                (true, _) => restart.push(operation),
+            }
+        }
+        if let Some(first) = restart.first() {
+            let unbegun = restart.iter().filter(|operation| self.begun(operation).is_none());
+            actions.extend(
+                unbegun.map(|operation| Action::BeginOperation { operation: operation.id, ends: Some(started_at) }),
+            );
+            actions.push(self.stop(container, StopCause::Operation(first.id)));
+            actions.push(Action::StartContainer {
+                deployment: self.spec.deployment,
+                container: Some(container.id.clone()),
+            });
+            actions.extend(restart.iter().map(|operation| finish(operation, None)));
+        }
+        Decision::act(standing, actions)
+    }
+
+    fn wait(&self, retry_at: BootMoment) -> Decision {
+        let mut waiting = Decision::rest(self.waiting_or(Phase::Backoff));
+        waiting.wake_at = Some(retry_at);
+        // Whoever asks for a restart does not want to wait for the backoff.
+        if self.unanswered().any(is_restart)
+            && let Some(container) = self.current
+            && let ContainerState::Exited(exit) = &container.state
+        {
+            return self.start(container, Some(exit.started_at));
+        }
+        waiting
+    }
+
+    /// Network, volume and files: what a container stands on.
+    fn surroundings(&self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if !self.observed.networks.contains(&self.spec.account) {
+            actions.push(Action::EnsureNetwork { account: self.spec.account });
+        }
+        if !self.observed.volumes.contains(&self.spec.deployment) {
+            actions.push(Action::PrepareVolume { spec: Box::new(self.spec.clone()) });
+        }
+        if self.observed.files.get(&self.spec.deployment) != Some(&files_digest(&self.spec.files)) {
+            actions.push(Action::WriteFiles { spec: Box::new(self.spec.clone()) });
+        }
+        actions
+    }
+
+    fn limits(&self, container: &Container) -> Option<Action> {
+        (container.resources != self.spec.resources)
+            .then(|| Action::UpdateResources { container: container.id.clone(), resources: self.spec.resources })
+    }
+
+    fn take_away(&self, container: &Container) -> Vec<Action> {
+        let stop = container.running_since().map(|_| self.stop(container, StopCause::Replaced));
+        stop.into_iter().chain([Action::RemoveContainer { container: container.id.clone() }]).collect()
+    }
+
+    fn stop(&self, container: &Container, why: StopCause) -> Action {
+        Action::StopContainer { container: container.id.clone(), grace: self.spec.stop_grace, why }
+    }
+
+    fn unanswered(&self) -> impl Iterator<Item = &Operation> {
+        let ended = |operation: &&Operation| {
+            matches!(self.marks.operations.get(&operation.id), Some(OperationMark::Ended(_)))
+        };
+        self.spec.operations.iter().filter(move |operation| !ended(operation))
+    }
+
+    /// The start that a begun operation was to end.
+    fn begun(&self, operation: &Operation) -> Option<Option<Moment>> {
+        match self.marks.operations.get(&operation.id) {
+            Some(OperationMark::Begun { ends }) => Some(*ends),
+            Some(OperationMark::Ended(Outcome::Done { .. } | Outcome::Refused { .. })) | None => None,
+        }
+    }
+
+    /// How a running instance stands, by its probes.
+    fn health_standing(&self) -> Standing {
+        let said = |health: &Health| {
+            health.last_failure.clone().unwrap_or_else(|| "its probes have not answered yet".to_owned())
+        };
+        match self.health {
+            Some(health) if health.ready => Standing::plain(Phase::Ready),
+            Some(health) if health.started => Standing::because(
+                Phase::Unready,
+                Reason::new("not-ready", "the bot runs and does not call itself ready").because(said(health)),
+            ),
+            // Adopted after a restart of the agent: what was known holds until the probes say otherwise.
+            None if self.record.ready_at.is_some() => Standing::plain(Phase::Ready),
+            Some(_) | None => self.waiting_or(Phase::Starting),
+        }
+    }
+
+    fn troubled(&self, reason: Reason) -> Standing {
+        let phase = match self.current.map(|container| &container.state) {
+            Some(ContainerState::Running { .. }) => self.health_standing().phase,
+            Some(ContainerState::Created | ContainerState::Exited(_)) => Phase::Preparing,
+            None if self.observed.images.contains(&self.spec.image) => Phase::Preparing,
+            None => Phase::Pulling,
+        };
+        Standing::because(phase, reason)
+    }
+
+    /// The phase, with what the instance last ran into, if anything.
+    fn waiting_or(&self, phase: Phase) -> Standing {
+        Standing { phase, reason: self.record.waiting_for.clone() }
+    }
+}
+
+fn is_restart(operation: &Operation) -> bool {
+    operation.action == OperationAction::Restart
+}
+
+fn finish(operation: &Operation, refusal: Option<Reason>) -> Action {
+    Action::FinishOperation { operation: operation.id, refusal }
+}
+
+/// Snapshots belong to volume backends that this agent does not have yet: it says so instead of pretending.
+fn refusal_of(operation: &Operation) -> Option<Reason> {
+    match &operation.action {
+        OperationAction::Restart | OperationAction::ClearLocalStop => None,
+        OperationAction::Snapshot { .. } | OperationAction::Restore { .. } => Some(
+            Reason::new("feature-missing", "this agent's volumes are folders, which it cannot snapshot")
+                .mend("upgrade the agent on this host"),
+        ),
+    }
+}

@@ -1,0 +1,105 @@
+//! What each action does to an ideal host: a few lines of arithmetic on [`Observed`] and [`Marks`].
+//!
+//! Property tests and the cluster test apply plans to it. It is the specification of the executors, not a fake of
+//! Docker: nothing fails here, and nothing takes time.
+
+use launchpad_protocol::digest::Digest;
+use launchpad_protocol::report::Outcome;
+use launchpad_protocol::spec::InstanceSpec;
+use launchpad_protocol::time::Moment;
+
+use super::action::{Action, files_digest};
+use super::marks::{Marks, OperationMark};
+use crate::observe::{Container, ContainerState, Exit, Observed};
+
+/// An ideal host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Model {
+    /// What would be observed.
+    pub observed: Observed,
+    /// What would be on disk.
+    pub marks: Marks,
+    /// Containers made so far, for their ids.
+    made: u64,
+}
+
+impl Model {
+    /// A host on which that is observed.
+    #[must_use]
+    pub fn of(observed: Observed, marks: Marks) -> Self {
+        Self { observed, marks, made: 0 }
+    }
+
+    /// Carries out one action, at that moment.
+    pub fn apply(&mut self, action: &Action, now: Moment) {
+        let observed = &mut self.observed;
+        match action {
+            Action::PullImage { image } => drop(observed.images.insert(image.clone())),
+            Action::EnsureNetwork { account } => drop(observed.networks.insert(*account)),
+            Action::PrepareVolume { spec } => drop(observed.volumes.insert(spec.deployment)),
+            Action::WriteFiles { spec } => drop(observed.files.insert(spec.deployment, files_digest(&spec.files))),
+            Action::CreateContainer { spec } => self.create(spec),
+            Action::StartContainer { deployment, container } => {
+                let wanted = |found: &&mut Container| match container {
+                    Some(id) => found.id == *id,
+                    None => found.deployment == *deployment && found.state == ContainerState::Created,
+                };
+                if let Some(found) = observed.containers.values_mut().find(wanted)
+                    && found.running_since().is_none()
+                {
+                    found.state = ContainerState::Running { started_at: now };
+                }
+            }
+            Action::UpdateResources { container, resources } => {
+                if let Some(found) = observed.containers.get_mut(container) {
+                    found.resources = *resources;
+                }
+            }
+            Action::StopContainer { container, .. } => self.exit(container, 0, now),
+            Action::RemoveContainer { container } => drop(observed.containers.remove(container)),
+            Action::RemoveFiles { deployment } => drop(observed.files.remove(deployment)),
+            Action::RemoveVolume { deployment } => drop(observed.volumes.remove(deployment)),
+            Action::RemoveNetwork { account } => drop(observed.networks.remove(account)),
+            Action::BeginOperation { operation, ends } => {
+                self.marks.operations.insert(*operation, OperationMark::Begun { ends: *ends });
+            }
+            Action::FinishOperation { operation, refusal } => {
+                let outcome = match refusal {
+                    None => Outcome::Done { at: now },
+                    Some(reason) => Outcome::Refused { reason: reason.clone() },
+                };
+                self.marks.operations.insert(*operation, OperationMark::Ended(outcome));
+            }
+            Action::Bury { tombstone } => drop(self.marks.buried.insert(*tombstone)),
+        }
+    }
+
+    /// Ends a running container's process.
+    pub fn exit(&mut self, container: &str, code: i32, now: Moment) {
+        if let Some(found) = self.observed.containers.get_mut(container)
+            && let Some(started_at) = found.running_since()
+        {
+            let output_tail = String::new();
+            found.state =
+                ContainerState::Exited(Exit { started_at, at: now, code, out_of_memory: false, output_tail });
+        }
+    }
+
+    fn create(&mut self, spec: &InstanceSpec) {
+        self.made += 1;
+        let id = format!("{}-{}", spec.deployment, self.made);
+        let container = Container {
+            id: id.clone(),
+            deployment: spec.deployment,
+            account: spec.account,
+            epoch: spec.epoch,
+            recreate_hash: spec.recreate_hash,
+            state: ContainerState::Created,
+            resources: spec.resources,
+            limits: None,
+            address: None,
+            image: Some(Digest::of(spec.image.to_string().as_bytes())),
+        };
+        self.observed.containers.insert(id, container);
+    }
+}

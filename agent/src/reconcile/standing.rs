@@ -1,0 +1,93 @@
+//! From plans and records to what the report says of each instance. Pure.
+
+use std::collections::BTreeMap;
+
+use launchpad_protocol::id::DeploymentId;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::{ContainerReport, InstanceReport, Phase};
+use launchpad_protocol::spec::{HostSpec, InstanceSpec};
+
+use crate::observe::{Container, Observed};
+use crate::plan::Standing;
+use crate::plan::action::{Action, StopCause};
+use crate::plan::instance::current_container;
+use crate::plan::record::Record;
+
+/// Where an instance stands while an action is being carried out for it.
+pub(super) fn during(action: Option<&Action>, planned: &Standing) -> Standing {
+    let in_place = matches!(planned.phase, Phase::Ready | Phase::Unready);
+    match action {
+        Some(Action::PullImage { .. }) => Standing { phase: Phase::Pulling, ..planned.clone() },
+        Some(
+            Action::EnsureNetwork { .. }
+            | Action::PrepareVolume { .. }
+            | Action::WriteFiles { .. }
+            | Action::CreateContainer { .. }
+            | Action::RemoveContainer { .. },
+        ) if !in_place => Standing { phase: Phase::Preparing, ..planned.clone() },
+        Some(Action::StartContainer { .. }) => Standing { phase: Phase::Starting, ..planned.clone() },
+        Some(Action::StopContainer { why, .. }) => stopping(why),
+        Some(_) | None => planned.clone(),
+    }
+}
+
+fn stopping(why: &StopCause) -> Standing {
+    match why {
+        StopCause::Unhealthy(reason) => Standing::because(Phase::Stopping, reason.clone()),
+        StopCause::PowerOff
+        | StopCause::LocalStop
+        | StopCause::Replaced
+        | StopCause::Operation(_)
+        | StopCause::Tombstone(_) => Standing::because(Phase::Stopping, Reason::new("stopping", why.to_string())),
+    }
+}
+
+/// What the report says of every instance of the spec.
+pub(super) fn instances(
+    spec: Option<&HostSpec>,
+    observed: Option<&Observed>,
+    records: &BTreeMap<DeploymentId, Record>,
+    mut standings: BTreeMap<DeploymentId, Standing>,
+) -> BTreeMap<DeploymentId, InstanceReport> {
+    let blank = Record::default();
+    let tell = |instance: &InstanceSpec| {
+        let container = observed.and_then(|observed| current_container(instance, observed));
+        let record = records.get(&instance.deployment).unwrap_or(&blank);
+        let standing = standings.remove(&instance.deployment).unwrap_or_else(unobserved);
+        let report = InstanceReport {
+            phase: standing.phase,
+            reason: standing.reason,
+            revision: instance.revision,
+            epoch: instance.epoch,
+            container: container.map(container_report),
+            restarts: record.restarts,
+            ready_at: record.ready_at,
+            degraded: degraded(instance),
+        };
+        (instance.deployment, report)
+    };
+    spec.into_iter().flat_map(|spec| spec.instances.values()).map(tell).collect()
+}
+
+fn unobserved() -> Standing {
+    Standing::because(Phase::Absent, Reason::new("not-observed", "the agent has not been able to look at it yet"))
+}
+
+fn container_report(container: &Container) -> ContainerReport {
+    ContainerReport {
+        id: container.id.clone(),
+        image: container.image,
+        started_at: container.running_since(),
+        address: container.address.map(|address| address.to_string()),
+        limits: container.limits,
+    }
+}
+
+/// What the spec itself asks to be done with less protection than usual.
+fn degraded(instance: &InstanceSpec) -> Vec<Reason> {
+    let exposed = instance.secret_environment.keys().map(|variable| {
+        Reason::new("secret-in-environment", format!("the secret in `{variable}` is handed over in the environment"))
+            .because("the workload takes it no other way; docker inspect on the host shows it")
+    });
+    exposed.collect()
+}
