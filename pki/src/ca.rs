@@ -16,21 +16,23 @@ use launchpad_protocol::digest::Digest;
 use launchpad_protocol::id::HostId;
 use launchpad_protocol::time::Moment;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
-    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData, RevocationReason, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateRevocationListParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, RevocationReason, RevokedCertParams, SerialNumber,
 };
 use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer, ServerName,
+    CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer,
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
-use x509_parser::time::ASN1Time;
 use zeroize::Zeroizing;
 
 use crate::bundle::{BundleError, TrustBundle};
 use crate::host_key::{HostKey, KeyError};
 use crate::identity::TrustDomain;
 use crate::serial::{NoEntropy, Serial};
+
+mod profile;
+
+use profile::{asn1, ca_params, leaf_params, server_name, uri, whole_seconds};
 
 /// How long a root is in force: longer than anybody wants to think about it; a rotation replaces it earlier.
 pub const ROOT_LIFE: Duration = Duration::from_hours(24 * 3_652);
@@ -393,44 +395,4 @@ fn read_issuing(certificate: &CertificateDer<'_>) -> Result<(TrustDomain, Moment
     };
     let source = rcgen::Error::CouldNotParseCertificate;
     read().ok_or(CaError::Material { which: "issuing", source })
-}
-
-fn ca_params(name: &str, now: Moment, not_after: Moment) -> Result<CertificateParams, CaError> {
-    let mut params = leaf_params(Serial::random()?, now - BACKDATED, not_after)?;
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.use_authority_key_identifier_extension = false;
-    Ok(params)
-}
-
-fn leaf_params(serial: Serial, not_before: Moment, not_after: Moment) -> Result<CertificateParams, CaError> {
-    let mut params = CertificateParams::default();
-    params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
-    params.not_before = asn1(not_before)?.to_datetime();
-    params.not_after = asn1(not_after)?.to_datetime();
-    params.distinguished_name = DistinguishedName::new();
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.use_authority_key_identifier_extension = true;
-    Ok(params)
-}
-
-fn server_name(name: &str) -> Result<SanType, CaError> {
-    let refused = || CaError::Name(name.to_owned());
-    Ok(match ServerName::try_from(name).map_err(|_| refused())? {
-        ServerName::IpAddress(_) => SanType::IpAddress(name.parse().map_err(|_| refused())?),
-        _ => SanType::DnsName(name.try_into().map_err(|_| refused())?),
-    })
-}
-
-fn uri(text: &str) -> Result<SanType, CaError> {
-    Ok(SanType::URI(text.try_into().map_err(|_| CaError::Name(text.to_owned()))?))
-}
-
-fn asn1(at: Moment) -> Result<ASN1Time, CaError> {
-    ASN1Time::from_timestamp(at.micros().div_euclid(1_000_000)).map_err(|_| CaError::Time(at))
-}
-
-/// A certificate counts in seconds: what is stored about it says what it says.
-fn whole_seconds(at: Moment) -> Moment {
-    Moment::from_micros(at.micros().div_euclid(1_000_000) * 1_000_000)
 }

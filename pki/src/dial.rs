@@ -22,6 +22,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::pin;
 use crate::pipe::{Dial, Lane, Pipe};
 use crate::quic::{CONNECTION_WINDOW_BYTES, IDLE_MAX, KEEP_ALIVE, QuicLink, STREAM_WINDOW_BYTES};
 use crate::tcp;
@@ -206,7 +207,7 @@ async fn dial_enroll(endpoint: &str, config: &Arc<rustls::ClientConfig>) -> io::
         // The pin, not the name, says who may answer (`pin.rs`): the address serves as the name.
         match tcp::connect(address, &address.ip().to_string(), config).await {
             Ok(pipe) => return Ok(pipe),
-            Err(error) => last = error,
+            Err(error) => last = pin::explain(error),
         }
     }
     Err(last)

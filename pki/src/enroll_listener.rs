@@ -66,12 +66,24 @@ impl EnrollListener {
     /// # Errors
     /// When the address is taken or not ours.
     pub async fn bind(address: SocketAddr, config: Arc<ServerConfig>) -> Result<Self, ListenError> {
+        Self::bind_for(address, config, ENROLL_CONNECTION_LIFE).await
+    }
+
+    /// The same, with connections that last for `life`.
+    ///
+    /// # Errors
+    /// When the address is taken or not ours.
+    pub async fn bind_for(
+        address: SocketAddr,
+        config: Arc<ServerConfig>,
+        life: Duration,
+    ) -> Result<Self, ListenError> {
         let refused = |source| ListenError { address, protocol: "TCP", source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let (pipes, accepted) = mpsc::channel(PIPES_WAITING_MAX);
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, TlsAcceptor::from(config), pipes));
+        tasks.spawn(serve(listener, TlsAcceptor::from(config), life, pipes));
         Ok(Self { pipes: accepted, address, _tasks: tasks })
     }
 
@@ -82,7 +94,12 @@ impl EnrollListener {
     }
 }
 
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, pipes: mpsc::Sender<io::Result<EnrollPipe>>) {
+async fn serve(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    life: Duration,
+    pipes: mpsc::Sender<io::Result<EnrollPipe>>,
+) {
     let turns = Arc::new(Semaphore::new(ENROLL_CONNECTIONS_MAX));
     let mut handshakes = JoinSet::new();
     loop {
@@ -108,7 +125,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, pipes: mpsc::Sender
                 }
                 Err(_) => return,
             };
-            let over = Box::pin(sleep(ENROLL_CONNECTION_LIFE));
+            let over = Box::pin(sleep(life));
             let pipe = EnrollPipe { stream, peer: EnrollPeer { remote, local }, over, _turn: turn };
             // Nobody listens any more: the pipe is dropped, and with it the connection.
             drop(pipes.send(Ok(pipe)).await);
@@ -136,7 +153,7 @@ impl AsyncRead for EnrollPipe {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // An HTTP/2 server is always reading, so that the end is noticed here.
         if self.over.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "an enrolment may last one minute")));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "an enrolment may not last so long")));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }

@@ -10,6 +10,7 @@
 //! clients only and is refused here.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use launchpad_protocol::digest::Digest;
@@ -34,6 +35,16 @@ pub(crate) struct RootPin {
      somebody stands between"
 )]
 pub struct UnknownRoot;
+
+/// rustls shows a verifier's own error only as its type's name. People need the sentence.
+pub(crate) fn explain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let Some(Error::InvalidCertificate(CertificateError::Other(OtherError(cause)))) = inner else { return error };
+    match cause.downcast_ref::<UnknownRoot>() {
+        Some(unknown) => io::Error::new(error.kind(), *unknown),
+        None => error,
+    }
+}
 
 impl RootPin {
     pub(crate) fn new(pins: BTreeSet<Digest>, provider: &CryptoProvider) -> Self {

@@ -107,25 +107,37 @@ impl ConnectionIdGenerator for PlainIds {
 struct QuicIo {
     send: SendStream,
     recv: RecvStream,
+    connection: Connection,
+}
+
+impl QuicIo {
+    /// A stream's own error says no more than that the connection is lost. Why it was is what people ask.
+    fn explain<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        done.map_err(|error| self.connection.close_reason().map_or(error, io::Error::from))
+    }
 }
 
 impl AsyncRead for QuicIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buf)
+        let done = AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buf);
+        self.explain(done)
     }
 }
 
 impl AsyncWrite for QuicIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
+        let done = AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf);
+        self.explain(done)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
+        let done = AsyncWrite::poll_flush(Pin::new(&mut self.send), cx);
+        self.explain(done)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
+        let done = AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx);
+        self.explain(done)
     }
 }
 
@@ -189,7 +201,8 @@ async fn connection(incoming: Incoming, door: &Door, turn: tokio::sync::OwnedSem
     drop(turn);
     loop {
         let (send, recv) = connection.accept_bi().await?;
-        let pipe = PeerPipe::new(Box::new(QuicIo { send, recv }), peer.clone());
+        let io = QuicIo { send, recv, connection: connection.clone() };
+        let pipe = PeerPipe::new(Box::new(io), peer.clone());
         if door.pipes.send(Ok(pipe)).await.is_err() {
             connection.close(VarInt::from_u32(CLOSE_DONE), b"the coordinator stops");
             return Ok(());
@@ -231,7 +244,7 @@ impl QuicLink {
         let (send, recv) = self.connection.open_bi().await?;
         // Fails only on a stream that is closed, and then the first write says so.
         drop(send.set_priority(priority(lane)));
-        Ok(Box::new(QuicIo { send, recv }))
+        Ok(Box::new(QuicIo { send, recv, connection: self.connection.clone() }))
     }
 
     /// Waits until the connection ends, and says why.
