@@ -2,7 +2,7 @@
 
 use launchpad_protocol::time::Moment;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyUsagePurpose, SanType, SerialNumber};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::DnsName;
 use x509_parser::time::ASN1Time;
 
 use super::{BACKDATED, CaError};
@@ -37,11 +37,12 @@ pub(super) fn leaf_params(
 
 /// A DNS name or an IP address of a server.
 pub(super) fn server_name(name: &str) -> Result<SanType, CaError> {
+    if let Ok(address) = name.parse() {
+        return Ok(SanType::IpAddress(address));
+    }
     let refused = || CaError::Name(name.to_owned());
-    Ok(match ServerName::try_from(name).map_err(|_| refused())? {
-        ServerName::IpAddress(_) => SanType::IpAddress(name.parse().map_err(|_| refused())?),
-        _ => SanType::DnsName(name.try_into().map_err(|_| refused())?),
-    })
+    let dns = DnsName::try_from(name).map_err(|_| refused())?;
+    Ok(SanType::DnsName(dns.as_ref().try_into().map_err(|_| refused())?))
 }
 
 /// A SPIFFE id.

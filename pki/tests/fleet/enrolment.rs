@@ -44,7 +44,7 @@ async fn desk_for(credentials: &Arc<Credentials>, life: Duration) -> Desk {
     let (seen, callers) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
         while let Some(Ok(pipe)) = listener.next().await {
-            drop(seen.send(pipe.connect_info()));
+            let _ = seen.send(pipe.connect_info());
             tokio::spawn(async move {
                 let (mut read, mut write) = tokio::io::split(pipe);
                 drop(tokio::io::copy(&mut read, &mut write).await);
