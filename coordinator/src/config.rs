@@ -1,21 +1,14 @@
 //! Arguments, environment and the settings that `init` writes: read here and nowhere else.
-//!
-//! ```text
-//! data dir (0700)
-//! ├── coordinator.toml   what `init` was told: names, endpoints, database (0600: a database URL may hold a password)
-//! ├── coordinator.db     the store, unless --database-url names a Postgres
-//! ├── keyring            the key that encrypts configs and secrets in the store
-//! ├── pki/               root and issuing CA
-//! └── lock               held by whoever works on this directory
-//! ```
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use launchpad_pki::identity::TrustDomain;
 use launchpad_protocol::reason::Reason;
 use serde::{Deserialize, Serialize};
+
+use crate::data_dir::DataDir;
 
 /// Exit codes of the command: 0 done, 1 refused or failed, 2 misused.
 const EXITS: &str = "Exit codes: 0 done, 1 refused or failed (one line on stderr says why and what mends it), 2 usage.";
@@ -66,10 +59,10 @@ pub struct InitArguments {
     #[arg(long = "server-name", value_name = "NAME")]
     pub server_names: Vec<String>,
     /// Where agents reach the fleet port, if not at the address that `serve` listens on.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = endpoint)]
     pub advertise_fleet: Option<String>,
     /// Where agents reach enrolment, if not at the address that `serve` listens on.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = endpoint)]
     pub advertise_enroll: Option<String>,
     /// The first operator's mail address.
     #[arg(long, default_value = "operator@localhost", value_name = "EMAIL")]
@@ -215,54 +208,6 @@ impl ConfigError {
     }
 }
 
-/// The paths below a data directory.
-#[derive(Debug, Clone)]
-pub struct DataDir(PathBuf);
-
-impl DataDir {
-    /// That directory.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
-
-    /// The directory itself.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// What `init` was told.
-    #[must_use]
-    pub fn settings(&self) -> PathBuf {
-        self.0.join("coordinator.toml")
-    }
-
-    /// The SQLite store.
-    #[must_use]
-    pub fn database(&self) -> PathBuf {
-        self.0.join("coordinator.db")
-    }
-
-    /// The key that encrypts configs and secrets.
-    #[must_use]
-    pub fn keyring(&self) -> PathBuf {
-        self.0.join("keyring")
-    }
-
-    /// The certificate authority.
-    #[must_use]
-    pub fn pki(&self) -> PathBuf {
-        self.0.join("pki")
-    }
-
-    /// Held by whoever works on the directory.
-    #[must_use]
-    pub fn lock(&self) -> PathBuf {
-        self.0.join("lock")
-    }
-}
-
 impl Settings {
     /// What `init` was told, with its defaults filled in.
     #[must_use]
@@ -322,6 +267,15 @@ impl Config {
             profiles: arguments.profiles,
             plans: arguments.plans,
         })
+    }
+}
+
+/// A host and a port; the host is resolved by the agents, not here.
+fn endpoint(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(1..)) => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT, such as fleet.example:7701".to_owned()),
     }
 }
 

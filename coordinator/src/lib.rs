@@ -13,6 +13,38 @@
 //! fleet`; `fleet → domain, store`; `store → domain`; `domain` imports nothing local. `api` never sees `store`.
 //!
 //! No statics, no clock and no chance but those in [`outside::Outside`], so that several coordinators can run in one
-//! process. `main.rs` builds an `Outside` and calls [`run`]; nothing here reads arguments or the environment.
+//! process. `main.rs` builds an `Outside` and calls [`run`]; only `config` reads arguments and the environment.
 
+pub mod api;
 pub mod command;
+
+pub mod app;
+pub mod domain;
+pub mod fleet;
+pub mod jobs;
+pub mod store;
+
+pub mod catalogue;
+pub mod config;
+pub mod data_dir;
+pub mod killpoint;
+pub mod outside;
+pub mod run;
+pub mod signals;
+
+pub use run::{CoordinatorError, run};
+
+/// An error and what caused it, on one line. Causes that the error itself repeats are left out.
+#[must_use]
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.replace('\n', " ")
+}

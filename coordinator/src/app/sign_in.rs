@@ -13,13 +13,13 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use launchpad_pki::serial::NoEntropy;
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::id::ApiTokenId;
-use launchpad_protocol::reason::Reason;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::domain::actor::Actor;
+use crate::store::api_tokens;
 
-use super::App;
+use super::{App, AppError};
 
 /// Random bytes of a token's secret.
 const SECRET_BYTES: usize = 32;
@@ -76,6 +76,20 @@ impl FromStr for ApiToken {
         hex::decode_to_slice(secret_hex, &mut *secret).map_err(|_| ApiTokenError)?;
         let id = ApiTokenId::from(Uuid::try_parse(id).map_err(|_| ApiTokenError)?);
         Ok(Self { id, secret })
+    }
+}
+
+impl App {
+    /// Who the bearer of that token is; nobody if it is malformed, unknown, expired or revoked.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn sign_in(&self, token: &str) -> Result<Option<Actor>, AppError> {
+        let Ok(token) = token.parse::<ApiToken>() else { return Ok(None) };
+        let now = self.clock.wall();
+        let row = self.store.read(async |tx| api_tokens::get(tx, token.id).await).await?;
+        let row = row.filter(|row| token.matches(&row.secret_hash) && row.works_at(now));
+        Ok(row.map(|row| row.actor()))
     }
 }
 

@@ -1,0 +1,84 @@
+//! The HTTP API: one file per resource; each handler decodes, makes a command, calls `app`, and shows a view.
+//!
+//! ```text
+//!   request ─► auth (who) ─► request (what) ─► command (is it right) ─► app ─► view ─► JSON
+//!                 └───────────────┴──────────────────┴───────────────────┴──► problem+json
+//! ```
+//! The routes and the OpenAPI document are one list ([`openapi`]): a path cannot be served and not described. Nothing
+//! here decides who may do what, and nothing here sees the store.
+
+mod auth;
+mod deployments;
+mod health;
+mod hosts;
+mod logs;
+pub mod openapi;
+mod problem;
+mod recovery;
+mod request;
+mod serve;
+mod view;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use launchpad_protocol::reason::Reason;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+
+use problem::Problem;
+
+/// How long a request may take until its answer begins: the store answers within milliseconds, and gives up waiting
+/// for a lock or a connection after 5 s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What every handler gets.
+#[derive(Debug, Clone)]
+struct Api {
+    app: App,
+    /// Ends streams that would go on for ever.
+    stop: CancellationToken,
+}
+
+/// Serves the API until `stop`.
+pub(crate) async fn serve(listener: TcpListener, app: App, stop: CancellationToken) {
+    serve::serve(listener, router(app, stop.clone()), stop).await;
+}
+
+/// The API as a service.
+fn router(app: App, stop: CancellationToken) -> Router {
+    let (routes, _) = openapi::routes().split_for_parts();
+    routes
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn(in_time))
+        .layer(DefaultBodyLimit::max(request::BODY_MAX_BYTES))
+        .with_state(Api { app, stop })
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let sentence = format!("the request was not answered within {} s", REQUEST_TIMEOUT.as_secs());
+            let mend = "send it again with the same Idempotency-Key: it takes effect once";
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, Reason::new("too-slow", sentence).mend(mend)).into_response()
+        }
+    }
+}
+
+async fn no_such_path(State(_): State<Api>, uri: Uri) -> Problem {
+    let reason = Reason::new("no-such-path", format!("there is nothing at {}", uri.path()));
+    Problem::new(StatusCode::NOT_FOUND, reason.mend("GET /openapi.json lists every path"))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let reason = Reason::new("no-such-method", format!("{} does not take {method}", uri.path()));
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, reason.mend("GET /openapi.json lists every path and its methods"))
+}

@@ -1,0 +1,121 @@
+//! The coordinator's binary: reads the command line, builds the world outside, and calls the library.
+//!
+//! A failure is one line on stderr, what it is and what mends it, and exit code 1; a misused command line is 2.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use launchpad_coordinator::api::openapi;
+use launchpad_coordinator::app::init::{Installation, init};
+use launchpad_coordinator::app::restore::{Restored, restore};
+use launchpad_coordinator::config::{
+    Arguments, Command, Config, InitArguments, LogFormat, Output, RestoreArguments, ServeArguments,
+};
+use launchpad_coordinator::outside::Outside;
+use launchpad_coordinator::run;
+use launchpad_protocol::reason::Reason;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// What is logged unless RUST_LOG says otherwise.
+const LOG_DEFAULT: &str = "info";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refused(&Reason::new("no-runtime", format!("cannot start threads: {error}"))),
+    };
+    let done = runtime.block_on(async {
+        match arguments.command {
+            Command::Init(arguments) => run_init(&arguments).await,
+            Command::Serve(arguments) => run_serve(arguments).await,
+            Command::Restore(arguments) => run_restore(&arguments).await,
+            Command::Openapi => print_openapi(),
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => refused(&reason),
+    }
+}
+
+fn refused(reason: &Reason) -> ExitCode {
+    eprintln!("launchpad-coordinator: {}: {reason}", reason.code);
+    ExitCode::FAILURE
+}
+
+async fn run_init(arguments: &InitArguments) -> Result<(), Reason> {
+    let made = init(arguments, &Outside::machine()).await.map_err(|error| error.reason())?;
+    match arguments.output {
+        Output::Json => {
+            let result = json!({ "token": *made.token, "login": made.login(), "root_sha256": made.root_hex() });
+            println!("{result}");
+        }
+        Output::Text => println!("{}", told(arguments, &made)),
+    }
+    Ok(())
+}
+
+fn told(arguments: &InitArguments, made: &Installation) -> String {
+    let dir = arguments.place.data_dir.display();
+    format!(
+        "A new installation in {dir}. Root certificate: sha256:{}\n\n\
+         Move the root's key off this machine; it is needed again only to replace the issuing CA:\n  {}\n\n\
+         Start the coordinator:\n  launchpad-coordinator serve --data-dir {dir}\n\n\
+         Log in as {} (this token is shown once):\n  {}",
+        made.root_hex(),
+        made.root_key.display(),
+        arguments.operator,
+        made.login(),
+    )
+}
+
+async fn run_serve(arguments: ServeArguments) -> Result<(), Reason> {
+    start_log(arguments.log);
+    let config = Config::of(arguments).map_err(|error| error.reason())?;
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop).map_err(|error| Reason::new("no-signals", format!("cannot take signals: {error}")))?;
+    run(config, Outside::machine(), stop).await.map_err(|error| error.reason())
+}
+
+async fn run_restore(arguments: &RestoreArguments) -> Result<(), Reason> {
+    let Restored { store, set_aside } = restore(arguments, &Outside::machine()).await.map_err(|error| error.reason())?;
+    println!("{store} is in place, as another incarnation. Publishing is frozen until `launchpad recover confirm`.");
+    if let Some(old) = set_aside {
+        println!("The store before it is kept as {}", old.display());
+    }
+    Ok(())
+}
+
+fn print_openapi() -> Result<(), Reason> {
+    let text = openapi::text().map_err(|error| Reason::new("no-document", error.to_string()))?;
+    println!("{text}");
+    Ok(())
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+/// SIGTERM (systemd) and SIGINT (Ctrl-C) both end it in order; a second one does not hurry it.
+fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    Ok(())
+}
