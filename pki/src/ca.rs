@@ -343,15 +343,11 @@ fn checked_csr(csr_der: &[u8]) -> Result<rcgen::PublicKey, CaError> {
     if csr_der.len() > CSR_BYTES_MAX {
         return Err(CaError::Request("it is longer than any CSR of an agent"));
     }
-    let csr =
-        CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr_der)).map_err(|error| {
-            match error {
-                rcgen::Error::InvalidCertificationRequestSignature => {
-                    CaError::Request("its signature is not its key's")
-                }
-                _ => CaError::Request("it is not a CSR that can be read"),
-            }
-        })?;
+    let csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr_der));
+    let csr = csr.map_err(|error| {
+        let forged = error == rcgen::Error::InvalidCertificationRequestSignature;
+        CaError::Request(if forged { "its signature is not its key's" } else { "it cannot be read" })
+    })?;
     // The library tells the kind of key by the signature's algorithm, which a P-384 key can share: look at the point.
     let point = csr.public_key.der_bytes();
     if csr.public_key.algorithm() != &PKCS_ECDSA_P256_SHA256 || point.len() != P256_POINT_BYTES {
