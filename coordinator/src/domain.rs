@@ -1,0 +1,25 @@
+//! The rules, as pure functions: what may happen, to whom, where, and what each host must then be.
+//!
+//! `app`, `jobs` and `fleet` load values, ask here, and commit the answer through `store`. Nothing here awaits, reads a
+//! clock, draws chance or touches SQL: moments and ids arrive as arguments. A No is a [`refusal::Refusal`] with its
+//! reason, as much a value as a Yes.
+//!
+//! ```text
+//! actor ── may they? ──► deployment ── state × event ──► placement ── which host ──► compile ── HostSpec
+//!                           ▲                                                             │
+//!                           └──────────── fold ◄── HostReport ◄── (the host) ◄────────────┘
+//! ```
+
+pub mod actor;
+pub mod refusal;
+
+pub mod deployment;
+pub mod host;
+pub mod plan_table;
+pub mod revision;
+
+pub mod compile;
+pub mod fold;
+pub mod placement;
+
+pub mod audit;

@@ -1,0 +1,75 @@
+//! The names of the store's commits: every transaction that writes has one.
+
+use std::fmt;
+
+macro_rules! commits {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// One kind of transaction that writes. A test can kill the process before and after each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Commit {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Commit {
+            /// Every commit.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// As kill points and logs call it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+commits! {
+    /// `init`: the incarnation, the first account, operator and token.
+    Initialise = "initialise";
+    /// `restore`: another incarnation, and publishing frozen.
+    Restamp = "restamp";
+    /// An operator lets publishing go on.
+    ConfirmRecovery = "confirm-recovery";
+    /// A repeated request is recognised, or its first answer kept.
+    Idempotency = "idempotency";
+
+    /// A deployment was asked for.
+    CreateDeployment = "create-deployment";
+    /// A restart was asked for.
+    RestartDeployment = "restart-deployment";
+    /// A deletion was asked for.
+    DeleteDeployment = "delete-deployment";
+    /// Deployments got hosts, or reasons.
+    Place = "place";
+    /// Files were sealed to a host.
+    Seal = "seal";
+    /// A host got its next spec.
+    Publish = "publish";
+    /// What is past its time was cleared away.
+    Reap = "reap";
+
+    /// A join token was made.
+    CreateJoinToken = "create-join-token";
+    /// A host joined: its token is used up, its certificate issued.
+    Enroll = "enroll";
+    /// A host's next certificate was issued.
+    RenewCertificate = "renew-certificate";
+    /// A host was revoked.
+    RevokeHost = "revoke-host";
+    /// A host opened a session.
+    AdmitHost = "admit-host";
+    /// A host's report was folded.
+    StoreReport = "store-report";
+    /// A host has not spoken for too long.
+    Silence = "silence";
+    /// Publishing was frozen, because the store is older than what a host holds.
+    Freeze = "freeze";
+}
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

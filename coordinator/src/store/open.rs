@@ -1,0 +1,167 @@
+//! Opening the store, and every way in which that fails, each with its mend.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use launchpad_protocol::time::Moment;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyPool, Executor as _};
+
+use super::backend::Backend;
+use super::migrate::{self, MigrateError};
+use super::{Pools, Store, StoreUrl, meta};
+use crate::store::StoreError;
+
+/// Connections that read at once. A request reads for well under a millisecond; this many are never all busy.
+const READERS: u32 = 4;
+/// How long anybody waits for a connection: a store that is slower than that is down, and callers should be told.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(5);
+/// Permission bits of the database file: it holds every tenant's rows.
+const FILE_MODE: u32 = 0o600;
+
+/// What the store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// `init`: there must not be one yet.
+    Create,
+    /// `serve` and `restore`: there must be one.
+    Use,
+}
+
+/// Why the store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no store yet.
+    #[error("there is no store at {at} yet: run `launchpad-coordinator init` first")]
+    Absent {
+        /// Where it should be.
+        at: StoreUrl,
+    },
+    /// There is one already.
+    #[error("there is a store at {at} already, nothing was changed: `launchpad-coordinator serve` uses it")]
+    Present {
+        /// Where it is.
+        at: StoreUrl,
+    },
+    /// The file or its directory cannot be written.
+    #[error("{path} cannot be opened for writing: {source}; see who owns it, and run as that user")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The file is no SQLite database, or a damaged one.
+    #[error("{path} is not a database, or is damaged: {source}; bring back a copy with `launchpad-coordinator restore`")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: sqlx::Error,
+    },
+    /// The server does not answer, or does not let us in.
+    #[error("the database at {at} cannot be reached: {source}; see whether it runs and the URL is right")]
+    Unreachable {
+        /// Which server.
+        at: StoreUrl,
+        /// What the driver says.
+        source: sqlx::Error,
+    },
+    /// The schema cannot be brought up to date.
+    #[error("the store at {at} cannot be used: {source}")]
+    Schema {
+        /// Which store.
+        at: StoreUrl,
+        /// Why.
+        source: MigrateError,
+    },
+}
+
+impl Store {
+    /// Opens the store and brings its schema up to date. `now` is recorded with new migrations.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with which file or server, and how to mend it. Nothing was changed then, except
+    /// that an absent file may have been made.
+    pub async fn open(url: &StoreUrl, intent: Intent, now: Moment) -> Result<Self, OpenError> {
+        sqlx::any::install_default_drivers();
+        let (backend, options) = match url {
+            StoreUrl::Sqlite(path) => (Backend::Sqlite, sqlite(url, path, intent)?),
+            StoreUrl::Postgres(text) => (Backend::Postgres, text.clone()),
+        };
+        let unusable = |source| unusable(url, source);
+        let options: AnyConnectOptions = options.parse().map_err(unusable)?;
+        let writes = pool(backend, 1, options.clone()).await.map_err(unusable)?;
+        let schema = |source| schema(url, source);
+        migrate::migrate(&writes, backend, now).await.map_err(schema)?;
+        let reads = pool(backend, READERS, options).await.map_err(unusable)?;
+        let store = Self(Arc::new(Pools { backend, writes, reads }));
+        let stamped = store.read(async |tx| meta::is_stamped(tx).await).await.map_err(|error| schema(error.into()))?;
+        match (intent, stamped) {
+            (Intent::Create, false) | (Intent::Use, true) => Ok(store),
+            (Intent::Create, true) => Err(OpenError::Present { at: url.clone() }),
+            (Intent::Use, false) => Err(OpenError::Absent { at: url.clone() }),
+        }
+    }
+}
+
+async fn pool(backend: Backend, connections: u32, options: AnyConnectOptions) -> Result<AnyPool, sqlx::Error> {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECTION_PATIENCE)
+        // A file does not go away; asking it before each use would double the cost of a read.
+        .test_before_acquire(backend == Backend::Postgres)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                for statement in backend.greet() {
+                    connection.execute(*statement).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await
+}
+
+/// Makes sure that the file is there or not, as it should be, and that only we can read it; answers its URL.
+fn sqlite(url: &StoreUrl, path: &Path, intent: Intent) -> Result<String, OpenError> {
+    let unwritable = |source| OpenError::Unwritable { path: path.to_owned(), source };
+    if intent == Intent::Use && !path.exists() {
+        return Err(OpenError::Absent { at: url.clone() });
+    }
+    let file = std::fs::OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path);
+    let file = file.map_err(unwritable)?;
+    // SQLite gives its write-ahead log the bits of the database.
+    file.set_permissions(std::fs::Permissions::from_mode(FILE_MODE)).map_err(unwritable)?;
+    let absolute = std::path::absolute(path).map_err(unwritable)?;
+    Ok(format!("sqlite://{}", percent_encoded(&absolute)))
+}
+
+/// A path as a URL holds it: a space or a `?` in a directory's name must not end it.
+fn percent_encoded(path: &Path) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes.map(|byte| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+fn unusable(url: &StoreUrl, source: sqlx::Error) -> OpenError {
+    match url {
+        StoreUrl::Sqlite(path) => OpenError::Corrupt { path: path.clone(), source },
+        StoreUrl::Postgres(_) => OpenError::Unreachable { at: url.clone(), source },
+    }
+}
+
+/// A damaged file often opens well, and shows at the first statement.
+fn schema(url: &StoreUrl, source: MigrateError) -> OpenError {
+    match (url, source) {
+        (
+            StoreUrl::Sqlite(path),
+            MigrateError::Failed { source, .. }
+            | MigrateError::Store(StoreError::Begin(source) | StoreError::Statement { source, .. }),
+        ) => OpenError::Corrupt { path: path.clone(), source },
+        (_, source) => OpenError::Schema { at: url.clone(), source },
+    }
+}

@@ -1,0 +1,61 @@
+//! Which hosts need their spec compiled anew. A mark is written in the transaction of the change that calls for it.
+
+use launchpad_protocol::id::HostId;
+
+use super::row::to_int;
+use super::tx::{StoreError, Tx};
+
+/// A host that is marked. Whoever compiles it takes the mark away only if no other was made meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Which host.
+    pub host: HostId,
+    /// How often it was marked.
+    pub marks: u64,
+}
+
+/// Marks a host.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn mark(tx: &mut Tx, host: HostId) -> Result<(), StoreError> {
+    let sql = sqlx::query(
+        "INSERT INTO outbox (host_id, marks) VALUES ($1, 1)
+         ON CONFLICT (host_id) DO UPDATE SET marks = outbox.marks + 1",
+    )
+    .bind(host.to_string());
+    tx.execute("mark a host for compiling", sql).await.map(drop)
+}
+
+/// Marks every host that is not retired: after a restore, or when publishing may go on.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn mark_all(tx: &mut Tx) -> Result<(), StoreError> {
+    let sql = sqlx::query(
+        "INSERT INTO outbox (host_id, marks) SELECT id, 1 FROM hosts WHERE state <> 'retired'
+         ON CONFLICT (host_id) DO UPDATE SET marks = outbox.marks + 1",
+    );
+    tx.execute("mark all hosts for compiling", sql).await.map(drop)
+}
+
+/// The marked hosts.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn marked(tx: &mut Tx) -> Result<Vec<Mark>, StoreError> {
+    let sql = sqlx::query("SELECT host_id, marks FROM outbox ORDER BY host_id");
+    let rows = tx.all("list marked hosts", sql).await?;
+    rows.iter().map(|row| Ok(Mark { host: row.parse("host_id")?, marks: row.uint("marks")? })).collect()
+}
+
+/// Takes a mark away, unless the host was marked again since it was read.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn clear(tx: &mut Tx, mark: Mark) -> Result<(), StoreError> {
+    let sql = sqlx::query("DELETE FROM outbox WHERE host_id = $1 AND marks = $2")
+        .bind(mark.host.to_string())
+        .bind(to_int(mark.marks));
+    tx.execute("take a host's mark away", sql).await.map(drop)
+}

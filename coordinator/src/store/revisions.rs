@@ -1,0 +1,141 @@
+//! Revisions: everything that a deployment's container is made from, pinned when it was wished.
+
+use std::collections::BTreeMap;
+
+use launchpad_pki::envelope::{Envelope, EnvelopeContext};
+use launchpad_protocol::generation::Revision;
+use launchpad_protocol::id::{AccountId, DeploymentId};
+use launchpad_protocol::profile::Profile;
+use launchpad_protocol::spec::InstanceSpec;
+use launchpad_protocol::time::Moment;
+
+use super::row::{Row, to_int, to_json};
+use super::tx::{StoreError, Tx};
+use crate::domain::plan_table::Plan;
+
+/// One revision of one deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedRevision {
+    /// The workload, as its profile was.
+    pub profile: Profile,
+    /// The limits, as the plan was.
+    pub plan: Plan,
+    /// What `domain::revision` made of both; it names deployment, account, number, image and recreate hash.
+    pub blueprint: InstanceSpec,
+    /// When.
+    pub created_at: Moment,
+}
+
+/// A config or a secret as the store holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Which file.
+    pub name: String,
+    /// The version that the envelope is bound to: the revision that brought this content.
+    pub version: u64,
+    /// The content, encrypted.
+    pub envelope: Envelope,
+}
+
+impl StoredFile {
+    /// What the envelope decrypts as.
+    #[must_use]
+    pub fn context(&self, account: AccountId, deployment: DeploymentId) -> EnvelopeContext {
+        EnvelopeContext { account, deployment, file: self.name.clone(), version: self.version }
+    }
+}
+
+/// Adds a revision with its files.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn create(tx: &mut Tx, revision: &PinnedRevision, files: &[StoredFile]) -> Result<(), StoreError> {
+    let spec = &revision.blueprint;
+    let sql = sqlx::query(
+        "INSERT INTO revisions (deployment_id, number, account_id, profile, plan, image, blueprint, recreate_hash,
+         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(spec.deployment.to_string())
+    .bind(to_int(spec.revision.0))
+    .bind(spec.account.to_string())
+    .bind(to_json(&revision.profile))
+    .bind(to_json(&revision.plan))
+    .bind(spec.image.to_string())
+    .bind(to_json(spec))
+    .bind(spec.recreate_hash.to_string())
+    .bind(revision.created_at.micros());
+    tx.execute("add a revision", sql).await?;
+    for file in files {
+        let sql = sqlx::query(
+            "INSERT INTO files (deployment_id, revision, name, account_id, version, envelope)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(spec.deployment.to_string())
+        .bind(to_int(spec.revision.0))
+        .bind(file.name.clone())
+        .bind(spec.account.to_string())
+        .bind(to_int(file.version))
+        .bind(to_json(&file.envelope));
+        tx.execute("add a sealed file", sql).await?;
+    }
+    Ok(())
+}
+
+/// One revision.
+///
+/// # Errors
+/// [`StoreError::Missing`] when there is no such revision; or when SQL fails.
+pub async fn get(tx: &mut Tx, deployment: DeploymentId, number: Revision) -> Result<PinnedRevision, StoreError> {
+    let sql = sqlx::query(
+        "SELECT profile, plan, blueprint, created_at FROM revisions WHERE deployment_id = $1 AND number = $2",
+    )
+    .bind(deployment.to_string())
+    .bind(to_int(number.0));
+    let row = tx.optional("read a revision", sql).await?.ok_or(StoreError::Missing { what: "revision" })?;
+    pinned(&row)
+}
+
+/// The files of one revision, by name.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn files(
+    tx: &mut Tx,
+    deployment: DeploymentId,
+    number: Revision,
+) -> Result<BTreeMap<String, StoredFile>, StoreError> {
+    let sql = sqlx::query(
+        "SELECT name, version, envelope FROM files WHERE deployment_id = $1 AND revision = $2 ORDER BY name",
+    )
+    .bind(deployment.to_string())
+    .bind(to_int(number.0));
+    let rows = tx.all("read a revision's files", sql).await?;
+    rows.iter()
+        .map(|row| {
+            let name = row.text("name")?;
+            let file =
+                StoredFile { name: name.clone(), version: row.uint("version")?, envelope: row.json("envelope")? };
+            Ok((name, file))
+        })
+        .collect()
+}
+
+/// Destroys the configs and secrets of a deployment that is gone; the revisions stay, for its history.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn destroy_files(tx: &mut Tx, deployment: DeploymentId) -> Result<(), StoreError> {
+    let sql = sqlx::query("DELETE FROM sealed WHERE deployment_id = $1").bind(deployment.to_string());
+    tx.execute("destroy what was sealed", sql).await?;
+    let sql = sqlx::query("DELETE FROM files WHERE deployment_id = $1").bind(deployment.to_string());
+    tx.execute("destroy a deployment's files", sql).await.map(drop)
+}
+
+fn pinned(row: &Row) -> Result<PinnedRevision, StoreError> {
+    Ok(PinnedRevision {
+        profile: row.json("profile")?,
+        plan: row.json("plan")?,
+        blueprint: row.json("blueprint")?,
+        created_at: row.moment("created_at")?,
+    })
+}
