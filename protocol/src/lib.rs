@@ -6,7 +6,7 @@
 //! In reading order:
 //!
 //! ```text
-//! the nouns      id ─ digest ─ image ─ generation ─ feature ─ reason ─ limits
+//! the nouns      id ─ digest ─ image ─ generation ─ feature ─ limits ─ names ─ reason
 //! desired        profile ──(domain::compile, coordinator)──► spec
 //! observed       report ◄──(observe, agent)
 //! the talk       frame ─ what travels · session ─ what is said when · wire ─ as which bytes (proto/launchpad/v1)
@@ -26,6 +26,7 @@ pub mod generation;
 
 pub mod feature;
 pub mod limits;
+pub mod names;
 pub mod reason;
 
 pub mod profile;

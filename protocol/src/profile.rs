@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::{MODE_MAX, is_file_name, is_mount_point, is_variable};
+
 /// One workload's profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -232,26 +234,73 @@ impl Profile {
         }
     }
 
+    /// What [`crate::wire`] would refuse in a spec made of this profile: found here, it costs one profile at start, and
+    /// there the spec of a whole host.
     fn first_problem(&self) -> Option<String> {
-        let absolute = [&self.state_path, &self.config.dir, &self.secrets.dir];
-        if self.process.uid == 0 || self.process.gid == 0 {
+        self.process
+            .problem()
+            .or_else(|| self.place_problem())
+            .or_else(|| self.tmpfs.iter().find_map(TmpfsMount::problem))
+            .or_else(|| self.probes.each().into_iter().find_map(|(name, probe)| probe.problem(name)))
+            .or_else(|| self.exits.problem())
+    }
+
+    fn place_problem(&self) -> Option<String> {
+        let paths =
+            [("state_path", &self.state_path), ("config.dir", &self.config.dir), ("secrets.dir", &self.secrets.dir)];
+        if let Some((field, path)) = paths.into_iter().find(|(_, path)| !is_mount_point(path)) {
+            return Some(format!("{field}: `{path}` must be an absolute path without `..`"));
+        }
+        if self.config.dir == self.secrets.dir {
+            return Some(
+                "config.dir and secrets.dir must differ: a secret may be called as the config is".to_owned(),
+            );
+        }
+        if !is_file_name(&self.config.file) {
+            return Some(format!("config.file: `{}` must be a bare file name", self.config.file));
+        }
+        if let Some(name) = self.secrets.generated.iter().find(|name| !is_file_name(name)) {
+            return Some(format!("secrets.generated: `{name}` must be a bare file name"));
+        }
+        (self.port == 0).then(|| "port must not be 0: probes ask it".to_owned())
+    }
+}
+
+impl Process {
+    fn problem(&self) -> Option<String> {
+        if self.uid == 0 || self.gid == 0 {
             return Some("process.uid and process.gid must not be 0: bots never run as root".to_owned());
         }
-        if let Some(path) = absolute.into_iter().find(|path| !path.starts_with('/') || path.contains("..")) {
-            return Some(format!("`{path}` must be an absolute path without `..`"));
+        let bad = self.env.keys().find(|name| !is_variable(name));
+        bad.map(|name| format!("process.env: `{name}` is no name of a variable"))
+    }
+}
+
+impl TmpfsMount {
+    fn problem(&self) -> Option<String> {
+        let mode_is_fine = u32::from_str_radix(&self.mode, 8).is_ok_and(|mode| mode <= MODE_MAX);
+        if is_mount_point(&self.path) && self.size_mb > 0 && mode_is_fine {
+            return None;
         }
-        if self.config.file.is_empty() || self.config.file.contains('/') {
-            return Some("config.file must be a bare file name".to_owned());
-        }
-        for (name, probe) in self.probes.each() {
-            if !probe.path.starts_with('/') || probe.period_ms == 0 || probe.timeout_ms == 0 || probe.failures == 0 {
-                return Some(format!("probes.{name}: a path with a leading `/`, and no zero period, timeout or failures"));
-            }
-        }
-        if self.exits.backoff_initial_ms == 0 || self.exits.backoff_cap_ms < self.exits.backoff_initial_ms {
+        Some(format!("tmpfs `{}`: an absolute path without `..`, a size_mb above 0, a mode in octal", self.path))
+    }
+}
+
+impl Probe {
+    fn problem(&self, name: &str) -> Option<String> {
+        let is_fine = self.path.starts_with('/') && self.period_ms > 0 && self.timeout_ms > 0 && self.failures > 0;
+        (!is_fine)
+            .then(|| format!("probes.{name}: a path with a leading `/`, and no zero period, timeout or failures"))
+    }
+}
+
+impl Exits {
+    fn problem(&self) -> Option<String> {
+        if self.backoff_initial_ms == 0 || self.backoff_cap_ms < self.backoff_initial_ms {
             return Some("exits: 0 < backoff_initial_ms <= backoff_cap_ms".to_owned());
         }
-        None
+        let hasty = self.transient.iter().find(|exit| exit.retry_ms == 0);
+        hasty.map(|exit| format!("exits.transient code {}: retry_ms must not be 0", exit.code))
     }
 }
 
@@ -260,5 +309,106 @@ impl Probes {
     #[must_use]
     pub const fn each(&self) -> [(&'static str, &Probe); 3] {
         [("startup", &self.startup), ("readiness", &self.readiness), ("liveness", &self.liveness)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A profile that is fine, for the tests to spoil in one place.
+    const FINE: &str = r#"
+name = "tiny"
+description = "a bot"
+port = 8080
+state_path = "/state"
+stop_grace_s = 3
+process = { uid = 1000, gid = 1000, env = { PORT = "8080" } }
+config = { dir = "/etc/bot", file = "bot.toml", format = "toml", default = "" }
+secrets = { dir = "/run/secrets", generated = ["token"] }
+needs = { memory_floor_mb = 16, pids_max = 64 }
+tmpfs = [{ path = "/tmp", size_mb = 16, mode = "1777" }]
+
+[probes]
+startup = { path = "/startupz", period_ms = 50, timeout_ms = 1000, failures = 600 }
+readiness = { path = "/readyz", period_ms = 5000, timeout_ms = 1000, failures = 2 }
+liveness = { path = "/healthz", period_ms = 5000, timeout_ms = 1000, failures = 2 }
+
+[exits]
+terminal = [78]
+transient = [{ code = 1, for_s = 20, retry_ms = 1000 }]
+backoff_initial_ms = 200
+backoff_cap_ms = 10000
+forgiven_after_s = 10
+"#;
+
+    /// What is said about [`FINE`] after `part` of it became `spoiled`.
+    fn refusal(part: &str, spoiled: &str) -> String {
+        assert!(FINE.contains(part), "`{part}` is not in the profile");
+        let error = Profile::parse("tiny.toml", &FINE.replacen(part, spoiled, 1)).expect_err(spoiled);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_profile_that_makes_sense_is_taken() {
+        let profile = Profile::parse("tiny.toml", FINE).expect("nothing is wrong with it");
+        assert_eq!(profile.probes.startup.failures, 600);
+        assert!(profile.egress.domains.is_empty(), "what is not allowed is denied");
+    }
+
+    #[test]
+    fn a_key_that_nobody_knows_is_named_with_file_and_line() {
+        let said = refusal("size_mb = 16", "size_mib = 16");
+        assert!(said.starts_with("profile tiny.toml: "), "{said}");
+        assert!(said.contains("size_mib") && said.contains("line 11"), "{said}");
+    }
+
+    #[test]
+    fn a_bot_that_would_run_as_root_is_refused() {
+        for (part, spoiled) in [("uid = 1000", "uid = 0"), ("gid = 1000", "gid = 0")] {
+            let said = refusal(part, spoiled);
+            assert!(said.contains("bots never run as root"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_is_refused_by_name() {
+        let paths = [
+            ("\"/state\"", "\"state\"", "state_path: `state`"),
+            ("\"/etc/bot\"", "\"/etc/../root\"", "config.dir: `/etc/../root`"),
+            ("\"/run/secrets\"", "\"/run/..\"", "secrets.dir: `/run/..`"),
+            ("\"bot.toml\"", "\"../bot.toml\"", "config.file: `../bot.toml`"),
+            ("[\"token\"]", "[\"..\"]", "secrets.generated: `..`"),
+            ("\"/tmp\"", "\"tmp\"", "tmpfs `tmp`"),
+            ("\"/run/secrets\"", "\"/etc/bot\"", "config.dir and secrets.dir must differ"),
+        ];
+        for (part, spoiled, expected) in paths {
+            let said = refusal(part, spoiled);
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_would_never_pause_or_never_be_asked_is_refused() {
+        let zeros = [
+            ("period_ms = 50", "period_ms = 0", "probes.startup"),
+            ("failures = 2", "failures = 0", "probes.readiness"),
+            ("\"/healthz\"", "\"healthz\"", "probes.liveness"),
+            ("backoff_initial_ms = 200", "backoff_initial_ms = 0", "backoff_initial_ms"),
+            ("backoff_cap_ms = 10000", "backoff_cap_ms = 100", "backoff_cap_ms"),
+            ("retry_ms = 1000", "retry_ms = 0", "exits.transient code 1"),
+            ("port = 8080", "port = 0", "port must not be 0"),
+        ];
+        for (part, spoiled, expected) in zeros {
+            let said = refusal(part, spoiled);
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_mode_that_is_not_octal_and_a_variable_that_is_two_are_refused() {
+        assert!(refusal("\"1777\"", "\"1999\"").contains("tmpfs `/tmp`"));
+        assert!(refusal("\"1777\"", "\"17777\"").contains("tmpfs `/tmp`"));
+        assert!(refusal("PORT = \"8080\"", "\"A=B\" = \"1\"").contains("`A=B` is no name of a variable"));
     }
 }

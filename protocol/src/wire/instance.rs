@@ -15,6 +15,7 @@ use super::v1;
 use crate::feature::Feature;
 use crate::generation::{Epoch, Revision};
 use crate::limits::{OPERATIONS_PER_INSTANCE_MAX, SEALED_FILES_MAX};
+use crate::names::{MODE_MAX, is_variable};
 use crate::spec::{
     EgressPolicy, FileKind, Ingress, InstanceSpec, Isolation, Operation, OperationAction, Power, ProcessSpec,
     Resources, SealedFile, Seccomp, Tmpfs, Volume,
@@ -100,8 +101,7 @@ fn variables(map: &BTreeMap<String, String>) -> Vec<v1::Variable> {
 
 fn variables_in(field: &str, entries: Vec<v1::Variable>) -> Result<BTreeMap<String, String>, WireError> {
     map(field, entries, |entry| {
-        // Docker takes `NAME=value` in one text: an `=` in the name would set another variable.
-        if entry.name.is_empty() || entry.name.contains(['=', '\0']) {
+        if !is_variable(&entry.name) {
             return Err(malformed("name", format!("`{}` is no name of a variable", entry.name)));
         }
         Ok((entry.name, entry.value))
@@ -199,9 +199,6 @@ impl TryFrom<v1::Seccomp> for Seccomp {
         })
     }
 }
-
-/// Permission bits that a mode can have: sticky, setgid and setuid included.
-const MODE_MAX: u32 = 0o7777;
 
 impl From<&Tmpfs> for v1::Tmpfs {
     fn from(tmpfs: &Tmpfs) -> Self {

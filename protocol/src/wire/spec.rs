@@ -3,6 +3,7 @@
 //! ```text
 //! HostSpec ─ encode_spec ─► SpecOffer                      domain::compile, once for each generation
 //! HostSpec ◄ decode_spec ── SpecOffer                      the agent: size, digest, bytes, fields, generation
+//! both     ◄ ledgered_spec ─ bytes                         the agent, from its ledger, after a restart
 //! ```
 //! The coordinator stores the offer and the agent ledgers it; nobody encodes a spec that was decoded. One instance is
 //! `wire/instance.rs`.
@@ -43,9 +44,7 @@ pub fn decode_spec(offer: &SpecOffer) -> Result<HostSpec, WireError> {
     if found != offer.digest {
         return Err(WireError::new("digest", Problem::OtherDigest { promised: offer.digest, found }));
     }
-    let message = v1::HostSpec::decode(offer.bytes.as_slice())
-        .map_err(|error| malformed("host_spec", format!("is no HostSpec: {error}")))?;
-    let spec = HostSpec::try_from(message)?;
+    let spec = read(&offer.bytes)?;
     if spec.generation != offer.generation {
         let problem = Problem::OtherGeneration { promised: offer.generation, found: spec.generation };
         return Err(WireError::new("generation", problem));
@@ -59,10 +58,14 @@ pub fn decode_spec(offer: &SpecOffer) -> Result<HostSpec, WireError> {
 /// [`WireError`] as [`decode_spec`].
 pub fn ledgered_spec(bytes: Vec<u8>) -> Result<(SpecOffer, HostSpec), WireError> {
     at_most_bytes("host_spec", &bytes, SPEC_MAX_BYTES)?;
-    let message = v1::HostSpec::decode(bytes.as_slice())
-        .map_err(|error| malformed("host_spec", format!("is no HostSpec: {error}")))?;
-    let spec = HostSpec::try_from(message)?;
+    let spec = read(&bytes)?;
     Ok((SpecOffer { generation: spec.generation, digest: Digest::of(&bytes), bytes }, spec))
+}
+
+fn read(bytes: &[u8]) -> Result<HostSpec, WireError> {
+    let message =
+        v1::HostSpec::decode(bytes).map_err(|error| malformed("host_spec", format!("is no HostSpec: {error}")))?;
+    HostSpec::try_from(message)
 }
 
 impl From<&HostSpec> for v1::HostSpec {
