@@ -22,11 +22,13 @@ pub mod identity;
 pub mod journal;
 pub mod ledger;
 pub mod link;
+pub mod local;
 pub mod observe;
 pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod renew;
+pub mod status;
 
 use std::sync::Arc;
 

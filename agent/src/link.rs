@@ -1,3 +1,267 @@
-//! The link to the coordinator (being written: its ports stand).
+//! The link: keeps one session with the coordinator, for as long as the agent runs.
+//!
+//! `run` in `lib.rs` starts one [`Link`]; the reconciler meets it only through [`ports`]. A coordinator that is away,
+//! restarts or refuses changes nothing on the host: the link tries again, and says in its status why it must.
+//!
+//! ```text
+//!   connect.rs  endpoint 1, 2, … : QUIC ─ 3 s ─► and TLS/TCP ──► answered ──► Hello, Welcome
+//!                    ▲                                                            │
+//!       full jitter, at most 30 s                                                 ▼
+//!                    └──────── Farewell, silence, a broken pipe ◄──── session.rs: live
+//!                                                                        │ on TCP: QUIC again, every 5–10 min
+//!                                                                        │ at half-life: a new certificate
+//!                                                                        └ answer.rs: a lane for answers
+//! ```
+//! One task, besides one per question that is being answered. Everything here may be dropped at any point: what must
+//! last is on the other side of the ports.
 
+pub(crate) mod cause;
+mod connect;
 pub mod ports;
+mod session;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use launchpad_pki::dial::{FIRST_ANSWER, Route};
+use launchpad_pki::pipe::{Dial, Transport};
+use launchpad_protocol::entropy::Entropy;
+use launchpad_protocol::feature::Feature;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::time::Clock;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::HostPort;
+use crate::execute::Eyes;
+use crate::identity::Enrolled;
+use crate::renew::Renewal;
+use connect::Greeted;
+use ports::{LinkPorts, LinkStatus};
+
+/// How the coordinator is reached.
+#[derive(Clone)]
+pub enum Reach {
+    /// Over the network, as the host's identity says; the certificate is renewed on the way.
+    Fleet(Arc<Enrolled>),
+    /// Through these pipes: the simulator's.
+    Given(Dial),
+}
+
+/// How fast the link is. Tests are faster.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// How long the first route has for an answer before the other joins the race.
+    pub first_answer: Duration,
+    /// The most that is waited after a first failure; doubled with each further one. It is jittered in full, so a
+    /// thousand agents of a restarted coordinator spread over it.
+    pub retry_first: Duration,
+    /// Never waited longer: the bound on how long a coordinator that is back goes unnoticed.
+    pub retry_cap: Duration,
+    /// How often QUIC is tried again from a session over TCP, give or take a third: a network's mind seldom changes.
+    pub quic_again: Duration,
+    /// How long a session must have lived to count as a success: two agents with one identity, each replacing the
+    /// other, must not do so as fast as they can.
+    pub steady_after: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            first_answer: FIRST_ANSWER,
+            retry_first: Duration::from_millis(500),
+            retry_cap: Duration::from_secs(30),
+            quic_again: Duration::from_secs(450),
+            steady_after: Duration::from_secs(20),
+        }
+    }
+}
+
+/// By how much of itself [`Pace::quic_again`] varies.
+const QUIC_AGAIN_SHARE: f64 = 1.0 / 3.0;
+
+/// Doublings of [`Pace::retry_first`] that are counted; the cap is reached long before.
+const DOUBLINGS_MAX: u32 = 16;
+
+/// What the link says of the agent in every Hello.
+#[derive(Debug, Clone)]
+pub struct Introduction {
+    /// The agent's version.
+    pub agent_version: String,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// What the agent can do.
+    pub features: BTreeSet<Feature>,
+}
+
+/// The link's task, before it runs.
+pub struct Link {
+    /// How the coordinator is reached.
+    pub reach: Reach,
+    /// What every Hello says.
+    pub introduction: Introduction,
+    /// What answers questions.
+    pub eyes: Arc<dyn Eyes>,
+    /// The reconciler.
+    pub ports: LinkPorts,
+    /// The time.
+    pub clock: Clock,
+    /// Jitter.
+    pub entropy: Entropy,
+    /// How fast.
+    pub pace: Pace,
+}
+
+/// What the link remembers from one attempt to the next.
+struct Memory {
+    /// The route that won the last time.
+    route: Route,
+    /// The endpoint whose turn it is.
+    turn: usize,
+    /// Attempts and short sessions since the last good one.
+    failures: u32,
+}
+
+impl Link {
+    /// Keeps a session until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let renewal = match &self.reach {
+            Reach::Fleet(enrolled) => Some(Renewal::new(enrolled, &self.clock, &self.entropy)),
+            Reach::Given(_) => None,
+        };
+        let mut memory = Memory { route: Route::Quic, turn: 0, failures: 0 };
+        let keep = async {
+            loop {
+                let reason = self.once(renewal.as_ref(), &mut memory).await;
+                self.disconnected(&reason);
+                sleep(self.pause(&memory)).await;
+            }
+        };
+        // Dropping either half-way loses nothing: a session that is cut off is resumed by the next Hello.
+        tokio::select! {
+            biased; // The end is the end, whatever else is ready.
+            () = stop.cancelled() => {}
+            () = keep => {}
+        }
+    }
+
+    /// One attempt and, if it is answered, one session; returns why there is none any more.
+    async fn once(&mut self, renewal: Option<&Renewal>, memory: &mut Memory) -> Reason {
+        memory.failures = memory.failures.saturating_add(1);
+        if let Some(renewal) = renewal
+            && let Err(reason) = renewal.revive().await
+        {
+            return reason;
+        }
+        let endpoint = self.endpoint(memory.turn);
+        match connect::connect(&self.caller(endpoint), memory.route).await {
+            Ok(greeted) => {
+                let began = Instant::now();
+                let reason = self.live(greeted, renewal, memory).await;
+                if began.elapsed() >= self.pace.steady_after {
+                    memory.failures = 0;
+                }
+                reason
+            }
+            Err(reason) => {
+                memory.turn = memory.turn.wrapping_add(1);
+                reason
+            }
+        }
+    }
+
+    /// Lives through sessions without a gap: the first, and those that replace it by a better route.
+    async fn live(&mut self, mut greeted: Greeted, renewal: Option<&Renewal>, memory: &mut Memory) -> Reason {
+        loop {
+            memory.route = greeted.route;
+            self.connected(&greeted);
+            let endpoint = greeted.endpoint.clone();
+            let dial = Arc::clone(&greeted.dial);
+            let transport = greeted.transport;
+            let caller = self.caller(endpoint);
+            let (clock, entropy, pace) = (self.clock.clone(), self.entropy.clone(), self.pace);
+            let session = session::live(greeted, &mut self.ports, &self.eyes, &clock);
+            // None of the three keeps anything that dropping it would lose.
+            tokio::select! {
+                reason = session => return reason,
+                never = keep_renewed(renewal, dial) => match never {},
+                better = quic_again(&caller, &entropy, pace), if transport == Transport::Tcp => {
+                    tracing::info!("QUIC answers again: the session moves to it");
+                    greeted = better;
+                }
+            }
+        }
+    }
+
+    fn caller(&self, endpoint: Option<HostPort>) -> connect::Caller {
+        connect::Caller {
+            reach: self.reach.clone(),
+            endpoint,
+            introduction: self.introduction.clone(),
+            floor: self.ports.floor.clone(),
+            clock: self.clock.clone(),
+            first_answer: self.pace.first_answer,
+        }
+    }
+
+    fn endpoint(&self, turn: usize) -> Option<HostPort> {
+        match &self.reach {
+            Reach::Fleet(enrolled) => {
+                let endpoints = &enrolled.identity().fleet_endpoints;
+                endpoints.get(turn.checked_rem(endpoints.len())?).cloned()
+            }
+            Reach::Given(_) => None,
+        }
+    }
+
+    fn pause(&self, memory: &Memory) -> Duration {
+        let doublings = memory.failures.saturating_sub(1).min(DOUBLINGS_MAX);
+        let most = self.pace.retry_first.saturating_mul(1 << doublings).min(self.pace.retry_cap);
+        self.entropy.full_jitter(most)
+    }
+
+    fn connected(&self, greeted: &Greeted) {
+        let endpoint = greeted.endpoint.as_ref().map_or_else(|| "sim".to_owned(), ToString::to_string);
+        tracing::info!(%endpoint, transport = %greeted.transport, "connected to the coordinator");
+        let (transport, since) = (greeted.transport, self.clock.wall());
+        self.ports.status.send_replace(LinkStatus::Connected { transport, endpoint, since });
+    }
+
+    /// Says so once, and keeps the moment at which it began through all further attempts.
+    fn disconnected(&self, reason: &Reason) {
+        let now = self.clock.wall();
+        self.ports.status.send_modify(|status| {
+            let since = match status {
+                LinkStatus::Connected { .. } => now,
+                LinkStatus::Disconnected { since, .. } => *since,
+            };
+            let next = LinkStatus::Disconnected { reason: reason.clone(), since };
+            if *status == next {
+                tracing::debug!(%reason, "still not connected to the coordinator");
+            } else {
+                tracing::warn!(%reason, "not connected to the coordinator; the bots run on");
+            }
+            *status = next;
+        });
+    }
+}
+
+/// Renews whenever it is time, for as long as the connection stands.
+async fn keep_renewed(renewal: Option<&Renewal>, dial: Dial) -> std::convert::Infallible {
+    match renewal {
+        Some(renewal) => renewal.keep(&dial).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns with a session over QUIC, once one is answered.
+async fn quic_again(caller: &connect::Caller, entropy: &Entropy, pace: Pace) -> Greeted {
+    loop {
+        sleep(entropy.around(pace.quic_again, QUIC_AGAIN_SHARE)).await;
+        match connect::connect_over(caller, Route::Quic).await {
+            Ok(greeted) => return greeted,
+            Err(reason) => tracing::debug!(%reason, "QUIC does not answer yet"),
+        }
+    }
+}

@@ -465,7 +465,10 @@ impl Reconciler {
     fn serve(&mut self, request: LocalRequest) {
         // Whoever asked may have gone: an answer that nobody takes is no failure.
         match request {
-            LocalRequest::Status(reply) => drop(reply.send(self.report.clone())),
+            LocalRequest::Status(reply) => {
+                let link = self.parts.ports.status.borrow().clone();
+                drop(reply.send((link, self.report.clone())));
+            }
             LocalRequest::Plan(reply) => drop(reply.send(self.plan_text())),
             LocalRequest::Stop(deployment, reply) => drop(reply.send(self.local_stop(deployment, true))),
             LocalRequest::Start(deployment, reply) => drop(reply.send(self.local_stop(deployment, false))),

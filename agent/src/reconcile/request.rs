@@ -9,11 +9,13 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::HostReport;
 use tokio::sync::oneshot;
 
+use crate::link::ports::LinkStatus;
+
 /// Something asked for on the host itself.
 #[derive(Debug)]
 pub enum LocalRequest {
-    /// What is; the same that the coordinator is told. None before the host was observed once.
-    Status(oneshot::Sender<Option<Arc<HostReport>>>),
+    /// Whether the coordinator answers, and what is: the same that it is told. None before the host was observed once.
+    Status(oneshot::Sender<(LinkStatus, Option<Arc<HostReport>>)>),
     /// The plan as it stands, for people.
     Plan(oneshot::Sender<String>),
     /// Stop an instance until it is started here, or its revision changes.

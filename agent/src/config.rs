@@ -1,0 +1,269 @@
+//! What the agent is told when it starts: every flag and every environment variable, read here and nowhere else.
+//!
+//! `main.rs` parses a [`Cli`]; tests build a [`Config`] by hand. Nothing here touches the disk, except that the
+//! machine's own name is asked for when none is given.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use launchpad_pki::token::{JoinToken, TokenError};
+use launchpad_protocol::id::DeploymentId;
+use serde::{Deserialize, Serialize};
+
+/// Where the agent keeps what must outlive it.
+pub const DATA_DIR: &str = "/var/lib/launchpad-agent";
+/// Where the agent keeps what need not outlive a boot.
+pub const RUN_DIR: &str = "/run/launchpad-agent";
+/// Where Docker listens.
+pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+/// The variable that says what is logged, in `tracing`'s words: `info`, `launchpad_agent::link=debug`.
+pub const LOG_VARIABLE: &str = "LAUNCHPAD_LOG";
+
+/// The agent: runs an operator's bots on this host, as the coordinator wishes.
+#[derive(Debug, Parser)]
+#[command(name = "launchpad-agent", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the agent's program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Join a fleet, with a token from `launchpad host token create`. Done again, it changes nothing
+    Enroll(EnrollArgs),
+    /// Run the agent, until SIGTERM or SIGINT. The bots run on when it ends
+    Run(Config),
+    /// Show what the running agent does: its link, its spec, every bot
+    Status {
+        /// Where to look.
+        #[command(flatten)]
+        socket: LocalArgs,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Show what the running agent is about to do, and why it does not
+    Plan {
+        /// Where to look.
+        #[command(flatten)]
+        socket: LocalArgs,
+    },
+    /// Stop a bot from here, until `start` or the coordinator says otherwise. It stays stopped across restarts
+    Stop(DeploymentArgs),
+    /// Take back a `stop`
+    Start(DeploymentArgs),
+    /// Check what this host can do, and say how to mend what it cannot
+    Doctor(Config),
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// What `run` is told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Config {
+    /// Where the agent keeps its identity, the accepted spec and the bots' data
+    #[arg(long, env = "LAUNCHPAD_AGENT_DATA_DIR", value_name = "DIR", default_value = DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// Where the agent keeps its socket and the unsealed files
+    #[arg(long, env = "LAUNCHPAD_AGENT_RUN_DIR", value_name = "DIR", default_value = RUN_DIR)]
+    pub run_dir: PathBuf,
+    /// Docker's socket
+    #[arg(long, env = "LAUNCHPAD_AGENT_DOCKER", value_name = "SOCKET", default_value = DOCKER_SOCKET)]
+    pub docker: PathBuf,
+    /// A name server for the bots, several times for several; without one, the host's own that are not local to it
+    #[arg(long = "resolver", env = "LAUNCHPAD_AGENT_RESOLVERS", value_name = "IP", value_delimiter = ',')]
+    pub resolvers: Vec<IpAddr>,
+}
+
+/// What `enroll` is told.
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// The coordinator's enrolment address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub coordinator: HostPort,
+    /// The join token: it works once, and for 15 minutes. As a variable it stays out of the process list
+    #[arg(long, env = "LAUNCHPAD_JOIN_TOKEN", hide_env_values = true)]
+    pub token: TokenText,
+    /// Where the agent keeps its identity
+    #[arg(long, env = "LAUNCHPAD_AGENT_DATA_DIR", value_name = "DIR", default_value = DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// What the host is to be called [default: its hostname]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Docker's socket: enrolling warns when nobody listens there
+    #[arg(long, env = "LAUNCHPAD_AGENT_DOCKER", value_name = "SOCKET", default_value = DOCKER_SOCKET)]
+    pub docker: PathBuf,
+    /// Join anew although this host has joined before, as after a revocation. The bots that it has run on, unmanaged
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// A join token as it was typed. It is read by [`crate::enroll`], because the command line's own complaint about a bad
+/// value would repeat it.
+#[derive(Clone)]
+pub struct TokenText(String);
+
+impl TokenText {
+    /// The token.
+    ///
+    /// # Errors
+    /// When it is none, or was not copied whole.
+    pub fn parse(&self) -> Result<JoinToken, TokenError> {
+        self.0.parse()
+    }
+}
+
+impl FromStr for TokenText {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenText(not shown)")
+    }
+}
+
+/// Where the running agent listens for its own host.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct LocalArgs {
+    /// Where the running agent keeps its socket
+    #[arg(long, env = "LAUNCHPAD_AGENT_RUN_DIR", value_name = "DIR", default_value = RUN_DIR)]
+    pub run_dir: PathBuf,
+}
+
+/// What `stop` and `start` are told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DeploymentArgs {
+    /// The deployment's id, as `status` shows it
+    pub deployment: DeploymentId,
+    /// Where to look.
+    #[command(flatten)]
+    pub socket: LocalArgs,
+}
+
+/// An address as people write it: `coordinator.example:7443`, `[::1]:7443`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPort(String);
+
+/// Why a text is no address with a port.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not HOST:PORT, such as coordinator.example:7443 or [::1]:7443")]
+pub struct HostPortError(String);
+
+impl HostPort {
+    /// The whole text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, HostPortError> {
+        let refused = || HostPortError(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        let plain = !host.is_empty() && !host.contains([':', '/', '[', ']', '@', ' ']);
+        let port_given = port.parse::<u16>().is_ok_and(|port| port != 0);
+        if (bracketed || plain) && port_given { Ok(Self(text.to_owned())) } else { Err(refused()) }
+    }
+}
+
+impl TryFrom<String> for HostPort {
+    type Error = HostPortError;
+
+    fn try_from(text: String) -> Result<Self, HostPortError> {
+        text.parse()
+    }
+}
+
+impl From<HostPort> for String {
+    fn from(address: HostPort) -> Self {
+        address.0
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The machine's own name, for a host that is given none.
+#[must_use]
+pub fn machine_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "host".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_needs_no_flag_at_all() {
+        let cli = Cli::try_parse_from(["launchpad-agent", "run"]).unwrap();
+        let Command::Run(config) = cli.command else { panic!("run is run") };
+        assert_eq!(config.data_dir, PathBuf::from(DATA_DIR));
+        assert_eq!(config.run_dir, PathBuf::from(RUN_DIR));
+        assert_eq!(config.docker, PathBuf::from(DOCKER_SOCKET));
+        assert!(config.resolvers.is_empty());
+    }
+
+    #[test]
+    fn resolvers_are_given_one_by_one_or_in_a_list() {
+        let parse = |args: &[&str]| match Cli::try_parse_from([&["launchpad-agent", "run"], args].concat()) {
+            Ok(Cli { command: Command::Run(config) }) => config.resolvers,
+            other => panic!("{other:?}"),
+        };
+        let both: Vec<IpAddr> = vec!["9.9.9.9".parse().unwrap(), "2620:fe::fe".parse().unwrap()];
+        assert_eq!(parse(&["--resolver", "9.9.9.9", "--resolver", "2620:fe::fe"]), both);
+        assert_eq!(parse(&["--resolver", "9.9.9.9,2620:fe::fe"]), both);
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_refused_by_name() {
+        for good in ["coordinator.example:7443", "10.0.0.1:1", "[::1]:7443"] {
+            assert_eq!(good.parse::<HostPort>().map(|address| address.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["coordinator.example", "coordinator:0", ":7443", "::1:7443", "https://a:1", "a b:1", "a:99999"] {
+            let error = bad.parse::<HostPort>().unwrap_err().to_string();
+            assert!(error.contains(bad), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        let args = ["launchpad-agent", "enroll", "--coordinator", "a:1", "--token", "lpj1.a-secret"];
+        let cli = Cli::try_parse_from(args).unwrap();
+        assert!(!format!("{cli:?}").contains("a-secret"));
+        let Command::Enroll(enroll) = cli.command else { panic!("enroll is enroll") };
+        assert!(!enroll.token.parse().unwrap_err().to_string().contains("a-secret"));
+    }
+}

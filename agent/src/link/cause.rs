@@ -1,0 +1,75 @@
+//! What lies at the bottom of a failed connection, in words that help.
+//!
+//! The layers of an RPC each say that the one below them failed; only the lowest says why. `connect`, `enroll` and
+//! `renew` ask here. Nothing is decided, and nothing is retried.
+
+use std::error::Error;
+use std::io;
+
+use launchpad_pki::pin::UnknownRoot;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::wire;
+use rustls::CertificateError;
+use tonic::Status;
+
+/// The lowest layer's own words.
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+    layers(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Why an enrolment listener could not be spoken to.
+pub(crate) fn not_spoken_to(endpoint: &str, error: &(dyn Error + 'static)) -> Reason {
+    if let Some(unknown) = layers(error).find_map(|at| at.downcast_ref::<UnknownRoot>()) {
+        return Reason::new("coordinator-untrusted", format!("{endpoint} is not the coordinator that was expected"))
+            .because(unknown.to_string())
+            .mend("check the address, and make a token on the coordinator that listens there");
+    }
+    match layers(error).find_map(certificate_error) {
+        Some(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => Reason::new(
+            "clocks-apart",
+            format!("the certificate of {endpoint} is not in force now, by this host's clock"),
+        )
+        .because("one of the two clocks is wrong")
+        .mend("set this host's clock (NTP), then try again; if it is right, look at the coordinator's"),
+        Some(_) => {
+            Reason::new("coordinator-untrusted", format!("the certificate of {endpoint} is not to be trusted"))
+                .because(innermost(error))
+                .mend("check the address: it is to be the coordinator's enrolment listener")
+        }
+        None => Reason::new("coordinator-unreachable", format!("no answer from {endpoint}"))
+            .because(innermost(error))
+            .mend("check the address, and that this host may reach that port over TCP"),
+    }
+}
+
+/// Why a call was not carried out: the coordinator's own reason, or what broke below it.
+pub(crate) fn not_carried_out(endpoint: &str, status: &Status) -> Reason {
+    if status.details().is_empty() && status.source().is_some() {
+        return not_spoken_to(endpoint, status);
+    }
+    wire::refused_because(status)
+}
+
+/// The error and everything below it. An I/O error carries another one beside its `source`, which is looked into too.
+fn layers<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |at| below(*at))
+}
+
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(carried) => Some(carried),
+        None => error.source(),
+    }
+}
+
+fn certificate_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
+    match error.downcast_ref::<rustls::Error>() {
+        Some(rustls::Error::InvalidCertificate(problem)) => Some(problem),
+        _ => None,
+    }
+}

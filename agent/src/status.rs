@@ -1,0 +1,241 @@
+//! The other end of the local socket: `launchpad-agent status`, `plan`, `stop` and `start`.
+//!
+//! `main.rs` calls [`ask`], then prints what [`table`] makes of it, or its JSON. Asking blocks, because it is all that
+//! the process does; drawing is pure.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::{Capability, HostReport, InstanceReport, Phase};
+
+use crate::local::{Request, Response, SOCKET, Status};
+
+/// How long the agent may take: it gives its own exchanges up sooner.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+
+/// Bytes of an answer: a report of a full host has about one MiB.
+const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What stands in a table where there is nothing.
+const NOTHING: &str = "-";
+
+/// Asks the running agent.
+///
+/// # Errors
+/// When no agent runs there, or it does not answer: in one line, with what mends it.
+pub fn ask(run_dir: &Path, request: &Request) -> Result<Response, Reason> {
+    let socket = run_dir.join(SOCKET);
+    exchange(&socket, request).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            Reason::new("agent-not-running", format!("no agent answers at {}", socket.display()))
+                .mend("start it (systemctl start launchpad-agent), or name the --run-dir with which it was started")
+        }
+        io::ErrorKind::PermissionDenied => {
+            Reason::new("not-root", format!("only root may talk to the agent at {}", socket.display()))
+                .mend("run the command as root")
+        }
+        _ => Reason::new("agent-silent", format!("the agent at {} did not answer", socket.display()))
+            .because(error.to_string())
+            .mend("look at its log (journalctl -u launchpad-agent)"),
+    })
+}
+
+fn exchange(socket: &Path, request: &Request) -> io::Result<Response> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(ANSWER_MAX_BYTES)).read_line(&mut answer)?;
+    Ok(serde_json::from_str(&answer)?)
+}
+
+/// The status for people.
+#[must_use]
+pub fn table(status: &Status) -> String {
+    let mut facts = vec![
+        ("host", format!("{} ({})", status.name, status.host)),
+        ("agent", format!("{}, pid {}", status.agent_version, status.pid)),
+        ("link", status.link.to_string()),
+    ];
+    if let Some(expires) = status.certificate_expires {
+        facts.push(("certificate", format!("in force until {expires}")));
+    }
+    match &status.report {
+        None => facts.push(("spec", "the host has not been observed yet".to_owned())),
+        Some(report) => facts.push(("spec", spec(report))),
+    }
+    let mut text = columns(facts.into_iter().map(|(name, value)| vec![name.to_owned(), value]));
+    let Some(report) = &status.report else { return text };
+    if !report.instances.is_empty() {
+        let head = ["DEPLOYMENT", "PHASE", "RESTARTS", "ADDRESS", "REASON"].map(str::to_owned).to_vec();
+        let rows = report.instances.iter().map(|(id, instance)| row(&id.to_string(), instance));
+        text.push('\n');
+        text.push_str(&columns(std::iter::once(head).chain(rows)));
+    }
+    for orphan in &report.orphans {
+        let state = if orphan.running { "runs" } else { "does not run" };
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "\norphan: container {} {state}, and no spec names it", orphan.container);
+    }
+    for reason in absent(report).chain(&report.troubles) {
+        let _ = writeln!(text, "\n{}", reason.paragraph());
+    }
+    text
+}
+
+fn spec(report: &HostReport) -> String {
+    match report.accepted {
+        None => "none was ever accepted".to_owned(),
+        Some(accepted) if accepted.generation == report.applied => {
+            format!("generation {} accepted and applied", accepted.generation)
+        }
+        Some(accepted) => format!("generation {} accepted, {} applied", accepted.generation, report.applied),
+    }
+}
+
+fn absent(report: &HostReport) -> impl Iterator<Item = &Reason> {
+    report.capabilities.values().filter_map(|capability| match capability {
+        Capability::Present => None,
+        Capability::Absent { reason } => Some(reason),
+    })
+}
+
+fn row(id: &str, instance: &InstanceReport) -> Vec<String> {
+    let address = instance.container.as_ref().and_then(|container| container.address.clone());
+    let reasons: Vec<String> = instance.reason.iter().chain(&instance.degraded).map(ToString::to_string).collect();
+    vec![
+        id.to_owned(),
+        phase(instance.phase).to_owned(),
+        instance.restarts.to_string(),
+        address.unwrap_or_else(|| NOTHING.to_owned()),
+        if reasons.is_empty() { NOTHING.to_owned() } else { reasons.join("; ") },
+    ]
+}
+
+const fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Absent => "absent",
+        Phase::Pulling => "pulling",
+        Phase::Preparing => "preparing",
+        Phase::Starting => "starting",
+        Phase::Ready => "ready",
+        Phase::Unready => "unready",
+        Phase::Backoff => "backoff",
+        Phase::Stopping => "stopping",
+        Phase::Stopped => "stopped",
+        Phase::Refused => "refused",
+    }
+}
+
+/// Rows with their columns aligned, two spaces apart, nothing at the lines' ends.
+fn columns(rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = rows.collect();
+    let mut widths = Vec::new();
+    for row in &rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &Vec<String>| {
+        let cells: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        format!("{}\n", cells.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use launchpad_protocol::digest::Digest;
+    use launchpad_protocol::generation::{Accepted, Epoch, Generation, Revision};
+    use launchpad_protocol::id::{DeploymentId, HostId, JournalId};
+    use launchpad_protocol::report::{Capacity, ContainerReport, EventBatch, Orphan};
+    use launchpad_protocol::time::Moment;
+    use uuid::Uuid;
+
+    use crate::link::ports::LinkStatus;
+
+    fn instance(phase: Phase, reason: Option<Reason>, address: Option<&str>) -> InstanceReport {
+        let container = address.map(|address| ContainerReport {
+            id: "c0ffee".to_owned(),
+            image: None,
+            started_at: None,
+            address: Some(address.to_owned()),
+            limits: None,
+        });
+        InstanceReport {
+            phase,
+            reason,
+            revision: Revision(1),
+            epoch: Epoch(1),
+            container,
+            restarts: 3,
+            ready_at: None,
+            degraded: Vec::new(),
+        }
+    }
+
+    fn status() -> Status {
+        let crash = Reason::new("crash-loop", "it ended with exit code 1").mend("read its log");
+        let nft = Reason::new("nft-absent", "nft is not installed").mend("apt install nftables");
+        let orphan = Orphan { container: "dead".to_owned(), deployment: None, account: None, running: true };
+        let report = HostReport {
+            boot_id: "boot".to_owned(),
+            agent_version: "0.1.0".to_owned(),
+            wall: Moment::from_micros(0),
+            accepted: Some(Accepted { generation: Generation(8), digest: Digest::of(b"spec") }),
+            applied: Generation(7),
+            capacity: Capacity::default(),
+            capabilities: BTreeMap::from([("nft".to_owned(), Capability::Absent { reason: nft })]),
+            instances: BTreeMap::from([
+                (DeploymentId::from(Uuid::from_u128(1)), instance(Phase::Ready, None, Some("172.29.0.2"))),
+                (DeploymentId::from(Uuid::from_u128(2)), instance(Phase::Backoff, Some(crash), None)),
+            ]),
+            orphans: vec![orphan],
+            buried: BTreeSet::new(),
+            outcomes: BTreeMap::new(),
+            troubles: Vec::new(),
+            events: EventBatch { journal: JournalId::from(Uuid::from_u128(3)), dropped: 0, events: Vec::new() },
+        };
+        let away = Reason::new("link-lost", "the connection to the coordinator was lost");
+        Status {
+            pid: 42,
+            agent_version: "0.1.0".to_owned(),
+            host: HostId::from(Uuid::from_u128(9)),
+            name: "web-1".to_owned(),
+            link: LinkStatus::Disconnected { reason: away, since: Moment::from_micros(0) },
+            certificate_expires: Some(Moment::from_micros(86_400_000_000)),
+            report: Some(Box::new(report)),
+        }
+    }
+
+    #[test]
+    fn the_table_says_where_everything_stands_and_why() {
+        insta::assert_snapshot!(table(&status()), @"");
+    }
+
+    #[test]
+    fn a_status_survives_its_json() {
+        let response = Response::Status(Box::new(status()));
+        let text = serde_json::to_string(&response).unwrap();
+        assert_eq!(serde_json::from_str::<Response>(&text).unwrap(), response);
+    }
+
+    #[test]
+    fn an_agent_that_does_not_run_is_told_with_what_mends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let reason = ask(dir.path(), &Request::Status).unwrap_err();
+        assert_eq!(reason.code, "agent-not-running");
+        assert!(reason.to_string().contains("systemctl start"), "{reason}");
+    }
+}
