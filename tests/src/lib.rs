@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Read in this order: [`lab`] puts it all together; [`netns`], [`engine`], [`registry`], [`images`], [`postgres`],
-//! [`coordinator`] and [`agent`] start one thing each, all by [`process`]; [`api`] and [`bot`] talk to what runs;
+//! [`coordinator`] and [`agent`] start one thing each, all by [`process`]; [`api`], [`deployment`] and [`bot`] talk to
+//! what runs;
 //! [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test waits; [`sweep`] removes whatever a
 //! killed run left behind. No product code lives here, and nothing here sleeps for a fixed time.
 
@@ -21,6 +22,7 @@ pub mod agent;
 pub mod api;
 pub mod bot;
 pub mod coordinator;
+pub mod deployment;
 pub mod engine;
 pub mod images;
 pub mod kernel;

@@ -1,0 +1,86 @@
+//! Nothing healthy stops because something of ours did: agent, coordinator and dockerd are killed, the bot goes on.
+
+use anyhow::Result;
+use launchpad_tests::deployment::{Deployment, SOON};
+use launchpad_tests::lab::Lab;
+use launchpad_tests::wait::wait_until;
+
+/// Waits until the host is connected and has applied what was published last.
+fn wait_settled(lab: &Lab) -> Result<()> {
+    let api = lab.api()?;
+    wait_until("the host to be connected and settled", SOON, || {
+        let Ok(answer) = api.get("/hosts") else { return Ok(false) };
+        let host = answer.success()?["items"][0].clone();
+        Ok(host["connected"] == true && host["generation"]["applied"] == host["generation"]["published"])
+    })
+}
+
+#[test]
+fn a_killed_agent_leaves_the_bot_running_and_adopts_it_when_it_returns() -> Result<()> {
+    let mut lab = Lab::with_hosts(1)?;
+    let deployment = Deployment::running(&lab, "steady")?;
+    let before = deployment.identity(&lab.host(0)?.engine)?;
+    lab.host(0)?.agent()?.kill()?;
+    assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
+    lab.start_agent(0)?;
+    wait_settled(&lab)?;
+    deployment.wait_state("running")?;
+    assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
+    lab.close()
+}
+
+#[test]
+fn a_killed_coordinator_leaves_the_bot_running_and_knows_it_again() -> Result<()> {
+    let mut lab = Lab::with_hosts(1)?;
+    let deployment = Deployment::running(&lab, "steady")?;
+    let before = deployment.identity(&lab.host(0)?.engine)?;
+    lab.coordinator()?.kill()?;
+    lab.coordinator()?.restart()?;
+    wait_settled(&lab)?;
+    deployment.wait_state("running")?;
+    assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
+    lab.close()
+}
+
+#[test]
+fn a_killed_dockerd_leaves_the_bot_running_and_is_not_held_against_it() -> Result<()> {
+    let mut lab = Lab::with_hosts(1)?;
+    let deployment = Deployment::running(&lab, "steady")?;
+    let before = deployment.identity(&lab.host(0)?.engine)?;
+    let address = deployment.address()?;
+    let host = lab.host(0)?;
+    host.engine.kill_dockerd()?;
+    assert_eq!(host.bot(&address).get("/healthz")?.status, 200);
+    host.engine.restart_dockerd()?;
+    wait_settled(&lab)?;
+    let after = deployment.wait_state("running")?;
+    assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
+    assert_eq!(after["instance"]["restarts"], 0, "{after}");
+    lab.close()
+}
+
+#[test]
+fn a_cut_link_changes_nothing_on_the_host_and_heals_by_itself() -> Result<()> {
+    let mut lab = Lab::with_hosts(1)?;
+    let deployment = Deployment::running(&lab, "steady")?;
+    let before = deployment.identity(&lab.host(0)?.engine)?;
+    lab.host(0)?.net.set_connected(false)?;
+    let api = lab.api()?;
+    wait_until("the coordinator to see the host gone", SOON, || {
+        Ok(api.get("/hosts")?.success()?["items"][0]["connected"] == false)
+    })?;
+    lab.host(0)?.net.set_connected(true)?;
+    wait_settled(&lab)?;
+    assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
+    lab.close()
+}
+
+#[test]
+fn what_was_ordered_while_the_host_was_away_happens_when_it_returns() -> Result<()> {
+    let mut lab = Lab::with_hosts(1)?;
+    lab.host(0)?.agent()?.kill()?;
+    let deployment = Deployment::create(&lab, "patient", "")?;
+    lab.start_agent(0)?;
+    deployment.wait_state("running")?;
+    lab.close()
+}
