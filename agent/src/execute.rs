@@ -4,6 +4,30 @@
 //! The real host is [`docker`] with its neighbours; the tests' host is `execute/fake.rs`, a complete one whose world
 //! outlives the agent. Nothing here knows what is desired.
 
+pub mod docker;
+
+pub mod address;
+pub mod container;
+pub mod create;
+pub mod files;
+pub mod image;
+pub mod nat;
+pub mod network;
+pub mod resolv;
+pub mod stop;
+pub mod volume;
+
+pub mod cgroup;
+pub mod events;
+pub mod inspect;
+pub mod logs;
+pub mod probe;
+pub mod sight;
+
+pub mod engine;
+pub mod facts;
+pub mod places;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 

@@ -1,0 +1,231 @@
+//! The real host: Docker Engine, nftables, folders and a tmpfs, behind [`Hands`] and [`Eyes`].
+//!
+//! `main.rs` makes one [`DockerHost`] and hands it to `run`. This file only says who carries out which action; each
+//! part is a neighbour:
+//!
+//! ```text
+//! Action ─┬─ PullImage ──────────────────────── image     Observed ◄── sight ◄─┬─ inspect, cgroup, logs
+//!         ├─ EnsureNetwork, RemoveNetwork ───── network ─ address, nat         └─ network, volume, files, image
+//!         ├─ PrepareVolume, RemoveVolume ────── volume     changed  ◄── events
+//!         ├─ WriteFiles, RemoveFiles ────────── files      answer   ◄── logs
+//!         ├─ CreateContainer, Start, Update ─── create ─── container, resolv
+//!         └─ StopContainer, RemoveContainer ─── stop       probe    ◄── probe
+//! ```
+//!
+//! The engine need not be there when this is made: everything that needs it says so until it is.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use launchpad_pki::sealing::SealingKey;
+use launchpad_protocol::frame::{Answer, Question};
+use launchpad_protocol::id::{DeploymentId, HostId};
+use launchpad_protocol::image::ImageRef;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::spec::{HttpProbe, InstanceSpec};
+use tokio::sync::{Mutex, mpsc};
+
+use super::address::Subnet;
+use super::engine::Engine;
+use super::events::{Board, Watch};
+use super::facts::EngineFacts;
+use super::files::FileStore;
+use super::network::Networks;
+use super::places::Places;
+use super::sight::Sight;
+use super::{ExecuteError, Eyes, Hands, create, image, inspect, logs, probe, resolv, stop, volume};
+use crate::disk::Disk;
+use crate::observe::Observed;
+use crate::plan::action::Action;
+
+/// What a host is made from.
+#[derive(Debug)]
+pub struct HostConfig {
+    /// Docker's socket.
+    pub docker: PathBuf,
+    /// What outlives a boot.
+    pub data_dir: PathBuf,
+    /// What does not.
+    pub run_dir: PathBuf,
+    /// Which host this is: the value of the label that makes things ours.
+    pub host: HostId,
+    /// Where tenants' subnets come from.
+    pub subnet_pool: Subnet,
+    /// Name servers for bots; none: the host's own.
+    pub resolvers: Vec<IpAddr>,
+    /// What opens sealed files.
+    pub sealing_key: Arc<SealingKey>,
+}
+
+/// The real host.
+#[derive(Debug)]
+pub struct DockerHost {
+    pub(super) engine: Arc<Engine>,
+    pub(super) id: HostId,
+    pub(super) places: Places,
+    pub(super) networks: Networks,
+    pub(super) files: FileStore,
+    pub(super) resolvers: Vec<IpAddr>,
+    pub(super) board: Arc<Board>,
+    facts: Mutex<Option<EngineFacts>>,
+    sight: Mutex<Sight>,
+    _watch: Watch,
+}
+
+impl DockerHost {
+    /// Makes the directories and the tmpfs, and begins to listen to Docker. Docker itself may be away.
+    ///
+    /// # Errors
+    /// When a directory or the tmpfs cannot be made: the reason names it and the mend.
+    pub fn connect(config: HostConfig) -> Result<Self, Reason> {
+        let places = Places::under(&config.data_dir, &config.run_dir);
+        let disk = Disk::open(places.data_dir()).map_err(|error| Reason::new("data-dir", error.to_string()))?;
+        volume::open(&places)?;
+        let files = FileStore::new(places.clone(), config.host, config.sealing_key);
+        files.open()?;
+        let trash = places.clone();
+        // What an agent that died left there may be large; nothing waits for it.
+        drop(tokio::task::spawn_blocking(move || {
+            volume::empty_trash(&trash).unwrap_or_else(|reason| tracing::warn!(%reason, "the trash is not empty"));
+        }));
+        let engine = Arc::new(Engine::behind(&config.docker));
+        let board = Arc::new(Board::default());
+        Ok(Self {
+            networks: Networks::new(Arc::clone(&engine), config.host, disk, config.subnet_pool),
+            _watch: Watch::start(Arc::clone(&engine), config.host, Arc::clone(&board)),
+            engine,
+            id: config.host,
+            places,
+            files,
+            resolvers: config.resolvers,
+            board,
+            facts: Mutex::new(None),
+            sight: Mutex::new(Sight::default()),
+        })
+    }
+
+    /// What the engine is. Asked once; asked again after it was away, because it may have been upgraded.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn facts(&self) -> Result<EngineFacts, ExecuteError> {
+        let mut held = self.facts.lock().await;
+        if let Some(facts) = held.as_ref() {
+            return Ok(facts.clone());
+        }
+        let facts = EngineFacts::read(&self.engine).await?;
+        *held = Some(facts.clone());
+        Ok(facts)
+    }
+
+    async fn prepare_volume(&self, spec: &InstanceSpec) -> Result<(), ExecuteError> {
+        let (uid, gid) = self.facts().await?.owner(spec.process.uid, spec.process.gid);
+        volume::prepare(&self.places, spec.deployment, uid, gid).map_err(ExecuteError::Passing)
+    }
+
+    async fn write_files(&self, spec: &InstanceSpec) -> Result<(), ExecuteError> {
+        let (uid, gid) = self.facts().await?.owner(spec.process.uid, spec.process.gid);
+        self.files.write(spec, uid, gid)
+    }
+
+    /// An instance without files has no container any more: its address goes back, unless Docker still has one.
+    async fn remove_files(&self, deployment: DeploymentId) -> Result<(), ExecuteError> {
+        self.files.remove(deployment).map_err(ExecuteError::Passing)?;
+        resolv::remove(&self.places, deployment).map_err(ExecuteError::Passing)?;
+        if inspect::list(&self.engine, self.id, Some(deployment)).await?.is_empty() {
+            self.networks.release(deployment).await?;
+        }
+        Ok(())
+    }
+
+    /// Deleting may take long, and is the one thing here that leaves the runtime's thread.
+    async fn remove_volume(&self, deployment: DeploymentId) -> Result<(), ExecuteError> {
+        let places = self.places.clone();
+        let removed = tokio::task::spawn_blocking(move || volume::remove(&places, deployment)).await;
+        let removed = removed.unwrap_or_else(|error| Err(Reason::new("volume-failed", error.to_string())));
+        removed.map_err(ExecuteError::Passing)
+    }
+
+    async fn carry_out(&self, action: &Action) -> Result<(), ExecuteError> {
+        match action {
+            Action::PullImage { image } => image::pull(&self.engine, image).await,
+            Action::EnsureNetwork { account } => self.networks.ensure(*account).await,
+            Action::PrepareVolume { spec } => self.prepare_volume(spec).await,
+            Action::WriteFiles { spec } => self.write_files(spec).await,
+            Action::CreateContainer { spec } => create::make(self, spec).await,
+            Action::StartContainer { deployment, container } => {
+                create::start(self, *deployment, container.as_deref()).await
+            }
+            Action::UpdateResources { container, resources } => create::update(self, container, resources).await,
+            Action::StopContainer { container, grace, .. } => stop::stop(self, container, *grace).await,
+            Action::RemoveContainer { container } => stop::remove(self, container).await,
+            Action::RemoveFiles { deployment } => self.remove_files(*deployment).await,
+            Action::RemoveVolume { deployment } => self.remove_volume(*deployment).await,
+            Action::RemoveNetwork { account } => self.networks.remove(*account).await,
+            // Written down by the reconciler: they change nothing outside the agent.
+            Action::BeginOperation { .. } | Action::FinishOperation { .. } | Action::Bury { .. } => Ok(()),
+        }
+    }
+
+    /// What an action makes stale, whether it succeeded or not: a failed one may have done half.
+    fn mark(&self, action: &Action) {
+        self.board.mark(|stale| match action {
+            Action::CreateContainer { .. } | Action::StartContainer { container: None, .. } => stale.list = true,
+            Action::StartContainer { container: Some(id), .. }
+            | Action::UpdateResources { container: id, .. }
+            | Action::StopContainer { container: id, .. }
+            | Action::RemoveContainer { container: id } => {
+                stale.ids.insert(id.clone());
+            }
+            Action::EnsureNetwork { .. }
+            | Action::RemoveNetwork { .. }
+            | Action::PrepareVolume { .. }
+            | Action::RemoveVolume { .. }
+            | Action::WriteFiles { .. }
+            | Action::RemoveFiles { .. } => stale.rest = true,
+            Action::PullImage { .. }
+            | Action::BeginOperation { .. }
+            | Action::FinishOperation { .. }
+            | Action::Bury { .. } => {}
+        });
+    }
+}
+
+#[async_trait]
+impl Hands for DockerHost {
+    async fn execute(&self, action: &Action) -> Result<(), ExecuteError> {
+        let done = self.carry_out(action).await;
+        if matches!(done, Err(ExecuteError::EngineAway(_))) {
+            *self.facts.lock().await = None;
+            self.board.mark(|stale| stale.all = true);
+        }
+        self.mark(action);
+        done
+    }
+}
+
+#[async_trait]
+impl Eyes for DockerHost {
+    async fn observe(&self, images: &BTreeSet<ImageRef>) -> Result<Observed, ExecuteError> {
+        self.sight.lock().await.observe(self, images).await
+    }
+
+    async fn changed(&self) {
+        self.board.rung().await;
+    }
+
+    async fn answer(&self, question: &Question, pieces: mpsc::Sender<Answer>) {
+        match question {
+            Question::Logs { deployment, tail, follow } => {
+                logs::answer(self, *deployment, *tail, *follow, &pieces).await;
+            }
+        }
+    }
+
+    async fn probe(&self, address: Ipv4Addr, port: u16, probe: &HttpProbe) -> Result<(), String> {
+        probe::get(address, port, probe).await
+    }
+}

@@ -1,0 +1,205 @@
+//! The wire to dockerd: one client, made when first needed, and every failure sorted into an [`ExecuteError`].
+//!
+//! Everything beside it that speaks to Docker asks [`Engine::client`] first and hands its errors to
+//! [`Engine::failed`]. A dockerd that is away is never mistaken for one without containers: whatever looks like a
+//! broken connection is [`ExecuteError::EngineAway`], and the client is made anew, version and all.
+//!
+//! bollard's requests carry no version, so that an engine answers in its own newest dialect; what is negotiated here
+//! is only whether that is new enough.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bollard::errors::Error as DockerError;
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
+use launchpad_protocol::reason::Reason;
+
+use super::ExecuteError;
+
+/// The oldest API that this agent speaks: that of Docker 20.10, the oldest engine of a supported Debian.
+pub const API_OLDEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
+
+/// How long any answer but those named below may take. Creating a container beside a busy build took 3 s.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a start may take: runc was seen to take 8 s on a machine with a load of ten.
+pub const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a stop may take beyond its grace: the kill, and Docker's own tidying.
+pub const STOP_MARGIN: Duration = Duration::from_secs(15);
+
+/// How long a pull may say nothing at all. A slow registry still shows progress several times a second.
+pub const PULL_SILENCE: Duration = Duration::from_secs(120);
+
+/// Bytes of an engine's message that a reason repeats: enough to recognise it.
+const MESSAGE_MAX_CHARS: usize = 400;
+
+/// What to do about an engine that does not answer.
+const MEND_AWAY: &str = "start it (systemctl start docker); bots run on meanwhile";
+
+/// The engine behind one socket.
+#[derive(Debug)]
+pub struct Engine {
+    socket: PathBuf,
+    client: Mutex<Option<Docker>>,
+}
+
+impl Engine {
+    /// The engine behind that socket. Nothing is asked yet.
+    #[must_use]
+    pub fn behind(socket: &Path) -> Self {
+        Self { socket: socket.to_owned(), client: Mutex::new(None) }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// A client whose answers may take [`CALL_TIMEOUT`].
+    ///
+    /// # Errors
+    /// [`ExecuteError::EngineAway`], also when the engine is too old.
+    pub async fn client(&self) -> Result<Docker, ExecuteError> {
+        if let Some(client) = self.held().clone() {
+            return Ok(client);
+        }
+        let client = self.connect().await?;
+        *self.held() = Some(client.clone());
+        Ok(client)
+    }
+
+    /// A client whose answers may take that long.
+    ///
+    /// # Errors
+    /// As [`Engine::client`].
+    pub async fn patient_client(&self, timeout: Duration) -> Result<Docker, ExecuteError> {
+        Ok(self.client().await?.with_timeout(timeout))
+    }
+
+    /// Sorts a failed call: an engine that is away, or something that may pass. Callers that know a refusal when they
+    /// see its status look at [`status`] first.
+    pub fn failed(&self, step: &str, error: &DockerError) -> ExecuteError {
+        if let DockerError::DockerResponseServerError { message, .. }
+        | DockerError::DockerStreamError { error: message } = error
+        {
+            return ExecuteError::Passing(
+                Reason::new("engine-error", format!("Docker could not {step}")).because(shortened(message)),
+            );
+        }
+        if is_misread(error) {
+            return ExecuteError::Passing(
+                Reason::new("engine-answer-unreadable", format!("Docker's answer to `{step}` cannot be read"))
+                    .because(shortened(&error.to_string()))
+                    .mend("report this with the output of `docker version`"),
+            );
+        }
+        self.held().take();
+        ExecuteError::EngineAway(self.away(step, &error.to_string()))
+    }
+
+    async fn connect(&self) -> Result<Docker, ExecuteError> {
+        let away = |error: DockerError| ExecuteError::EngineAway(self.away("answer", &error.to_string()));
+        let socket = self.socket.to_string_lossy();
+        let client = Docker::connect_with_unix(&socket, CALL_TIMEOUT.as_secs(), API_DEFAULT_VERSION).map_err(away)?;
+        let client = client.negotiate_version().await.map_err(away)?;
+        if client.client_version() < API_OLDEST {
+            return Err(ExecuteError::EngineAway(too_old(&client.client_version())));
+        }
+        Ok(client)
+    }
+
+    fn away(&self, step: &str, cause: &str) -> Reason {
+        Reason::new("engine-away", format!("Docker at {} did not {step}", self.socket.display()))
+            .because(shortened(cause))
+            .mend(MEND_AWAY)
+    }
+
+    /// The lock is never held across an await, and nothing panics under it.
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Docker>> {
+        self.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The HTTP status of an answer that refused.
+#[must_use]
+pub const fn status(error: &DockerError) -> Option<u16> {
+    if let DockerError::DockerResponseServerError { status_code, .. } = error { Some(*status_code) } else { None }
+}
+
+/// What the engine said, or what went wrong on the way, in at most a few lines.
+#[must_use]
+pub fn message(error: &DockerError) -> String {
+    if let DockerError::DockerResponseServerError { message, .. }
+    | DockerError::DockerStreamError { error: message } = error
+    {
+        return shortened(message);
+    }
+    shortened(&error.to_string())
+}
+
+fn shortened(text: &str) -> String {
+    let trimmed = text.trim();
+    let mut short: String = trimmed.chars().take(MESSAGE_MAX_CHARS).collect();
+    if short.len() < trimmed.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// Whether the engine answered, and only its words are strange.
+const fn is_misread(error: &DockerError) -> bool {
+    matches!(
+        error,
+        DockerError::JsonDataError { .. }
+            | DockerError::JsonSerdeError { .. }
+            | DockerError::URLEncodedError { .. }
+            | DockerError::URLParseError { .. }
+            | DockerError::InvalidURIError { .. }
+            | DockerError::StrParseError { .. }
+    )
+}
+
+fn too_old(found: &ClientVersion) -> Reason {
+    Reason::new(
+        "engine-too-old",
+        format!(
+            "Docker speaks API {}.{}, this agent needs {}.{} (Docker 20.10)",
+            found.major_version, found.minor_version, API_OLDEST.major_version, API_OLDEST.minor_version
+        ),
+    )
+    .mend("upgrade Docker; with live-restore the bots run on")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_socket_is_an_engine_that_is_away_and_names_the_mend() {
+        let engine = Engine::behind(Path::new("/nonexistent/docker.sock"));
+        let error = engine.client().await.map(drop).unwrap_err();
+        assert!(matches!(&error, ExecuteError::EngineAway(reason) if reason.mend.is_some()), "{error}");
+        assert!(error.to_string().contains("/nonexistent/docker.sock"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_that_refuses_is_not_an_engine_that_is_away() {
+        let engine = Engine::behind(Path::new("/nonexistent/docker.sock"));
+        let answer = DockerError::DockerResponseServerError { status_code: 500, message: "x".repeat(5000) };
+        let error = engine.failed("create the container", &answer);
+        assert!(matches!(&error, ExecuteError::Passing(reason) if reason.code == "engine-error"), "{error}");
+        assert!(error.to_string().len() < 3 * MESSAGE_MAX_CHARS);
+        assert!(matches!(engine.failed("list", &DockerError::RequestTimeoutError), ExecuteError::EngineAway(_)));
+    }
+
+    #[test]
+    fn an_engine_older_than_20_10_is_refused_by_name() {
+        let reason = too_old(&ClientVersion { major_version: 1, minor_version: 40 });
+        assert_eq!(reason.code, "engine-too-old");
+        assert!(ClientVersion { major_version: 1, minor_version: 40 } < API_OLDEST);
+        assert!(reason.sentence.contains("1.40"), "{reason}");
+    }
+}

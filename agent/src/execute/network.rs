@@ -1,0 +1,307 @@
+//! A tenant's network: a Docker bridge network on a subnet of ours, its addresses, and its translation.
+//!
+//! `docker.rs` calls [`Networks`]; one lock is held through each change, so that two instances of one tenant never
+//! make two networks. The address book is written before Docker is asked, and rebuilt from Docker when it is lost.
+//! Networks without our label are never touched.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptions;
+use launchpad_protocol::id::{AccountId, DeploymentId, HostId};
+use launchpad_protocol::reason::Reason;
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::ExecuteError;
+use super::address::{self, AddressBook, Subnet};
+use super::engine::{self, Engine};
+use super::nat;
+use super::places::{bridge_name, network_name};
+use crate::disk::{Disk, Found};
+use crate::observe::{LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_HOST};
+
+/// The state file of the address book.
+const BOOK: &str = "addresses";
+
+/// Subnets that are tried when Docker says of one after another that something else has it: more than any host was
+/// seen to have networks.
+const SUBNET_TRIES: usize = 64;
+
+/// All tenants' networks.
+#[derive(Debug)]
+pub struct Networks {
+    engine: Arc<Engine>,
+    host: HostId,
+    disk: Disk,
+    pool: Subnet,
+    /// None until it was read and compared with Docker.
+    book: Mutex<Option<AddressBook>>,
+}
+
+impl Networks {
+    /// Of that host, with subnets out of that pool.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, host: HostId, disk: Disk, pool: Subnet) -> Self {
+        Self { engine, host, disk, pool, book: Mutex::new(None) }
+    }
+
+    /// Sees that a tenant's network, bridge and translation are there.
+    ///
+    /// # Errors
+    /// When no subnet is left, or Docker or nftables fails.
+    pub async fn ensure(&self, account: AccountId) -> Result<(), ExecuteError> {
+        let mut guard = self.book.lock().await;
+        let book = self.loaded(&mut guard).await?;
+        match self.find(account).await? {
+            Some(network) if Path::new("/sys/class/net").join(bridge_name(account)).exists() => {
+                self.adopt(book, account, &network)?;
+            }
+            Some(network) => {
+                // Somebody took the bridge away. Without running containers Docker lets go of the rest.
+                self.remove_from_docker(&network).await?;
+                self.create(book, account).await?;
+            }
+            None => self.create(book, account).await?,
+        }
+        let wanted = subnets(book);
+        let passing = ExecuteError::Passing;
+        if !nat::missing(&wanted, &nat::present().await.map_err(passing)?).is_empty() {
+            nat::apply(&wanted).await.map_err(passing)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a tenant's network, its subnet and its translation.
+    ///
+    /// # Errors
+    /// When a container is still on it, or Docker or nftables fails.
+    pub async fn remove(&self, account: AccountId) -> Result<(), ExecuteError> {
+        let mut guard = self.book.lock().await;
+        let book = self.loaded(&mut guard).await?;
+        if let Some(network) = self.find(account).await? {
+            self.remove_from_docker(&network).await?;
+        }
+        book.tenants.remove(&account);
+        self.save(book)?;
+        nat::apply(&subnets(book)).await.map_err(ExecuteError::Passing)
+    }
+
+    /// The address of an instance: always the same one.
+    ///
+    /// # Errors
+    /// When the tenant has no network yet, or no address is left on it.
+    pub async fn address(&self, account: AccountId, deployment: DeploymentId) -> Result<Ipv4Addr, ExecuteError> {
+        let mut guard = self.book.lock().await;
+        let book = self.loaded(&mut guard).await?;
+        let before = book.clone();
+        let address = book.address_for(account, deployment).map_err(ExecuteError::Passing)?;
+        if *book != before {
+            self.save(book)?;
+        }
+        Ok(address)
+    }
+
+    /// Gives up an instance's address. Only when its last container is gone: Docker would let another start with it.
+    ///
+    /// # Errors
+    /// When the book cannot be written.
+    pub async fn release(&self, deployment: DeploymentId) -> Result<(), ExecuteError> {
+        let mut guard = self.book.lock().await;
+        let book = self.loaded(&mut guard).await?;
+        if book.release(deployment) { self.save(book) } else { Ok(()) }
+    }
+
+    /// Tenants whose network, bridge and translation are all there.
+    ///
+    /// # Errors
+    /// When the engine does not answer. A host whose nftables cannot be read has no tenant with a network.
+    pub async fn whole(&self) -> Result<BTreeSet<AccountId>, ExecuteError> {
+        let networks = self.all().await?;
+        if networks.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let translated = nat::present().await.unwrap_or_else(|reason| {
+            tracing::warn!(%reason, "cannot see the address translation; every tenant's will be made anew");
+            BTreeMap::new()
+        });
+        let whole = networks.iter().filter_map(|network| {
+            let (account, subnet) = (account_of(network)?, subnet_of(network)?);
+            let linked = Path::new("/sys/class/net").join(bridge_name(account)).exists();
+            (linked && translated.get(&account) == Some(&subnet)).then_some(account)
+        });
+        Ok(whole.collect())
+    }
+
+    async fn create(&self, book: &mut AddressBook, account: AccountId) -> Result<(), ExecuteError> {
+        let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+        let mut avoid = address::routed(&routes);
+        let client = self.engine.client().await?;
+        for _ in 0..SUBNET_TRIES {
+            let subnet = book.subnet_for(account, self.pool, &avoid).map_err(ExecuteError::Passing)?;
+            self.save(book)?;
+            match client.create_network(request(self.host, account, subnet)).await {
+                Ok(_) => return Ok(()),
+                Err(error) if is_overlap(engine::status(&error), &engine::message(&error)) => {
+                    avoid.insert(subnet);
+                    book.tenants.remove(&account);
+                }
+                Err(error) => return Err(self.engine.failed("create the tenant's network", &error)),
+            }
+        }
+        Err(ExecuteError::Passing(
+            Reason::new("network-pool-busy", format!("Docker has refused {SUBNET_TRIES} subnets of {}", self.pool))
+                .because("other networks on this host use them")
+                .mend("give the agent a pool that the host does not use"),
+        ))
+    }
+
+    async fn remove_from_docker(&self, network: &Network) -> Result<(), ExecuteError> {
+        let name = network.id.as_deref().or(network.name.as_deref()).unwrap_or_default();
+        match self.engine.client().await?.remove_network(name).await {
+            Err(error) if engine::status(&error) != Some(404) => {
+                Err(self.engine.failed("remove the tenant's network", &error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn find(&self, account: AccountId) -> Result<Option<Network>, ExecuteError> {
+        Ok(self.all().await?.into_iter().find(|network| account_of(network) == Some(account)))
+    }
+
+    async fn all(&self) -> Result<Vec<Network>, ExecuteError> {
+        let labels = vec![format!("{LABEL_HOST}={}", self.host)];
+        let options = ListNetworksOptions { filters: Some(HashMap::from([("label".to_owned(), labels)])) };
+        let listed = self.engine.client().await?.list_networks(Some(options)).await;
+        listed.map_err(|error| self.engine.failed("list networks", &error))
+    }
+
+    /// Reads the book once, and lets Docker correct it.
+    async fn loaded<'book>(
+        &self,
+        guard: &'book mut MutexGuard<'_, Option<AddressBook>>,
+    ) -> Result<&'book mut AddressBook, ExecuteError> {
+        if guard.is_none() {
+            let mut book = match self.disk.read(BOOK).map_err(disk_failed)? {
+                Found::Whole(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+                Found::Nothing | Found::SetAside(_) => AddressBook::default(),
+            };
+            let addresses = self.addresses_in_docker().await?;
+            for network in self.all().await? {
+                if let (Some(account), Some(subnet)) = (account_of(&network), subnet_of(&network)) {
+                    book.adopt(account, subnet, addresses.get(&account).unwrap_or(&BTreeMap::new()));
+                }
+            }
+            self.save(&book)?;
+            **guard = Some(book);
+        }
+        Ok(guard.get_or_insert_default())
+    }
+
+    async fn addresses_in_docker(
+        &self,
+    ) -> Result<BTreeMap<AccountId, BTreeMap<DeploymentId, Ipv4Addr>>, ExecuteError> {
+        let mut found: BTreeMap<AccountId, BTreeMap<DeploymentId, Ipv4Addr>> = BTreeMap::new();
+        for container in super::inspect::list(&self.engine, self.host, None).await? {
+            let labels = container.labels.unwrap_or_default();
+            let account = labels.get(LABEL_ACCOUNT).and_then(|text| text.parse::<AccountId>().ok());
+            let deployment = labels.get(LABEL_DEPLOYMENT).and_then(|text| text.parse::<DeploymentId>().ok());
+            let networks = container.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+            let address = networks.values().find_map(|endpoint| endpoint.ipam_config.as_ref()?.ipv4_address.clone());
+            if let (Some(account), Some(deployment), Some(Ok(address))) =
+                (account, deployment, address.map(|text| text.parse()))
+            {
+                found.entry(account).or_default().insert(deployment, address);
+            }
+        }
+        Ok(found)
+    }
+
+    fn adopt(&self, book: &mut AddressBook, account: AccountId, network: &Network) -> Result<(), ExecuteError> {
+        let Some(subnet) = subnet_of(network) else { return Ok(()) };
+        if book.tenants.get(&account).is_some_and(|tenant| tenant.subnet == subnet) {
+            return Ok(());
+        }
+        book.adopt(account, subnet, &BTreeMap::new());
+        self.save(book)
+    }
+
+    fn save(&self, book: &AddressBook) -> Result<(), ExecuteError> {
+        let bytes = serde_json::to_vec(book).map_err(|error| {
+            ExecuteError::Passing(
+                Reason::new("address-book", "cannot write the addresses").because(error.to_string()),
+            )
+        })?;
+        self.disk.write(BOOK, &bytes).map_err(disk_failed)
+    }
+}
+
+fn disk_failed(error: crate::disk::DiskError) -> ExecuteError {
+    ExecuteError::Passing(Reason::new("state-file", error.to_string()))
+}
+
+fn subnets(book: &AddressBook) -> BTreeMap<AccountId, Subnet> {
+    book.tenants.iter().map(|(account, tenant)| (*account, tenant.subnet)).collect()
+}
+
+fn account_of(network: &Network) -> Option<AccountId> {
+    network.labels.as_ref()?.get(LABEL_ACCOUNT)?.parse().ok()
+}
+
+fn subnet_of(network: &Network) -> Option<Subnet> {
+    network.ipam.as_ref()?.config.as_ref()?.first()?.subnet.as_ref()?.parse().ok()
+}
+
+/// libnetwork's own words; 20.10 answers 403, later ones 400.
+fn is_overlap(status: Option<u16>, message: &str) -> bool {
+    matches!(status, Some(400 | 403 | 409 | 500)) && message.to_ascii_lowercase().contains("overlap")
+}
+
+/// What Docker is asked for. IPv6 stays off: nothing of ours would translate or filter it.
+#[must_use]
+pub fn request(host: HostId, account: AccountId, subnet: Subnet) -> NetworkCreateRequest {
+    let range = IpamConfig {
+        subnet: Some(subnet.to_string()),
+        gateway: Some(subnet.gateway().to_string()),
+        ..IpamConfig::default()
+    };
+    let text = |pairs: &[(&str, String)]| -> HashMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+    };
+    NetworkCreateRequest {
+        name: network_name(account),
+        driver: Some("bridge".to_owned()),
+        internal: Some(false),
+        enable_ipv6: Some(false),
+        ipam: Some(Ipam { driver: None, config: Some(vec![range]), options: None }),
+        options: Some(text(&[
+            ("com.docker.network.bridge.name", bridge_name(account)),
+            ("com.docker.network.bridge.enable_ip_masquerade", "false".to_owned()),
+        ])),
+        labels: Some(text(&[(LABEL_HOST, host.to_string()), (LABEL_ACCOUNT, account.to_string())])),
+        ..NetworkCreateRequest::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_that_docker_has_given_away_is_known_by_its_words() {
+        assert!(is_overlap(Some(403), "Pool overlaps with other one on this address space"));
+        assert!(is_overlap(Some(400), "invalid pool request: Pool overlaps with other one on this address space"));
+        assert!(!is_overlap(Some(500), "no space left on device"));
+    }
+
+    #[test]
+    fn a_tenants_network_leaves_translation_to_us() {
+        let host = "host_00000000000000000000000000000001".parse().unwrap();
+        let account = "acct_0000000000000000000000000000000a".parse().unwrap();
+        let asked = serde_json::to_value(request(host, account, "172.29.0.64/26".parse().unwrap())).unwrap();
+        insta::assert_snapshot!(serde_json::to_string_pretty(&asked).unwrap());
+    }
+}

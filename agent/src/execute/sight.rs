@@ -1,0 +1,128 @@
+//! The last observation, and what it takes to make it true again.
+//!
+//! `docker.rs` calls [`Sight::observe`]. A host where nothing happens is observed without a question: events and our
+//! own actions say what is stale ([`super::events`]), and once a minute everything is read again, because an event can
+//! be lost and somebody may have flushed the firewall. Half an observation is never kept or returned.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
+use launchpad_protocol::image::ImageRef;
+use tokio::time::Instant;
+
+use super::docker::DockerHost;
+use super::engine;
+use super::events::Stale;
+use super::{ExecuteError, cgroup, image, inspect, logs, volume};
+use crate::observe::{Container, ContainerState, Observed};
+
+/// How long an observation may live on events alone.
+const FULL_AFTER: Duration = Duration::from_secs(60);
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Sight {
+    seen: Option<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    observed: Observed,
+    at: Instant,
+}
+
+impl Sight {
+    /// Everything of ours now.
+    ///
+    /// # Errors
+    /// [`ExecuteError::EngineAway`] when the engine does not answer; the next call reads everything.
+    pub async fn observe(
+        &mut self,
+        host: &DockerHost,
+        images: &BTreeSet<ImageRef>,
+    ) -> Result<Observed, ExecuteError> {
+        let mut stale = host.board.take();
+        let now = Instant::now();
+        // Taken out, so that a failure half-way leaves nothing to believe.
+        let (mut observed, at) = match self.seen.take() {
+            Some(seen) if !stale.all && now.duration_since(seen.at) < FULL_AFTER => (seen.observed, seen.at),
+            Some(_) | None => {
+                stale.all = true;
+                (Observed::default(), now)
+            }
+        };
+        if stale.all || stale.list || !stale.ids.is_empty() {
+            observed.containers = containers(host, &stale, observed.containers).await?;
+        }
+        if stale.all || stale.rest {
+            observed.networks = host.networks.whole().await?;
+            observed.volumes = volume::all(&host.places).map_err(ExecuteError::Passing)?;
+            observed.files = host.files.all().map_err(ExecuteError::Passing)?;
+        }
+        observed.images.retain(|image| images.contains(image));
+        for image in images {
+            if !observed.images.contains(image) && image::holds(&host.engine, image).await? {
+                observed.images.insert(image.clone());
+            }
+        }
+        self.seen = Some(Seen { observed: observed.clone(), at });
+        Ok(observed)
+    }
+}
+
+/// The containers that are there: what is known of those that did not change, the rest looked at anew.
+async fn containers(
+    host: &DockerHost,
+    stale: &Stale,
+    mut known: BTreeMap<String, Container>,
+) -> Result<BTreeMap<String, Container>, ExecuteError> {
+    let mut present = BTreeMap::new();
+    for listed in inspect::list(&host.engine, host.id, None).await? {
+        let Some(id) = listed.id else { continue };
+        let is_stale = stale.all || stale.ids.contains(&id);
+        let kept = known.remove(&id).filter(|container| !is_stale && agrees(container, listed.state.as_ref()));
+        let container = match kept {
+            Some(container) => Some(container),
+            None => look(host, &id).await?,
+        };
+        present.extend(container.map(|container| (id, container)));
+    }
+    Ok(present)
+}
+
+/// Whether what is known of a container still agrees with the list: an event may be late.
+fn agrees(known: &Container, listed: Option<&ContainerSummaryStateEnum>) -> bool {
+    match known.state {
+        ContainerState::Created => listed == Some(&ContainerSummaryStateEnum::CREATED),
+        ContainerState::Running { .. } => listed == Some(&ContainerSummaryStateEnum::RUNNING),
+        ContainerState::Exited(_) => {
+            matches!(listed, Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD))
+        }
+    }
+}
+
+async fn look(host: &DockerHost, id: &str) -> Result<Option<Container>, ExecuteError> {
+    let found: ContainerInspectResponse = match host.engine.client().await?.inspect_container(id, None).await {
+        Ok(found) => found,
+        // Removed since it was listed.
+        Err(error) if engine::status(&error) == Some(404) => return Ok(None),
+        Err(error) => return Err(host.engine.failed("look at the container", &error)),
+    };
+    let Some(mut container) = inspect::container(&found, host.id) else {
+        tracing::warn!(container = id, "it carries this host's label, but its other labels cannot be read");
+        return Ok(None);
+    };
+    match &mut container.state {
+        ContainerState::Created => {}
+        ContainerState::Running { .. } => {
+            container.limits = inspect::process_id(&found).and_then(cgroup::limits);
+        }
+        ContainerState::Exited(exit) => {
+            if exit.code != 0 {
+                exit.output_tail = logs::tail(&host.engine, id).await;
+            }
+        }
+    }
+    Ok(Some(container))
+}
