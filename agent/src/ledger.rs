@@ -184,7 +184,9 @@ impl Ledger {
     /// # Errors
     /// [`DiskError`] when it cannot be written: nothing has changed.
     pub fn bury(&mut self, tombstone: TombstoneId) -> Result<(), DiskError> {
-        self.change(Commit::Bury, |marks| drop(marks.buried.insert(tombstone)))
+        self.change(Commit::Bury, |marks| {
+            marks.buried.insert(tombstone);
+        })
     }
 
     /// The spec to hold, or nothing to do, or why not.
