@@ -1,5 +1,6 @@
 //! A revoked host does not get in, and what it has open closes within a second.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use launchpad_pki::admission::CONNECTIONS_PER_HOST_MAX;
@@ -7,9 +8,14 @@ use launchpad_pki::ca::{CRL_LIFE, HOST_LIFE};
 use launchpad_pki::dial::{Dialer, Route};
 use launchpad_pki::host_key::HostKey;
 use launchpad_pki::pipe::Lane;
-use launchpad_pki::tls::{ClientTls, Credentials, FleetTls};
-use tokio::io::AsyncReadExt as _;
+use launchpad_pki::tls::{Carrier, ClientTls, Credentials, FleetTls, client_config};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use crate::world::{ROUTES, SERVER, World, answer, domain, echo, host_id, until, within};
 
@@ -23,7 +29,6 @@ async fn a_certificate_on_the_list_is_refused_and_others_are_not() {
     let (bad, good) = (world.host(1), world.host(2));
     let (bad_dialer, good_dialer) = (world.dialer(&bad, fleet.address), world.dialer(&good, fleet.address));
     for route in ROUTES {
-        // Were sessions resumed, this one's would let the host in again past the list.
         answer(&bad_dialer, route).await.unwrap();
     }
     fleet.control.reload(&world.tls(&[bad.issued.serial])).unwrap();
@@ -31,6 +36,24 @@ async fn a_certificate_on_the_list_is_refused_and_others_are_not() {
         let error = answer(&bad_dialer, route).await.err().unwrap().to_string();
         assert!(error.to_lowercase().contains("revoked"), "{route}: {error}");
         answer(&good_dialer, route).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_would_resume_its_session_is_checked_again() {
+    let world = World::new();
+    let fleet = world.serve().await;
+    let ours = client_config(&world.host(1).credentials, &world.bundle, Carrier::Tcp, &world.clock).unwrap();
+    let mut resuming = ClientConfig::clone(&ours);
+    resuming.resumption = Resumption::in_memory_sessions(8);
+    let connector = TlsConnector::from(Arc::new(resuming));
+    for _ in 0..2 {
+        let tcp = TcpStream::connect(fleet.address).await.unwrap();
+        let mut stream = connector.connect(ServerName::try_from(SERVER).unwrap(), tcp).await.unwrap();
+        // A ticket, if there were one, would come before the echo.
+        stream.write_all(b"x").await.unwrap();
+        stream.read_exact(&mut [0; 1]).await.unwrap();
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
     }
 }
 
