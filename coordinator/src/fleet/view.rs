@@ -1,0 +1,242 @@
+//! What a host reports, into the store: one transaction a report, and after it the host may forget what it told.
+//!
+//! ```text
+//!  HostReport ── is the session still the host's? ──► domain::fold ──► states, timelines, answers, tombstones ──► commit
+//!       └── the whole report, the latest of its host                          marks for the compiler ──┘
+//! ```
+//! The tenant of anything comes from placement: what a host says of a deployment that is not placed on it changes
+//! nothing, and stays in its report for people to see. A report that comes twice is folded once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use launchpad_protocol::generation::{Accepted, Fence};
+use launchpad_protocol::id::{DeploymentId, HostId};
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::HostReport;
+use launchpad_protocol::time::Moment;
+
+use super::renew;
+use super::seats::replaced;
+use super::server::Ground;
+use crate::domain::audit::AuditEntry;
+use crate::domain::fold::{Folded, Standing, View, fold};
+use crate::domain::host::{self, HostEvent, HostState};
+use crate::store::deployments::Deployment;
+use crate::store::hosts::Host;
+use crate::store::timeline::TimelineEntry;
+use crate::store::{
+    Commit, StoreError, Tx, audit, deployments, hosts, meta, operations, outbox, reports, specs, timeline, tombstones,
+};
+
+/// Why a report was not stored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ViewError {
+    /// The session is not the host's any more, or the host not ours.
+    #[error("{0}")]
+    Dismissed(Reason),
+    /// The store cannot keep it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Who else has to look at the store after a report.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct News {
+    /// A deployment has changed.
+    timeline: bool,
+    /// The host's spec has to be compiled anew.
+    spec: bool,
+    /// There may be room where there was none.
+    room: bool,
+}
+
+/// Stores a report that came in a session under that fence.
+///
+/// # Errors
+/// When the session has been replaced, the host was revoked, or the store is away.
+pub(super) async fn store(ground: &Ground, host: HostId, fence: Fence, report: &HostReport) -> Result<(), ViewError> {
+    let now = ground.clock.wall();
+    let commit = async |tx: &mut Tx| {
+        let row = current(tx, host, fence).await?;
+        Ok(take(ground, tx, &row, report, now).await?)
+    };
+    let news: News = ground.store.write::<_, ViewError>(Commit::StoreReport, commit).await?;
+    if news.spec {
+        ground.signals.compiler.notify();
+    }
+    if news.room {
+        ground.signals.placer.notify();
+    }
+    if news.timeline {
+        ground.signals.timeline.ring();
+    }
+    Ok(())
+}
+
+/// The host, if the session with that fence is its newest.
+async fn current(tx: &mut Tx, host: HostId, fence: Fence) -> Result<Host, ViewError> {
+    match hosts::get(tx, host).await? {
+        Some(row) if row.state == HostState::Retired => Err(ViewError::Dismissed(renew::revoked_or_unknown(host))),
+        Some(row) if row.fence != fence => Err(ViewError::Dismissed(replaced(row.fence))),
+        Some(row) => Ok(row),
+        None => Err(ViewError::Dismissed(renew::revoked_or_unknown(host))),
+    }
+}
+
+async fn take(
+    ground: &Ground,
+    tx: &mut Tx,
+    host: &Host,
+    report: &HostReport,
+    now: Moment,
+) -> Result<News, StoreError> {
+    let state = host::step(host.state, HostEvent::Reported);
+    hosts::seen(tx, host.id, state, report.capacity, now).await?;
+    reports::keep(tx, host.id, host.fence, report, now).await?;
+    if let Some(held) = report.accepted {
+        specs::raise_floor(tx, host.id, held, now).await?;
+    }
+    let mut placed = placed(tx, host.id).await?;
+    let risen = if meta::frozen(tx).await?.is_some() { rise(&mut placed, report) } else { Vec::new() };
+    let view = view(tx, host.id, &placed, report).await?;
+    let folded = fold(report, view, now);
+    let mut news = News {
+        timeline: !folded.steps.is_empty() || !folded.answered.is_empty(),
+        spec: !folded.buried.is_empty() || !folded.answered.is_empty(),
+        room: state != host.state || report.capacity != host.capacity || !folded.buried.is_empty(),
+    };
+    news.spec |= !risen.is_empty();
+    commit_steps(ground, tx, &mut placed, &folded, risen, now).await?;
+    for (id, outcome) in &folded.answered {
+        operations::answer(tx, *id, outcome, now).await?;
+    }
+    for id in &folded.buried {
+        tombstones::bury(tx, *id, now).await?;
+    }
+    reports::fold(tx, host.id, report.events.journal, folded.folded).await?;
+    if news.spec {
+        outbox::mark(tx, host.id).await?;
+    }
+    if !folded.foreign.is_empty() {
+        tracing::warn!(host = %host.id, deployments = ?folded.foreign, "a host reports what is not placed on it");
+    }
+    Ok(news)
+}
+
+/// The deployments placed on that host.
+async fn placed(tx: &mut Tx, host: HostId) -> Result<BTreeMap<DeploymentId, Deployment>, StoreError> {
+    let rows = deployments::on_host(tx, host).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// While publishing is frozen the store may be older than its hosts: lifts epochs to what a host has started under, so
+/// that the next spec is not refused as an older lease. Answers whose rose.
+fn rise(placed: &mut BTreeMap<DeploymentId, Deployment>, report: &HostReport) -> Vec<DeploymentId> {
+    let mut risen = Vec::new();
+    for (id, instance) in &report.instances {
+        let Some(row) = placed.get_mut(id).filter(|row| row.epoch < instance.epoch) else { continue };
+        row.epoch = instance.epoch;
+        risen.push(*id);
+    }
+    risen
+}
+
+/// What the store knows about the host, for folding.
+async fn view(
+    tx: &mut Tx,
+    host: HostId,
+    placed: &BTreeMap<DeploymentId, Deployment>,
+    report: &HostReport,
+) -> Result<View, StoreError> {
+    let standing = |row: &Deployment| Standing {
+        state: row.state,
+        reason: row.reason.clone(),
+        revision: row.revision,
+        epoch: row.epoch,
+    };
+    let unburied = tombstones::unburied(tx, host).await?;
+    Ok(View {
+        standings: placed.iter().map(|(id, row)| (*id, standing(row))).collect(),
+        tombstones: unburied.into_iter().map(|one| (one.id, (one.deployment, one.scope))).collect(),
+        operations: operations::unanswered_on_host(tx, host).await?.into_iter().collect(),
+        folded: reports::folded(tx, host, report.events.journal).await?,
+    })
+}
+
+/// Writes the folded steps: each a line of the timeline, and each deployment once.
+async fn commit_steps(
+    ground: &Ground,
+    tx: &mut Tx,
+    placed: &mut BTreeMap<DeploymentId, Deployment>,
+    folded: &Folded,
+    risen: Vec<DeploymentId>,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let mut changed: BTreeSet<_> = risen.into_iter().collect();
+    for (number, step) in folded.steps.iter().enumerate() {
+        let Some(row) = placed.get_mut(&step.deployment) else { continue };
+        row.advance(&step.transition, now);
+        changed.insert(row.id);
+        // Ids sort by the microsecond: one each keeps the order in which things happened.
+        let turn = now + Duration::from_micros(number as u64);
+        let entry = TimelineEntry {
+            id: ground.entropy.id(turn),
+            account: row.account,
+            deployment: row.id,
+            at: step.at,
+            state: step.transition.to,
+            cause: step.transition.cause.to_owned(),
+            reason: step.transition.reason.clone(),
+        };
+        timeline::append(tx, &entry).await?;
+    }
+    for id in changed {
+        if let Some(row) = placed.get_mut(&id) {
+            deployments::update(tx, row).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The host holds a spec that this store has not made, or has forgotten: publishing freezes until an operator has
+/// looked. The first reason stays.
+///
+/// # Errors
+/// When the store is away.
+pub(super) async fn floor_above(ground: &Ground, host: HostId, held: Accepted) -> Result<(), StoreError> {
+    let now = ground.clock.wall();
+    let commit = async |tx: &mut Tx| {
+        specs::raise_floor(tx, host, held, now).await?;
+        let name = hosts::get(tx, host).await?.map_or_else(|| host.to_string(), |row| row.name);
+        let reason =
+            Reason::new("host-above-store", format!("host {name} holds a newer spec than this store has made"))
+                .because(format!(
+                    "it holds generation {}: the store was restored from an older copy",
+                    held.generation
+                ))
+                .mend("see `launchpad recover status`, then `launchpad recover confirm`");
+        let news = meta::freeze(tx, &reason).await?;
+        if news {
+            audit::append(tx, &frozen_entry(host, &reason, now)).await?;
+        }
+        Ok::<_, StoreError>(news.then_some(reason))
+    };
+    if let Some(reason) = ground.store.write(Commit::Freeze, commit).await? {
+        tracing::error!(%host, code = reason.code, "publishing is frozen: {reason}");
+    }
+    Ok(())
+}
+
+fn frozen_entry(host: HostId, reason: &Reason, now: Moment) -> AuditEntry {
+    AuditEntry {
+        at: now,
+        user: None,
+        role: "coordinator".to_owned(),
+        account: None,
+        cross_account: false,
+        action: "publishing.freeze".to_owned(),
+        target: host.to_string(),
+        detail: reason.to_string(),
+    }
+}
