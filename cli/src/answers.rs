@@ -45,6 +45,7 @@ pub(crate) struct Deployment {
 /// One line of a deployment's history.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct TimelineEntry {
+    pub(crate) id: String,
     pub(crate) at_us: i64,
     pub(crate) state: String,
     pub(crate) cause: String,

@@ -7,11 +7,13 @@
 mod deployment;
 mod field;
 mod host;
+mod logs;
 mod page;
 
 pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Secret};
-pub use field::{FieldProblem, FieldProblems, Name, SecretName};
+pub use field::{FieldProblem, FieldProblems, Name, NameError, SecretName};
 pub use host::{CreateJoinToken, JoinTokenDraft};
+pub use logs::LogsWanted;
 pub use page::{Page, PageRequest};
 
 /// The pool of a host or a deployment that names none.

@@ -23,7 +23,7 @@ pub(super) fn run(client: &Client, arguments: Deploy, output: Output) -> Result<
     let Some(patience) = patience else {
         return output.show(&value, || Ok(format!("{} is requested as {}", deployment.name, deployment.id)));
     };
-    let (value, deployment) = follow(client, &deployment.id, 0, patience, &running)?;
+    let (value, deployment) = follow(client, &deployment.id, "", patience, &running)?;
     output.show(&value, || Ok(status::summary(&deployment)))
 }
 

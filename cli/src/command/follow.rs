@@ -28,24 +28,25 @@ pub(super) enum Verdict {
     Failed(Reason),
 }
 
-/// Follows a deployment until the verdict is clear. Lines of the timeline before `known` are not shown.
+/// Follows a deployment until the verdict is clear. Lines of the timeline up to that of the id `known` are not shown:
+/// ids are in the order of their lines.
 pub(super) fn follow(
     client: &Client,
     id: &str,
-    known: usize,
+    known: &str,
     patience: Duration,
     judge: &dyn Fn(&Deployment) -> Verdict,
 ) -> Result<(Value, Deployment), Failure> {
     let steps = Steps::begin("waiting for the first step");
     let begun = now();
-    let (mut shown, mut last_seen, mut last) = (known, begun, None);
+    let (mut shown, mut last_seen, mut last) = (known.to_owned(), begun, None);
     loop {
         match seen(client, id) {
             Ok((value, deployment)) => {
-                for entry in deployment.timeline.iter().skip(shown) {
+                for entry in deployment.timeline.iter().filter(|entry| entry.id > shown) {
                     steps.step(&line(entry, deployment.created_at_us));
                 }
-                shown = shown.max(deployment.timeline.len());
+                shown = shown.max(newest(&deployment).to_owned());
                 steps.now(&waiting_for(&deployment));
                 match judge(&deployment) {
                     Verdict::Done => return Ok((value, deployment)),
@@ -71,6 +72,11 @@ pub(super) fn seen(client: &Client, target: &str) -> Result<(Value, Deployment),
     let value = client.get(&path(&["deployments", target]))?;
     let deployment = read(&value)?;
     Ok((value, deployment))
+}
+
+/// The id of the newest line of the timeline.
+pub(super) fn newest(deployment: &Deployment) -> &str {
+    deployment.timeline.last().map_or("", |entry| entry.id.as_str())
 }
 
 /// Why a deployment is not what it should be: its own reason, or its instance's.

@@ -3,9 +3,12 @@
 use crate::answers::Deployment;
 use crate::arguments::Remove;
 use crate::client::{Client, path, read};
-use crate::command::follow::{Verdict, follow, seen};
+use crate::command::follow::{Verdict, follow, newest, seen};
 use crate::failure::Failure;
 use crate::output::Output;
+
+/// The reason of a deployment whose container is gone and whose data is not.
+const DATA_KEPT: &str = "data-kept";
 
 /// Removes.
 pub(super) fn run(client: &Client, arguments: &Remove, output: Output) -> Result<(), Failure> {
@@ -17,8 +20,15 @@ pub(super) fn run(client: &Client, arguments: &Remove, output: Output) -> Result
         return output.show(&accepted, || Ok(format!("{} will be removed; {data}", before.name)));
     };
     // What the deletion itself answered is not news.
-    let known = read::<Deployment>(&accepted)?.timeline.len();
-    let gone = |now: &Deployment| if now.state == "terminated" { Verdict::Done } else { Verdict::Wait };
-    let (value, _) = follow(client, &before.id, known, patience, &gone)?;
+    let accepted: Deployment = read(&accepted)?;
+    let purge = arguments.purge;
+    let gone = |now: &Deployment| if is_gone(now, purge) { Verdict::Done } else { Verdict::Wait };
+    let (value, _) = follow(client, &before.id, newest(&accepted), patience, &gone)?;
     output.show(&value, || Ok(format!("{} is removed; {data}", before.name)))
+}
+
+/// Without a purge the data, and with it the deployment, outlives the container.
+fn is_gone(deployment: &Deployment, purge: bool) -> bool {
+    let kept = deployment.reason.as_ref().is_some_and(|reason| reason.code == DATA_KEPT);
+    deployment.state == "terminated" || (!purge && kept)
 }

@@ -1,14 +1,25 @@
 //! Reading a request: axum's extractors, with every rejection turned into a [`Problem`].
 
+use std::convert::Infallible;
+
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use bytes::Bytes;
+use launchpad_protocol::digest::Digest;
 use launchpad_protocol::reason::Reason;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ObjectBuilder, Required};
 
 use super::problem::Problem;
+use crate::app::idempotency::{KEY_MAX_CHARS, Once};
+
+/// The header of a caller's own name for a request.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Bytes of a request's body. A deployment with all its sealed files at their limit is 2 MiB, and JSON escapes
 /// lengthen them.
@@ -74,5 +85,45 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
             Problem::bad_request(reason.mend("GET /openapi.json names the parameters of each path"))
         })?;
         Ok(Self(value))
+    }
+}
+
+/// The `Idempotency-Key` of a request that changes something, and what makes the request the one that it is.
+#[derive(Debug)]
+pub(super) struct IdempotencyKey {
+    key: Option<HeaderValue>,
+    /// Method, path and query: whatever follows is the body.
+    head: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let key = parts.headers.get(IDEMPOTENCY_KEY).cloned();
+        Ok(Self { key, head: format!("{} {}\n", parts.method, parts.uri) })
+    }
+}
+
+impl IdempotencyKey {
+    /// The request's claim to take effect once.
+    pub(super) fn once(&self, body: &[u8]) -> Result<Once, Problem> {
+        let Some(key) = &self.key else { return Ok(Once::unclaimed()) };
+        let request = Digest::of(&[self.head.as_bytes(), body].concat());
+        Once::claimed(key.to_str().unwrap_or_default(), request).map_err(Problem::bad_request)
+    }
+}
+
+impl IntoParams for IdempotencyKey {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(KEY_MAX_CHARS)).build();
+        let parameter = ParameterBuilder::new()
+            .name(IDEMPOTENCY_KEY)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("A key of the caller's choice: sent again with it, the request takes effect once."))
+            .schema(Some(text))
+            .build();
+        vec![parameter]
     }
 }

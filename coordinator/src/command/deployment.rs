@@ -1,6 +1,6 @@
 //! What a customer may ask of a deployment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,6 +11,7 @@ use launchpad_protocol::profile::{ConfigFormat, Profile};
 use zeroize::Zeroizing;
 
 use super::{DEFAULT_POOL, FieldProblems, Name, SecretName};
+use crate::domain::plan_table::PlanTable;
 
 /// A secret's value. It prints as nothing, and is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -83,8 +84,8 @@ pub struct DeploymentDraft {
 pub struct Catalogue<'a> {
     /// The profiles by name.
     pub profiles: &'a BTreeMap<String, Profile>,
-    /// The names of the plans.
-    pub plans: &'a BTreeSet<String>,
+    /// The plans.
+    pub plans: &'a PlanTable,
 }
 
 /// A deployment as people name it in a path: by id, or by its name in their account.
@@ -129,8 +130,8 @@ impl CreateDeployment {
         if profile.is_none() {
             problems.add("profile", unknown(&draft.profile), choose(catalogue.profiles.keys()));
         }
-        if !catalogue.plans.contains(&draft.plan) {
-            problems.add("plan", unknown(&draft.plan), choose(catalogue.plans));
+        if catalogue.plans.get(&draft.plan).is_none() {
+            problems.add("plan", unknown(&draft.plan), choose(&catalogue.plans.names()));
         }
         let image = image(&mut problems, &draft.image);
         if let Some(config) = &draft.config {
@@ -157,8 +158,9 @@ impl CreateDeployment {
 pub(super) fn name(problems: &mut FieldProblems, field: &str, text: &str) -> Option<Name> {
     text.parse()
         .map_err(|error| {
+            let problem = if text.is_empty() { "is missing".to_owned() } else { format!("`{}` {error}", echo(text)) };
             let mend = "1 to 63 lower-case letters, digits and hyphens, no hyphen at either end";
-            problems.add(field, format!("`{}` {error}", echo(text)), mend);
+            problems.add(field, problem, mend);
         })
         .ok()
 }
@@ -168,6 +170,10 @@ fn name_or_default(problems: &mut FieldProblems, pool: Option<&str>) -> Option<N
 }
 
 fn image(problems: &mut FieldProblems, text: &str) -> Option<ImageRef> {
+    if text.is_empty() {
+        problems.add("image", "is missing", "REPOSITORY@sha256:DIGEST");
+        return None;
+    }
     text.parse()
         .map_err(|error: launchpad_protocol::image::ImageRefError| {
             let mend = "REPOSITORY@sha256:DIGEST, as `docker inspect` shows it under RepoDigests";

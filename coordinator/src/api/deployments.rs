@@ -1,0 +1,294 @@
+//! `/deployments`: ask for a bot, look at it, restart it, remove it.
+//!
+//! `{id}` is a deployment's id or its name. Staff act for another account by naming it: `?account=acct_…`.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use launchpad_protocol::id::AccountId;
+use launchpad_protocol::report::Phase;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::auth::Caller;
+use super::problem::{Problem, ProblemBody};
+use super::request::{IdempotencyKey, JsonBody, PathOf, QueryOf};
+use super::view::{Items, KernelLimits, PageQuery, Reason};
+use crate::app::deployments::{DeploymentView, InstanceView, TimelineLine};
+use crate::command::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, FieldProblems, Secret};
+use crate::domain::deployment::State as Standing;
+
+/// A wish for a new bot.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewDeployment {
+    /// A DNS label, unique in the account.
+    #[serde(default)]
+    name: String,
+    /// The runtime profile.
+    #[serde(default)]
+    profile: String,
+    /// The plan.
+    #[serde(default)]
+    plan: String,
+    /// `REPOSITORY@sha256:DIGEST`.
+    #[serde(default)]
+    image: String,
+    /// The pool of hosts; `shared` unless given.
+    #[serde(default)]
+    pool: Option<String>,
+    /// The config file; the profile's default unless given.
+    #[serde(default)]
+    config: Option<String>,
+    /// Secret files by name.
+    #[serde(default)]
+    secrets: BTreeMap<String, String>,
+}
+
+/// A bot.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Deployment {
+    /// `dep_…`.
+    id: String,
+    /// What its owner calls it.
+    name: String,
+    /// `acct_…`.
+    account: String,
+    /// The runtime profile.
+    profile: String,
+    /// The plan.
+    plan: String,
+    /// What runs, by digest.
+    image: String,
+    /// The pool of hosts.
+    pool: String,
+    /// What it is: requested, provisioning, configuring, starting, running, updating, failed, restarting, suspended,
+    /// terminating or terminated.
+    #[schema(value_type = String)]
+    state: Standing,
+    /// Why, where the state alone does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    /// Counts the wishes for it.
+    revision: u64,
+    /// `host_…`, once it is placed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    /// When it was asked for.
+    created_at_us: i64,
+    /// What happened to it, oldest first; empty in lists.
+    timeline: Vec<TimelineEntry>,
+    /// Its instance as its host last reported it; absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<Instance>,
+}
+
+/// One line of a timeline.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TimelineEntry {
+    /// `evt_…`: ids are in the order of their lines.
+    id: String,
+    /// When.
+    at_us: i64,
+    /// What the deployment was then.
+    #[schema(value_type = String)]
+    state: Standing,
+    /// What brought it about.
+    cause: String,
+    /// Why, where that says more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+}
+
+/// An instance as its host sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Instance {
+    /// Where it stands: absent, pulling, preparing, starting, ready, unready, backoff, stopping, stopped or refused.
+    #[schema(value_type = String)]
+    phase: Phase,
+    /// The container engine's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container_id: Option<String>,
+    /// The image's digest, as the engine has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_digest: Option<String>,
+    /// When its process started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at_us: Option<i64>,
+    /// When it last became ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready_at_us: Option<i64>,
+    /// Times that it was started again.
+    restarts: u32,
+    /// Its address on the tenant's network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    /// Why it stands there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    /// What is enforced less than asked.
+    degraded: Vec<Reason>,
+    /// Its limits, as the kernel has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<KernelLimits>,
+}
+
+/// Something that will happen once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Accepted {
+    /// `op_…`.
+    operation: String,
+}
+
+/// For whom staff act.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AccountQuery {
+    /// `acct_…`: the account to act for, where it is not the token's own.
+    account: Option<String>,
+}
+
+/// How thoroughly to remove.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteQuery {
+    /// Whether to destroy the data at once; otherwise the plan's retention applies.
+    #[serde(default)]
+    purge: bool,
+}
+
+impl AccountQuery {
+    /// The account, if one is named.
+    pub(super) fn checked(&self) -> Result<Option<AccountId>, FieldProblems> {
+        let Some(text) = &self.account else { return Ok(None) };
+        text.parse().map(Some).map_err(|error: launchpad_protocol::id::IdError| {
+            let mut problems = FieldProblems::default();
+            problems.add("account", error.to_string(), "an account's id");
+            problems
+        })
+    }
+}
+
+/// The deployment that a path names.
+pub(super) fn target(text: &str) -> Result<DeploymentRef, FieldProblems> {
+    text.parse().map_err(|error: crate::command::NameError| {
+        let mut problems = FieldProblems::default();
+        problems.add("id", error.to_string(), "a deployment's id (dep_…) or its name");
+        problems
+    })
+}
+
+/// Lists deployments that are not terminated, in the order in which they were made.
+#[utoipa::path(
+    get, path = "/deployments", tag = "deployments", params(PageQuery, AccountQuery),
+    responses(
+        (status = 200, body = Items<Deployment>),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    QueryOf(page): QueryOf<PageQuery>,
+    QueryOf(account): QueryOf<AccountQuery>,
+) -> Result<Json<Items<Deployment>>, Problem> {
+    let page = api.app.list_deployments(&actor, account.checked()?, &page.checked()?).await?;
+    Ok(Json(Items::of(page, Deployment::from)))
+}
+
+/// Asks for a new bot. It is placed, fetched, configured and started from then on; its timeline says how far it is.
+#[utoipa::path(
+    post, path = "/deployments", tag = "deployments", params(AccountQuery, IdempotencyKey),
+    request_body = NewDeployment,
+    responses(
+        (status = 201, body = Deployment),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn create(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    QueryOf(account): QueryOf<AccountQuery>,
+    key: IdempotencyKey,
+    body: JsonBody<NewDeployment>,
+) -> Result<(StatusCode, Json<Deployment>), Problem> {
+    let once = key.once(&body.bytes)?;
+    let new = body.value;
+    let draft = DeploymentDraft {
+        account: account.checked()?,
+        name: new.name,
+        profile: new.profile,
+        plan: new.plan,
+        image: new.image,
+        pool: new.pool,
+        config: new.config,
+        secrets: new.secrets.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
+    };
+    let catalogue = Catalogue { profiles: &api.app.profiles, plans: &api.app.plans };
+    let command = CreateDeployment::new(draft, catalogue)?;
+    let made = api.app.create_deployment(&actor, command, &once).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// One deployment, with its timeline and its instance.
+#[utoipa::path(
+    get, path = "/deployments/{id}", tag = "deployments",
+    params(("id" = String, Path, description = "The deployment's id, or its name"), AccountQuery),
+    responses(
+        (status = 200, body = Deployment),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn get(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<String>,
+    QueryOf(account): QueryOf<AccountQuery>,
+) -> Result<Json<Deployment>, Problem> {
+    let found = api.app.get_deployment(&actor, account.checked()?, &target(&id)?).await?;
+    Ok(Json(found.into()))
+}
+
+/// Removes a deployment: its container now, its data after the plan's retention, or at once when purged.
+#[utoipa::path(
+    delete, path = "/deployments/{id}", tag = "deployments",
+    params(("id" = String, Path, description = "The deployment's id, or its name"), DeleteQuery, AccountQuery),
+    responses(
+        (status = 202, body = Deployment),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<String>,
+    QueryOf(query): QueryOf<DeleteQuery>,
+    QueryOf(account): QueryOf<AccountQuery>,
+) -> Result<(StatusCode, Json<Deployment>), Problem> {
+    let deleted = api.app.delete_deployment(&actor, account.checked()?, &target(&id)?, query.purge).await?;
+    Ok((StatusCode::ACCEPTED, Json(deleted.into())))
+}
+
+/// Stops a bot with its grace and starts it again, once.
+#[utoipa::path(
+    post, path = "/deployments/{id}/restart", tag = "deployments",
+    params(("id" = String, Path, description = "The deployment's id, or its name"), AccountQuery, IdempotencyKey),
+    responses(
+        (status = 202, body = Accepted),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn restart(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<String>,
+    QueryOf(account): QueryOf<AccountQuery>,
+    key: IdempotencyKey,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    let once = key.once(&[])?;
+    let operation = api.app.restart_deployment(&actor, account.checked()?, &target(&id)?, &once).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { operation: operation.to_string() })))
+}
