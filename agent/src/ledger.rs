@@ -126,7 +126,7 @@ impl Ledger {
     /// # Errors
     /// [`DiskError`] when it cannot be written: nothing has changed, and the offer is not answered.
     pub fn offer(&mut self, offer: &SpecOffer) -> Result<Judged, DiskError> {
-        let refusal = match self.judge(offer) {
+        let refusal = match judge_offer(self.host, &self.marks, self.held.is_some(), offer) {
             Ok(None) => None,
             Ok(Some(spec)) => {
                 self.hold(offer, spec)?;
@@ -189,45 +189,6 @@ impl Ledger {
         })
     }
 
-    /// The spec to hold, or nothing to do, or why not.
-    fn judge(&self, offer: &SpecOffer) -> Result<Option<HostSpec>, Reason> {
-        let offered = offer.accepted();
-        let lost = self.held.is_none();
-        match judge(self.marks.floor, offered) {
-            // The floor remembers a spec that was damaged since: the same bytes are welcome again.
-            Verdict::Duplicate if !lost => return Ok(None),
-            Verdict::Accept | Verdict::Duplicate => {}
-            Verdict::Stale => return Err(self.below_floor(offered, "older than")),
-            Verdict::Conflict => return Err(self.below_floor(offered, "different from, though numbered like,")),
-        }
-        let spec = wire::decode_spec(offer).map_err(|error| {
-            Reason::new("spec-unreadable", format!("the spec of generation {} cannot be read", offer.generation))
-                .because(error.to_string())
-                .mend("upgrade the agent on this host")
-        })?;
-        if spec.host != self.host {
-            return Err(Reason::new(
-                "spec-foreign",
-                format!("the spec is for {}, this host is {}", spec.host, self.host),
-            )
-            .mend("report this: nothing was changed"));
-        }
-        Ok(Some(spec))
-    }
-
-    fn below_floor(&self, offered: Accepted, how: &str) -> Reason {
-        let floor = self.marks.floor.map_or(Generation(0), |floor| floor.generation);
-        Reason::new(
-            "spec-below-floor",
-            format!(
-                "the offered spec of generation {} is {how} generation {floor}, which this host holds",
-                offered.generation
-            ),
-        )
-        .because("the coordinator's store is older than the fleet, or two stores serve it")
-        .mend("confirm the recovery: launchpad recover confirm")
-    }
-
     fn hold(&mut self, offer: &SpecOffer, spec: HostSpec) -> Result<(), DiskError> {
         killpoint::visit("agent", Commit::Spec.name(), Side::Before);
         self.disk.write(SPEC, &offer.bytes)?;
@@ -284,6 +245,48 @@ impl Ledger {
         self.troubles.push(damaged(name, &path, problem));
         Ok(())
     }
+}
+
+/// Judges an offer to this host against its floor: the spec to hold, nothing to do, or why not. Pure.
+///
+/// # Errors
+/// The refusal, in words for the coordinator.
+pub fn judge_offer(
+    host: HostId,
+    marks: &Marks,
+    holds_spec: bool,
+    offer: &SpecOffer,
+) -> Result<Option<HostSpec>, Reason> {
+    match judge(marks.floor, offer.accepted()) {
+        Verdict::Duplicate if holds_spec => return Ok(None),
+        // The floor remembers a spec that was damaged since: the same bytes are welcome again.
+        Verdict::Accept | Verdict::Duplicate => {}
+        Verdict::Stale => return Err(below_floor(marks, offer, "older than")),
+        Verdict::Conflict => return Err(below_floor(marks, offer, "different from, though numbered like,")),
+    }
+    let spec = wire::decode_spec(offer).map_err(|error| {
+        Reason::new("spec-unreadable", format!("the spec of generation {} cannot be read", offer.generation))
+            .because(error.to_string())
+            .mend("upgrade the agent on this host")
+    })?;
+    if spec.host != host {
+        return Err(Reason::new("spec-foreign", format!("the spec is for {}, this host is {host}", spec.host))
+            .mend("report this: nothing was changed"));
+    }
+    Ok(Some(spec))
+}
+
+fn below_floor(marks: &Marks, offer: &SpecOffer, how: &str) -> Reason {
+    let floor = marks.floor.map_or(Generation(0), |floor| floor.generation);
+    Reason::new(
+        "spec-below-floor",
+        format!(
+            "the offered spec of generation {} is {how} generation {floor}, which this host holds",
+            offer.generation
+        ),
+    )
+    .because("the coordinator's store is older than the fleet, or two stores serve it")
+    .mend("confirm the recovery: launchpad recover confirm")
 }
 
 fn damaged(name: &str, aside: &std::path::Path, problem: &str) -> Reason {
