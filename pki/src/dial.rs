@@ -22,6 +22,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::listener::HANDSHAKE_BUDGET;
 use crate::pin;
 use crate::pipe::{Dial, Lane, Pipe};
 use crate::quic::{CONNECTION_WINDOW_BYTES, IDLE_MAX, KEEP_ALIVE, QuicLink, STREAM_WINDOW_BYTES};
@@ -107,7 +108,8 @@ impl Dialer {
     async fn open_at(&self, route: Route, address: SocketAddr) -> io::Result<Dial> {
         match route {
             Route::Quic => {
-                let link = timeout(IDLE_MAX, QuicLink::connect(address, &self.server_name, &self.tls)).await??;
+                let connecting = QuicLink::connect(address, &self.server_name, &self.tls);
+                let link = timeout(HANDSHAKE_BUDGET, connecting).await??;
                 Ok(Arc::new(move |lane| {
                     let link = link.clone();
                     async move { link.open(lane).await }.boxed()
