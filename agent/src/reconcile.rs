@@ -13,9 +13,11 @@
 //! interrupted by a crash, and the next turn puts it right. What the coordinator does or does not do stops nothing here.
 //! `select!` below is cancel safe throughout: every branch is a channel's `recv`, a `Notify` or a timer.
 
+mod doing;
 pub mod facts;
 pub mod request;
 mod standing;
+mod telling;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +29,7 @@ use launchpad_protocol::generation::Generation;
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::{HostReport, Outcome};
+use launchpad_protocol::report::HostReport;
 use launchpad_protocol::spec::HostSpec;
 use launchpad_protocol::time::Clock;
 use tokio::sync::{Notify, mpsc};
@@ -36,20 +38,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::book::{Book, BookError, Changes};
 use crate::disk::DiskError;
-use crate::execute::{ExecuteError, Eyes, Hands};
+use crate::execute::{Eyes, Hands};
 use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::link::ports::{Judged, Offer, ReconcilePorts};
 use crate::observe::Observed;
-use crate::plan::action::{Action, StopCause};
 use crate::plan::instance::current_container;
-use crate::plan::marks::OperationMark;
-use crate::plan::record::{Record, Trouble};
-use crate::plan::{Context, Health, Knowledge, Plan, Standing, Subject, plan};
+use crate::plan::record::Record;
+use crate::plan::{Context, Health, Knowledge, Plan, plan};
 use crate::probe::{Prober, Target};
 use facts::HostFacts;
 use request::LocalRequest;
-use work::{Finished, Work};
+use work::Work;
 
 /// How long the loop sleeps at most: what Docker's events did not tell is found by then.
 const RESYNC: Duration = Duration::from_secs(60);
@@ -308,141 +308,6 @@ impl Reconciler {
         self.prober.follow(targets);
     }
 
-    /// Hands new work over. A tombstone waits for whatever is still being done to its instance.
-    fn enqueue(&mut self, spec: &HostSpec) {
-        let now = self.parts.clock.boot();
-        for (subject, actions) in self.plan.work.clone() {
-            let waits = self.work.is_paused(subject, now)
-                || match subject {
-                    Subject::Instance(_) => false,
-                    Subject::Burial(id) => spec
-                        .tombstones
-                        .get(&id)
-                        .is_some_and(|tombstone| self.work.is_busy(Subject::Instance(tombstone.deployment))),
-                };
-            if !waits {
-                self.work.enqueue(subject, actions);
-            }
-        }
-    }
-
-    /// Starts the next action of every subject that has one and does nothing. What the ledger does is done at once.
-    fn begin_next(&mut self) {
-        for subject in self.work.ready() {
-            while let Some(action) = self.work.peek(subject).cloned() {
-                match self.by_ledger(&action) {
-                    None => {
-                        self.expect_exit(&action);
-                        self.work.begin(subject, &self.parts.hands);
-                        break;
-                    }
-                    Some(Ok(())) => self.work.skip(subject),
-                    Some(Err(error)) => {
-                        self.work.give_up(subject);
-                        self.trouble(subject, disk_reason(&error));
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Carries out what is the ledger's to do; none: it is the hands'.
-    fn by_ledger(&mut self, action: &Action) -> Option<Result<(), DiskError>> {
-        let at = self.parts.clock.wall();
-        let done = match action {
-            Action::BeginOperation { operation, ends } => self.parts.ledger.begin_operation(*operation, *ends),
-            Action::FinishOperation { operation, refusal } => {
-                let outcome = match refusal.clone() {
-                    None => Outcome::Done { at },
-                    Some(reason) => Outcome::Refused { reason },
-                };
-                self.parts.ledger.finish_operation(*operation, outcome)
-            }
-            Action::Bury { tombstone } => self.parts.ledger.bury(*tombstone),
-            _ => return None,
-        };
-        self.look_within(Duration::ZERO);
-        Some(done)
-    }
-
-    /// Notes, before a container is stopped, what its exit will mean.
-    fn expect_exit(&mut self, action: &Action) {
-        let Action::StopContainer { container, why, .. } = action else { return };
-        let owner = self.observed.as_ref().and_then(|observed| observed.containers.get(container));
-        let Some(record) = owner.and_then(|owner| self.records.get_mut(&owner.deployment)) else { return };
-        match why {
-            StopCause::Unhealthy(reason) => record.unhealthy = Some(reason.clone()),
-            StopCause::PowerOff
-            | StopCause::LocalStop
-            | StopCause::Replaced
-            | StopCause::Operation(_)
-            | StopCause::Tombstone(_) => record.stop_expected = true,
-        }
-        let deployment = owner.map(|owner| owner.deployment);
-        self.changes.records.extend(deployment.map(|deployment| (deployment, Some(record.clone()))));
-        self.save();
-    }
-
-    /// Takes in what became of an action.
-    fn finish(&mut self, finished: Finished) {
-        let Finished { subject, action, result } = finished;
-        // Between two queued actions nothing is to be decided.
-        if result.is_err() || !self.work.is_busy(subject) {
-            self.look_within(Duration::ZERO);
-        }
-        match result {
-            Ok(()) => {
-                tracing::debug!(%action, "done");
-                if let Subject::Instance(deployment) = subject
-                    && let Some(record) = self.records.get_mut(&deployment)
-                    && !self.work.is_busy(subject)
-                {
-                    record.trouble = None;
-                }
-            }
-            Err(ExecuteError::EngineAway(reason)) => {
-                tracing::debug!(%action, %reason, "given up, the engine is away");
-                self.work.give_up(subject);
-            }
-            Err(ExecuteError::Passing(reason)) => {
-                tracing::warn!(%action, %reason, "failed, tried again later");
-                self.work.give_up(subject);
-                self.trouble(subject, reason);
-            }
-            Err(ExecuteError::Refused(reason)) => {
-                tracing::warn!(%action, %reason, "refused");
-                self.work.give_up(subject);
-                self.refuse(subject, reason);
-            }
-        }
-    }
-
-    fn trouble(&mut self, subject: Subject, reason: Reason) {
-        let now = self.parts.clock.boot();
-        let pause = |tries: u32| TROUBLE_INITIAL.saturating_mul(1 << tries.min(6)).min(TROUBLE_CAP);
-        match subject {
-            Subject::Instance(deployment) => {
-                let record = self.records.entry(deployment).or_default();
-                let tries = record.trouble.as_ref().map_or(0, |trouble| trouble.tries + 1);
-                record.trouble = Some(Trouble { reason, tries, retry_at: now + pause(tries) });
-            }
-            // A tombstone has no backoff of its own: the pause before it is tried again is the loop's nap.
-            Subject::Burial(_) => self.work.pause(subject, now + TROUBLE_CAP.min(REPORT_INTERVAL), reason),
-        }
-    }
-
-    fn refuse(&mut self, subject: Subject, reason: Reason) {
-        match subject {
-            Subject::Instance(deployment) => {
-                let record = self.records.entry(deployment).or_default();
-                record.refusal = Some(reason);
-                self.changes.records.insert(deployment, Some(record.clone()));
-            }
-            Subject::Burial(_) => self.trouble(subject, reason),
-        }
-    }
-
     /// Judges an offer; a newer spec ends what is only queued, because it was planned for the older one.
     fn judge(&mut self, offer: Offer) {
         match self.parts.ledger.offer(&offer.offer) {
@@ -490,62 +355,6 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Notes what has changed for the timeline, and reports.
-    fn tell(&mut self, spec: Option<&HostSpec>) {
-        let wall = self.parts.clock.wall();
-        let mut standings: BTreeMap<DeploymentId, Standing> = BTreeMap::new();
-        for (deployment, planned) in &self.plan.standings {
-            let now = standing::during(self.work.current(Subject::Instance(*deployment)), planned);
-            if let Some(record) = self.records.get_mut(deployment) {
-                let told = (now.phase, now.reason.as_ref().map(|reason| reason.code.clone()));
-                if record.told.as_ref() != Some(&told) {
-                    record.told = Some(told);
-                    self.journal.note(*deployment, &now, wall, &mut self.changes);
-                    self.changes.records.insert(*deployment, Some(record.clone()));
-                }
-            }
-            standings.insert(*deployment, now);
-        }
-        let report = self.build_report(spec, standings);
-        let unchanged = self.report.as_ref().is_some_and(|last| {
-            report.wall.since(last.wall) < REPORT_INTERVAL
-                && HostReport { wall: last.wall, ..report.clone() } == **last
-        });
-        if !unchanged {
-            let report = Arc::new(report);
-            self.report = Some(Arc::clone(&report));
-            self.parts.ports.reports.send_replace(Some(report));
-        }
-    }
-
-    fn build_report(&self, spec: Option<&HostSpec>, standings: BTreeMap<DeploymentId, Standing>) -> HostReport {
-        let mut troubles = self.parts.troubles.clone();
-        troubles.extend(self.engine_away.clone());
-        troubles.extend(self.disk_trouble.clone());
-        troubles.extend(self.plan.troubles.iter().cloned());
-        troubles.extend(self.work.pauses().cloned());
-        let marks = self.parts.ledger.marks();
-        let ended = marks.operations.iter().filter_map(|(id, mark)| match mark {
-            OperationMark::Ended(outcome) => Some((*id, outcome.clone())),
-            OperationMark::Begun { .. } => None,
-        });
-        HostReport {
-            boot_id: self.parts.facts.boot_id().to_owned(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            wall: self.parts.clock.wall(),
-            accepted: self.parts.ledger.floor().accepted,
-            applied: self.applied,
-            capacity: self.parts.facts.capacity(),
-            capabilities: self.parts.facts.capabilities(),
-            instances: standing::instances(spec, self.observed.as_ref(), &self.records, standings),
-            orphans: self.plan.orphans.clone(),
-            buried: marks.buried.clone(),
-            outcomes: ended.collect(),
-            troubles,
-            events: self.journal.batch(),
-        }
-    }
-
     /// What runs, what waits, and what is planned: for people on the host.
     fn plan_text(&self) -> String {
         let mut text = self.plan.to_string();
@@ -555,26 +364,6 @@ impl Reconciler {
             text.push('\n');
         }
         text
-    }
-
-    /// Writes to the book what has changed. A book that cannot be written is told; nothing waits for it.
-    fn save(&mut self) {
-        if self.changes.is_empty() {
-            return;
-        }
-        match self.parts.book.write(&self.changes) {
-            Ok(()) => {
-                self.changes = Changes::default();
-                self.disk_trouble = None;
-            }
-            Err(error) => {
-                tracing::error!(%error, "the book cannot be written; its changes are kept in memory");
-                self.disk_trouble = Some(
-                    Reason::new("book-unwritable", error.to_string())
-                        .mend("free some space under the agent's data directory"),
-                );
-            }
-        }
     }
 }
 

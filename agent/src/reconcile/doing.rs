@@ -1,0 +1,156 @@
+//! Having the plan carried out: queues filled, actions begun, outcomes taken in.
+//!
+//! A part of [`Reconciler`]. What is durable goes to the ledger at once; everything else goes to the hands, one action
+//! per subject at a time. A failure ends the subject's queue: the next plan finds what is left.
+
+use std::time::Duration;
+
+use launchpad_protocol::limits::REPORT_INTERVAL;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::Outcome;
+use launchpad_protocol::spec::HostSpec;
+
+use super::work::Finished;
+use super::{Reconciler, TROUBLE_CAP, TROUBLE_INITIAL, disk_reason};
+use crate::disk::DiskError;
+use crate::execute::ExecuteError;
+use crate::plan::Subject;
+use crate::plan::action::{Action, StopCause};
+use crate::plan::record::Trouble;
+
+impl Reconciler {
+    /// Hands new work over. A tombstone waits for whatever is still being done to its instance.
+    pub(super) fn enqueue(&mut self, spec: &HostSpec) {
+        let now = self.parts.clock.boot();
+        for (subject, actions) in self.plan.work.clone() {
+            let waits = self.work.is_paused(subject, now)
+                || match subject {
+                    Subject::Instance(_) => false,
+                    Subject::Burial(id) => spec
+                        .tombstones
+                        .get(&id)
+                        .is_some_and(|tombstone| self.work.is_busy(Subject::Instance(tombstone.deployment))),
+                };
+            if !waits {
+                self.work.enqueue(subject, actions);
+            }
+        }
+    }
+
+    /// Starts the next action of every subject that has one and does nothing. What the ledger does is done at once.
+    pub(super) fn begin_next(&mut self) {
+        for subject in self.work.ready() {
+            while let Some(action) = self.work.peek(subject).cloned() {
+                match self.by_ledger(&action) {
+                    None => {
+                        self.expect_exit(&action);
+                        self.work.begin(subject, &self.parts.hands);
+                        break;
+                    }
+                    Some(Ok(())) => self.work.skip(subject),
+                    Some(Err(error)) => {
+                        self.work.give_up(subject);
+                        self.trouble(subject, disk_reason(&error));
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries out what is the ledger's to do; none: it is the hands'.
+    fn by_ledger(&mut self, action: &Action) -> Option<Result<(), DiskError>> {
+        let at = self.parts.clock.wall();
+        let done = match action {
+            Action::BeginOperation { operation, ends } => self.parts.ledger.begin_operation(*operation, *ends),
+            Action::FinishOperation { operation, refusal } => {
+                let outcome = match refusal.clone() {
+                    None => Outcome::Done { at },
+                    Some(reason) => Outcome::Refused { reason },
+                };
+                self.parts.ledger.finish_operation(*operation, outcome)
+            }
+            Action::Bury { tombstone } => self.parts.ledger.bury(*tombstone),
+            _ => return None,
+        };
+        self.look_within(Duration::ZERO);
+        Some(done)
+    }
+
+    /// Notes, before a container is stopped, what its exit will mean.
+    fn expect_exit(&mut self, action: &Action) {
+        let Action::StopContainer { container, why, .. } = action else { return };
+        let owner = self.observed.as_ref().and_then(|observed| observed.containers.get(container));
+        let Some(record) = owner.and_then(|owner| self.records.get_mut(&owner.deployment)) else { return };
+        match why {
+            StopCause::Unhealthy(reason) => record.unhealthy = Some(reason.clone()),
+            StopCause::PowerOff
+            | StopCause::LocalStop
+            | StopCause::Replaced
+            | StopCause::Operation(_)
+            | StopCause::Tombstone(_) => record.stop_expected = true,
+        }
+        let deployment = owner.map(|owner| owner.deployment);
+        self.changes.records.extend(deployment.map(|deployment| (deployment, Some(record.clone()))));
+        self.save();
+    }
+
+    /// Takes in what became of an action.
+    pub(super) fn finish(&mut self, finished: Finished) {
+        let Finished { subject, action, result } = finished;
+        // Between two queued actions nothing is to be decided.
+        if result.is_err() || !self.work.is_busy(subject) {
+            self.look_within(Duration::ZERO);
+        }
+        match result {
+            Ok(()) => {
+                tracing::debug!(%action, "done");
+                if let Subject::Instance(deployment) = subject
+                    && let Some(record) = self.records.get_mut(&deployment)
+                    && !self.work.is_busy(subject)
+                {
+                    record.trouble = None;
+                }
+            }
+            Err(ExecuteError::EngineAway(reason)) => {
+                tracing::debug!(%action, %reason, "given up, the engine is away");
+                self.work.give_up(subject);
+            }
+            Err(ExecuteError::Passing(reason)) => {
+                tracing::warn!(%action, %reason, "failed, tried again later");
+                self.work.give_up(subject);
+                self.trouble(subject, reason);
+            }
+            Err(ExecuteError::Refused(reason)) => {
+                tracing::warn!(%action, %reason, "refused");
+                self.work.give_up(subject);
+                self.refuse(subject, reason);
+            }
+        }
+    }
+
+    fn trouble(&mut self, subject: Subject, reason: Reason) {
+        let now = self.parts.clock.boot();
+        let pause = |tries: u32| TROUBLE_INITIAL.saturating_mul(1 << tries.min(6)).min(TROUBLE_CAP);
+        match subject {
+            Subject::Instance(deployment) => {
+                let record = self.records.entry(deployment).or_default();
+                let tries = record.trouble.as_ref().map_or(0, |trouble| trouble.tries + 1);
+                record.trouble = Some(Trouble { reason, tries, retry_at: now + pause(tries) });
+            }
+            // A tombstone has no backoff of its own: the pause before it is tried again is the loop's nap.
+            Subject::Burial(_) => self.work.pause(subject, now + TROUBLE_CAP.min(REPORT_INTERVAL), reason),
+        }
+    }
+
+    fn refuse(&mut self, subject: Subject, reason: Reason) {
+        match subject {
+            Subject::Instance(deployment) => {
+                let record = self.records.entry(deployment).or_default();
+                record.refusal = Some(reason);
+                self.changes.records.insert(deployment, Some(record.clone()));
+            }
+            Subject::Burial(_) => self.trouble(subject, reason),
+        }
+    }
+}

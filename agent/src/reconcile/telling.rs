@@ -1,0 +1,96 @@
+//! Telling what is: events for the timeline, the report for the coordinator, and the book for the next life.
+//!
+//! A part of [`Reconciler`]. A report is sent when anything but its clock has changed, and once in every
+//! [`REPORT_INTERVAL`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use launchpad_protocol::id::DeploymentId;
+use launchpad_protocol::limits::REPORT_INTERVAL;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::HostReport;
+use launchpad_protocol::spec::HostSpec;
+
+use super::{Reconciler, standing};
+use crate::book::Changes;
+use crate::plan::marks::OperationMark;
+use crate::plan::{Standing, Subject};
+
+impl Reconciler {
+    /// Notes what has changed for the timeline, and reports.
+    pub(super) fn tell(&mut self, spec: Option<&HostSpec>) {
+        let wall = self.parts.clock.wall();
+        let mut standings: BTreeMap<DeploymentId, Standing> = BTreeMap::new();
+        for (deployment, planned) in &self.plan.standings {
+            let now = standing::during(self.work.current(Subject::Instance(*deployment)), planned);
+            if let Some(record) = self.records.get_mut(deployment) {
+                let told = (now.phase, now.reason.as_ref().map(|reason| reason.code.clone()));
+                if record.told.as_ref() != Some(&told) {
+                    record.told = Some(told);
+                    self.journal.note(*deployment, &now, wall, &mut self.changes);
+                    self.changes.records.insert(*deployment, Some(record.clone()));
+                }
+            }
+            standings.insert(*deployment, now);
+        }
+        let report = self.build_report(spec, standings);
+        let unchanged = self.report.as_ref().is_some_and(|last| {
+            report.wall.since(last.wall) < REPORT_INTERVAL
+                && HostReport { wall: last.wall, ..report.clone() } == **last
+        });
+        if !unchanged {
+            let report = Arc::new(report);
+            self.report = Some(Arc::clone(&report));
+            self.parts.ports.reports.send_replace(Some(report));
+        }
+    }
+
+    fn build_report(&self, spec: Option<&HostSpec>, standings: BTreeMap<DeploymentId, Standing>) -> HostReport {
+        let mut troubles = self.parts.troubles.clone();
+        troubles.extend(self.engine_away.clone());
+        troubles.extend(self.disk_trouble.clone());
+        troubles.extend(self.plan.troubles.iter().cloned());
+        troubles.extend(self.work.pauses().cloned());
+        let marks = self.parts.ledger.marks();
+        let ended = marks.operations.iter().filter_map(|(id, mark)| match mark {
+            OperationMark::Ended(outcome) => Some((*id, outcome.clone())),
+            OperationMark::Begun { .. } => None,
+        });
+        HostReport {
+            boot_id: self.parts.facts.boot_id().to_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            wall: self.parts.clock.wall(),
+            accepted: self.parts.ledger.floor().accepted,
+            applied: self.applied,
+            capacity: self.parts.facts.capacity(),
+            capabilities: self.parts.facts.capabilities(),
+            instances: standing::instances(spec, self.observed.as_ref(), &self.records, standings),
+            orphans: self.plan.orphans.clone(),
+            buried: marks.buried.clone(),
+            outcomes: ended.collect(),
+            troubles,
+            events: self.journal.batch(),
+        }
+    }
+
+    /// Writes to the book what has changed. A book that cannot be written is told; nothing waits for it.
+    pub(super) fn save(&mut self) {
+        if self.changes.is_empty() {
+            return;
+        }
+        match self.parts.book.write(&self.changes) {
+            Ok(()) => {
+                self.changes = Changes::default();
+                self.disk_trouble = None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the book cannot be written; its changes are kept in memory");
+                self.disk_trouble = Some(
+                    Reason::new("book-unwritable", error.to_string())
+                        .mend("free some space under the agent's data directory"),
+                );
+            }
+        }
+    }
+}
