@@ -4,6 +4,7 @@
 //! Debian runs it: a dockerd that owns its containerd cannot be killed and started again within a second. With
 //! live-restore, containers outlive a killed dockerd; nothing in the laboratory relies on its not being killed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::kernel;
 use crate::process::{Process, Recipe, run};
 
 /// Half a second each on a quiet machine.
@@ -131,13 +133,19 @@ impl Engine {
     /// When dockerd does not answer or a daemon cannot be stopped.
     pub fn stop(&mut self) -> Result<()> {
         let all = self.docker(&["ps", "--all", "--quiet"])?;
+        let mut parents = BTreeSet::from([cgroup_parent(&self.dir)]);
         if !all.is_empty() {
+            let mut inspect = vec!["inspect", "--format", "{{.HostConfig.CgroupParent}}"];
+            inspect.extend(all.lines());
+            parents.extend(self.docker(&inspect)?.lines().map(str::to_owned));
             let mut command = vec!["rm", "--force", "--volumes"];
             command.extend(all.lines());
             self.docker(&command)?;
         }
         self.dockerd.stop()?;
         self.containerd.stop()?;
+        // runc makes the groups above a container's and leaves them.
+        parents.iter().for_each(|parent| kernel::remove_empty_cgroups(parent));
         Ok(())
     }
 
@@ -149,6 +157,11 @@ impl Engine {
 
 fn socket(dir: &Path) -> PathBuf {
     dir.join("docker.sock")
+}
+
+/// Where containers go that name no parent of their own.
+fn cgroup_parent(dir: &Path) -> String {
+    format!("/lab{}", dir.display().to_string().replace('/', "-"))
 }
 
 fn client_config(dir: &Path) -> PathBuf {
@@ -201,6 +214,8 @@ fn dockerd(dir: &Path, network: Network<'_>) -> Recipe {
         format!("--host=unix://{}", socket(dir).display()),
         flag("config-file", &dir.join("daemon.json")),
         "--live-restore".to_owned(),
+        // Apart from the machine's own containers.
+        format!("--cgroup-parent={}", cgroup_parent(dir)),
         // No docker0: the agent makes the networks that it needs.
         "--bridge=none".to_owned(),
         // The laboratory's registry speaks plain HTTP.

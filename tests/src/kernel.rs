@@ -63,6 +63,19 @@ pub fn cgroup_folders(table: &str) -> BTreeMap<String, PathBuf> {
     folders
 }
 
+/// Removes the group `path` (as in `/launchpad/acct_1`) of every controller, where nothing is in it any more; the
+/// kernel refuses to remove one in use.
+pub fn remove_empty_cgroups(path: &str) {
+    let relative = path.trim_start_matches('/');
+    if relative.is_empty() {
+        return;
+    }
+    let mounts = fs::read_dir(CGROUP_ROOT).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    for mount in mounts.chain([PathBuf::from(CGROUP_ROOT)]) {
+        let _ = fs::remove_dir(mount.join(relative));
+    }
+}
+
 fn v1(folders: &BTreeMap<String, PathBuf>, memory: &Path) -> Result<KernelLimits> {
     let cpu = folders.get("cpu").context("no cpu cgroup")?;
     let pids = folders.get("pids").context("no pids cgroup")?;

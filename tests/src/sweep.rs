@@ -154,11 +154,10 @@ fn container_cgroups(pid: i32) -> Vec<PathBuf> {
     crate::kernel::cgroup_folders(&table).into_values().collect()
 }
 
-/// Removes a container's cgroup and the parents that are empty then. The kernel refuses to remove one in use.
+/// Removes a container's cgroup and its tenant's, if they are empty then. The kernel refuses to remove one in use.
 fn remove_empty_cgroup(folder: &Path) {
-    let mut folder = folder.to_owned();
-    while folder.starts_with("/sys/fs/cgroup") && fs::remove_dir(&folder).is_ok() {
-        folder.pop();
+    for folder in folder.ancestors().take(2).filter(|folder| folder.starts_with("/sys/fs/cgroup")) {
+        let _ = fs::remove_dir(folder);
     }
 }
 
