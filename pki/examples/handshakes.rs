@@ -4,8 +4,8 @@
 //! cargo run --release -p launchpad-pki --example handshakes [COUNT]
 //! ```
 //!
-//! The listener runs alone on a thread, whose processor time is what is divided by: hosts on other threads, and waiting,
-//! do not count. Each handshake is complete (no resumption), is admitted, and answers a byte.
+//! The listener runs alone on a thread, whose processor time is what is divided by: hosts on other threads,
+//! and waiting, do not count. Each handshake is complete (no resumption), is admitted, and answers a byte.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,14 +29,14 @@ use launchpad_protocol::time::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
-type Anyhow<T> = Result<T, Box<dyn Error + Send + Sync>>;
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How many handshakes are measured when nothing is said.
 const COUNT: u32 = 1_000;
 
 const SERVER: &str = "fleet.launchpad.internal";
 
-fn main() -> Anyhow<()> {
+fn main() -> Outcome<()> {
     let count = std::env::args().nth(1).map_or(Ok(COUNT), |text| text.parse())?;
     let (clock, domain) = (Clock::machine(), TrustDomain::new("launchpad.internal")?);
     let ca = RootCa::create(&domain, clock.wall())?.sign_issuing(&domain, clock.wall())?;
@@ -54,7 +54,7 @@ fn main() -> Anyhow<()> {
             pipe.write_all(b"?").await?;
             pipe.read_exact(&mut [0; 1]).await?;
         }
-        Anyhow::Ok(())
+        Outcome::Ok(())
     })?;
     stop.store(true, Ordering::SeqCst);
     let busy = server.join().map_err(|_| "the listener's thread panicked")??;
@@ -62,19 +62,20 @@ fn main() -> Anyhow<()> {
     Ok(())
 }
 
-fn host(ca: &IssuingCa, clock: &Clock) -> Anyhow<ClientTls> {
+fn host(ca: &IssuingCa, clock: &Clock) -> Outcome<ClientTls> {
     let key = HostKey::generate()?;
     let issued = ca.issue_host(&key.csr_der()?, HostId::from(Uuid::from_u128(1)), clock.wall(), HOST_LIFE)?;
     Ok(ClientTls::new(&Credentials::new(issued.chain_der, &key)?, &ca.bundle()?, clock)?)
 }
 
-/// Echoes a byte per connection until told to stop; returns the processor time of this thread since it was ready.
+/// Echoes a byte per connection until told to stop; returns the processor time of this thread since it was
+/// ready.
 fn serve(
     ca: &IssuingCa,
     clock: &Clock,
     ready: &std::sync::mpsc::Sender<SocketAddr>,
     stop: &AtomicBool,
-) -> Anyhow<Duration> {
+) -> Outcome<Duration> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = ca.issue_server(&[SERVER.to_owned()], clock.wall())?;
@@ -99,8 +100,9 @@ fn serve(
     })
 }
 
-/// The first number of a thread's `schedstat` is its time on a processor, in nanoseconds (proc_pid_schedstat(5)).
-fn processor_time() -> Anyhow<Duration> {
+/// The first number of a thread's `schedstat` is its time on a processor, in nanoseconds
+/// (proc_pid_schedstat(5)).
+fn processor_time() -> Outcome<Duration> {
     let line = fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = line.split_whitespace().next().ok_or("an empty schedstat")?;
     Ok(Duration::from_nanos(nanos.parse()?))

@@ -1,15 +1,16 @@
 //! Who may not come in, and who is in: what makes a revocation take effect at once.
 //!
-//! A list of revoked certificates stops handshakes, but not connections that are already open. So every accepted
-//! connection is registered here with a way to close it, under the same lock that refuses a denied host: between the
-//! two nobody slips through.
+//! A list of revoked certificates stops handshakes, but not connections that are already open. So every
+//! accepted connection is registered here with a way to close it, under the same lock that refuses a denied
+//! host: between the two nobody slips through.
 //!
 //! ```text
 //! handshake ok ──► admit ──► live ──► the connection ends, or revoke closes it
 //!                    └► denied: closed before the first byte is served
 //! ```
 //!
-//! What is denied is kept by the coordinator's store and told to this registry at start and at each revocation.
+//! What is denied is kept by the coordinator's store and told to this registry at start and at each
+//! revocation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,8 +21,9 @@ use launchpad_protocol::id::HostId;
 use crate::pipe::PeerInfo;
 use crate::serial::Serial;
 
-/// The most connections of one host: three lanes over TCP, as many that died unnoticed, and room for a reconnect
-/// or two. One more closes the oldest, so that a host that lost its connections is never locked out by them.
+/// The most connections of one host: three lanes over TCP, as many that died unnoticed, and room for a
+/// reconnect or two. One more closes the oldest, so that a host that lost its connections is never locked out
+/// by them.
 pub const CONNECTIONS_PER_HOST_MAX: usize = 16;
 
 /// Closes one connection, from any thread, without waiting.
@@ -107,7 +109,8 @@ impl Admission {
         self.lock().serials.insert(serial);
     }
 
-    /// Closes what the host has open, without denying it: it may come back. Returns how many connections that was.
+    /// Closes what the host has open, without denying it: it may come back. Returns how many connections that
+    /// was.
     pub fn close_host(&self, host: HostId) -> usize {
         let live = self.lock().live.remove(&host).unwrap_or_default();
         close_all(live)

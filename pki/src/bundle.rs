@@ -1,6 +1,7 @@
 //! The roots that a host trusts: usually one, two while the CA rotates.
 //!
-//! The coordinator hands it out at enrolment and with renewals; both sides check the other's chain against it.
+//! The coordinator hands it out at enrolment and with renewals; both sides check the other's chain against
+//! it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,7 +73,8 @@ impl TrustBundle {
         &self.roots
     }
 
-    /// The SHA-256 of each root's DER: what a join token carries and [`crate::tls::enroll_client_config`] pins.
+    /// The SHA-256 of each root's DER: what a join token carries and [`crate::tls::enroll_client_config`]
+    /// pins.
     #[must_use]
     pub fn digests(&self) -> BTreeSet<Digest> {
         self.roots.iter().map(|root| Digest::of(root)).collect()

@@ -1,4 +1,5 @@
-//! The certificate authority: an offline root that signs one issuing CA a year, and the issuing CA that signs the rest.
+//! The certificate authority: an offline root that signs one issuing CA a year, and the issuing CA that signs
+//! the rest.
 //!
 //! ```text
 //! RootCa, 10 years, key away in a safe ──► IssuingCa, 1 year ──► hosts, 24 h, client only
@@ -6,9 +7,9 @@
 //!                                                            └──► list of revoked certificates
 //! ```
 //!
-//! The coordinator calls it at `init`, at enrolment, at renewal, and twice a day for its own listeners. What a
-//! certificate says comes from the arguments; of a CSR only the key is taken, never a name, a usage or a life. Nothing
-//! here reads a clock, a file or a store.
+//! The coordinator calls it at `init`, at enrolment, at renewal, and twice a day for its own listeners. What
+//! a certificate says comes from the arguments; of a CSR only the key is taken, never a name, a usage or a
+//! life. Nothing here reads a clock, a file or a store.
 
 use std::time::Duration;
 
@@ -40,17 +41,19 @@ pub const ROOT_LIFE: Duration = Duration::from_hours(24 * 3_652);
 /// How long an issuing CA is in force.
 pub const ISSUING_LIFE: Duration = Duration::from_hours(24 * 365);
 
-/// How long a host's certificate is in force. Revocation is passive beyond it: a stolen key is worthless a day later.
+/// How long a host's certificate is in force. Revocation is passive beyond it: a stolen key is worthless a
+/// day later.
 pub const HOST_LIFE: Duration = Duration::from_hours(24);
 
 /// How long a server's certificate is in force. The running coordinator reissues its own at half of it.
 pub const SERVER_LIFE: Duration = Duration::from_hours(24);
 
-/// How long a list of revoked certificates is good. The coordinator makes one at each start, at each revocation and at
-/// each reissue of its own certificate; a week covers any pause of that.
+/// How long a list of revoked certificates is good. The coordinator makes one at each start, at each
+/// revocation and at each reissue of its own certificate; a week covers any pause of that.
 pub const CRL_LIFE: Duration = Duration::from_hours(24 * 7);
 
-/// How far before its issue a certificate is in force, so that a host whose clock is behind can use it at once.
+/// How far before its issue a certificate is in force, so that a host whose clock is behind can use it at
+/// once.
 pub const BACKDATED: Duration = Duration::from_secs(5 * 60);
 
 /// The most bytes of a CSR: one of ours has about 200.
@@ -87,14 +90,16 @@ pub struct IssuedCertificate {
     pub not_before: Moment,
     /// In force until here.
     pub not_after: Moment,
-    /// The SHA-256 of the public key (SubjectPublicKeyInfo in DER), by which a repeated request is recognised.
+    /// The SHA-256 of the public key (SubjectPublicKeyInfo in DER), by which a repeated request is
+    /// recognised.
     pub public_key: Digest,
 }
 
 /// A certificate for the coordinator's own listeners.
 #[derive(Debug)]
 pub struct ServerCertificate {
-    /// The server's certificate, the issuing CA's, and the root: an agent that enrols knows only the root's hash.
+    /// The server's certificate, the issuing CA's, and the root: an agent that enrols knows only the root's
+    /// hash.
     pub chain_der: Vec<CertificateDer<'static>>,
     /// Its key.
     pub key: HostKey,
@@ -176,7 +181,8 @@ impl RootCa {
         let mut params = ca_params(&format!("{trust_domain} issuing"), now, now + ISSUING_LIFE)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.use_authority_key_identifier_extension = true;
-        // The SPIFFE X.509-SVID standard §4.2: a signing certificate may name its trust domain, without a path.
+        // The SPIFFE X.509-SVID standard §4.2: a signing certificate may name its trust domain, without a
+        // path.
         params.subject_alt_names.push(uri(&format!("spiffe://{trust_domain}"))?);
         let issuer = issuer("root", &self.certificate, &self.key)?;
         let certificate = params.signed_by(&key, &issuer).map_err(CaError::Signing)?.der().clone();
@@ -239,8 +245,8 @@ impl IssuingCa {
         })
     }
 
-    /// A key and a certificate for the coordinator's listeners under these DNS names and IP addresses, in force for
-    /// [`SERVER_LIFE`].
+    /// A key and a certificate for the coordinator's listeners under these DNS names and IP addresses, in
+    /// force for [`SERVER_LIFE`].
     ///
     /// # Errors
     /// When there is no name, a name is not one, or this CA has expired.
@@ -260,8 +266,8 @@ impl IssuingCa {
         Ok(ServerCertificate { chain_der, key, not_after })
     }
 
-    /// The list of revoked certificates, each with the moment of its revocation. A certificate that has expired need
-    /// not be on it.
+    /// The list of revoked certificates, each with the moment of its revocation. A certificate that has
+    /// expired need not be on it.
     ///
     /// # Errors
     /// When a moment is beyond all calendars.
@@ -348,7 +354,8 @@ fn checked_csr(csr_der: &[u8]) -> Result<rcgen::PublicKey, CaError> {
         let forged = error == rcgen::Error::InvalidCertificationRequestSignature;
         CaError::Request(if forged { "its signature is not its key's" } else { "it cannot be read" })
     })?;
-    // The library tells the kind of key by the signature's algorithm, which a P-384 key can share: look at the point.
+    // The library tells the kind of key by the signature's algorithm, which a P-384 key can share: look at
+    // the point.
     let point = csr.public_key.der_bytes();
     if csr.public_key.algorithm() != &PKCS_ECDSA_P256_SHA256 || point.len() != P256_POINT_BYTES {
         return Err(CaError::Request("its key is not ECDSA P-256"));

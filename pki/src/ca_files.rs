@@ -54,7 +54,8 @@ impl CaFiles {
         self.dir.join("root.key")
     }
 
-    /// Makes a root and an issuing CA and writes all four files. `issuing.key` comes last: without it there is no CA.
+    /// Makes a root and an issuing CA and writes all four files. `issuing.key` comes last: without it there
+    /// is no CA.
     ///
     /// # Errors
     /// When a CA is there already: then nothing is changed. When the operating system refuses.
@@ -76,7 +77,8 @@ impl CaFiles {
     /// Reads the issuing CA; the root's key may be away.
     ///
     /// # Errors
-    /// When a file is absent, open to others or damaged (each names the file), or the key is not the certificate's.
+    /// When a file is absent, open to others or damaged (each names the file), or the key is not the
+    /// certificate's.
     pub fn load(&self) -> Result<IssuingCa, CaFilesError> {
         let root = self.certificate("root.crt")?;
         let certificate = self.certificate("issuing.crt")?;

@@ -5,9 +5,9 @@
 //! 3 s, or QUIC failed   open(Tcp) → hello … answered? ──► the first answer wins, the other is dropped
 //! ```
 //!
-//! "Connected" means that a first call was answered, so the race is over whole attempts: the agent's link gives
-//! [`race`] a closure that opens a route, says hello and returns with the answer. The link also decides when to try
-//! QUIC again.
+//! "Connected" means that a first call was answered, so the race is over whole attempts: the agent's link
+//! gives [`race`] a closure that opens a route, says hello and returns with the answer. The link also decides
+//! when to try QUIC again.
 
 use std::fmt;
 use std::io;
@@ -29,8 +29,8 @@ use crate::quic::{CONNECTION_WINDOW_BYTES, IDLE_MAX, KEEP_ALIVE, QuicLink, STREA
 use crate::tcp;
 use crate::tls::ClientTls;
 
-/// How long QUIC has for a first answer before TLS/TCP joins the race: RFC 9308 §2 wants a fallback; an answer that
-/// takes longer than this on a line that lets UDP through is an outage anyway.
+/// How long QUIC has for a first answer before TLS/TCP joins the race: RFC 9308 §2 wants a fallback; an
+/// answer that takes longer than this on a line that lets UDP through is an outage anyway.
 pub const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
 /// A way to the coordinator.
@@ -77,8 +77,8 @@ impl Dialer {
         Self { endpoints, server_name, tls }
     }
 
-    /// Opens a route: all its lanes lead to the same coordinator. That it opens does not mean that the host was let
-    /// in; a first answer does.
+    /// Opens a route: all its lanes lead to the same coordinator. That it opens does not mean that the host
+    /// was let in; a first answer does.
     ///
     /// # Errors
     /// When no endpoint resolves and answers; it says what became of each.
@@ -135,8 +135,8 @@ impl Dialer {
     }
 }
 
-/// Runs `attempt` over `first` and, when that fails or has no answer within `first_answer`, over the other route too.
-/// The first that succeeds wins; the other is dropped. `first` is QUIC, or what won the last time.
+/// Runs `attempt` over `first` and, when that fails or has no answer within `first_answer`, over the other
+/// route too. The first that succeeds wins; the other is dropped. `first` is QUIC, or what won the last time.
 ///
 /// # Errors
 /// When both failed: why each did.
@@ -193,8 +193,8 @@ pub async fn channel(dial: Dial, lane: Lane) -> Result<Channel, tonic::transport
     endpoint.connect_with_connector(connector).await
 }
 
-/// Dials the enrolment listener (`HOST:PORT`), with [`crate::tls::enroll_client_config`]. Give it to [`channel`]; which
-/// lane it is asked for makes no difference.
+/// Dials the enrolment listener (`HOST:PORT`), with [`crate::tls::enroll_client_config`]. Give it to
+/// [`channel`]; which lane it is asked for makes no difference.
 #[must_use]
 pub fn enroll_dial(endpoint: String, config: Arc<rustls::ClientConfig>) -> Dial {
     Arc::new(move |_lane| {

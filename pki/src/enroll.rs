@@ -1,17 +1,18 @@
 //! What a host and the coordinator say to each other on the enrolment listener.
 //!
 //! ```text
-//! join:   agent ── EnrollRequest{token, CSR, sealing key} ──► coordinator: consume the token and issue, in one
-//!         agent ◄── EnrollReply{certificate, bundle, where} ──             transaction
+//! join:   agent ── EnrollRequest{token, CSR, sealing key} ──► consume the token and issue, in one transaction
+//!         agent ◄── EnrollReply{certificate, bundle, where} ──
 //!
 //! renew after expiry (the fleet listener refuses an expired certificate):
-//!         agent ── challenge me ──► coordinator
+//!         agent ── challenge me ──►
 //!         agent ◄── ChallengeReply{nonce} ──
-//!         agent ── RenewRequest{old certificate, new CSR, nonce, signature by the old key} ──► `renewal::verify_renewal`
+//!         agent ── RenewRequest{old certificate, new CSR, signature} ──► `renewal::verify_renewal`
 //!         agent ◄── EnrollReply ──
 //! ```
 //!
-//! Plain values: the protocol crate's conversions turn wire messages into these at once. Nothing here sends anything.
+//! Plain values: the protocol crate's conversions turn wire messages into these at once. Nothing here sends
+//! anything.
 
 use std::fmt;
 
@@ -24,8 +25,8 @@ use crate::identity::TrustDomain;
 use crate::serial::NoEntropy;
 use crate::token::TokenSecret;
 
-/// How far the two clocks may be apart at enrolment. Certificates are backdated by as much: further apart, the host
-/// would be refused at its first connection, with a worse message.
+/// How far the two clocks may be apart at enrolment. Certificates are backdated by as much: further apart,
+/// the host would be refused at its first connection, with a worse message.
 pub const CLOCKS_APART: std::time::Duration = crate::ca::BACKDATED;
 
 /// Bytes of a challenge: 256 random bits never repeat.

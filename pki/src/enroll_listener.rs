@@ -1,8 +1,8 @@
 //! The enrolment listener: TLS over TCP, open to anybody, and so narrow in everything else.
 //!
-//! The coordinator's enrolment service takes this stream of pipes. Who is at the other end is not known: a join token or
-//! the signature of an old key says so later, in the messages. A stranger can hold a connection for
-//! [`ENROLL_CONNECTION_LIFE`] and no longer, and all strangers together [`ENROLL_CONNECTIONS_MAX`].
+//! The coordinator's enrolment service takes this stream of pipes. Who is at the other end is not known: a
+//! join token or the signature of an old key says so later, in the messages. A stranger can hold a connection
+//! for [`ENROLL_CONNECTION_LIFE`] and no longer, and all strangers together [`ENROLL_CONNECTIONS_MAX`].
 
 use std::fmt;
 use std::io;
@@ -29,8 +29,8 @@ use crate::tcp::{self, ACCEPT_PAUSE};
 /// How long one connection may last: an enrolment is one exchange, a renewal two.
 pub const ENROLL_CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
-/// The most connections at a time; more wait in the listener's queue. A fleet of thousands that comes back after a long
-/// night renews through it within minutes.
+/// The most connections at a time; more wait in the listener's queue. A fleet of thousands that comes back
+/// after a long night renews through it within minutes.
 pub const ENROLL_CONNECTIONS_MAX: usize = 128;
 
 /// Accepted pipes that wait for the server to take them.

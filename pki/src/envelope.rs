@@ -5,8 +5,9 @@
 //! data key ─── KeyProvider::wrap (keyring file, or a KMS) ────────┴─► Envelope ──► a column of the store
 //! ```
 //!
-//! The context (account, deployment, file, version) is authenticated on both levels: a row copied over another
-//! tenant's does not decrypt. Rotating the key that wraps rewraps data keys, and touches no ciphertext.
+//! The context (account, deployment, file, version) is authenticated on both levels: a row copied over
+//! another tenant's does not decrypt. Rotating the key that wraps rewraps data keys, and touches no
+//! ciphertext.
 
 use std::fmt;
 
@@ -78,8 +79,8 @@ pub enum EnvelopeError {
     Provider(String),
 }
 
-/// Whatever holds the key that wraps data keys. Asynchronous, because a KMS is far away; never called inside a
-/// transaction.
+/// Whatever holds the key that wraps data keys. Asynchronous, because a KMS is far away; never called inside
+/// a transaction.
 pub trait KeyProvider: fmt::Debug + Send + Sync {
     /// The name of the key that wraps now.
     fn key_id(&self) -> String;

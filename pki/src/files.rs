@@ -1,8 +1,8 @@
 //! Files that hold keys: read and written so that neither a neighbour nor a power cut gets at them.
 //!
-//! Written as write, fsync, rename, fsync of the directory: after a crash the old file or the new one is there, whole.
-//! Mode 0600 in a directory of mode 0700; a key that others could read is refused, not used. Everything here blocks
-//! briefly: asynchronous callers go through their door for blocking work.
+//! Written as write, fsync, rename, fsync of the directory: after a crash the old file or the new one is
+//! there, whole. Mode 0600 in a directory of mode 0700; a key that others could read is refused, not used.
+//! Everything here blocks briefly: asynchronous callers go through their door for blocking work.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -37,7 +37,10 @@ pub enum FileError {
         source: io::Error,
     },
     /// Others may read it.
-    #[error("{} may be read by others (mode {mode:o}): chmod 600 it, and replace the key if the host is shared", path.display())]
+    #[error(
+        "{} may be read by others (mode {mode:o}): chmod 600 it, and replace the key if the host is shared",
+        path.display()
+    )]
     Exposed {
         /// The file.
         path: PathBuf,

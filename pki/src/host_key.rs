@@ -1,7 +1,7 @@
 //! A host's TLS key: made on the host, never leaving it, replaced at every renewal.
 //!
-//! The agent makes one, sends its CSR, and pairs it with the chain that comes back (`tls::Credentials`). The server's
-//! certificates use the same type.
+//! The agent makes one, sends its CSR, and pairs it with the chain that comes back (`tls::Credentials`). The
+//! server's certificates use the same type.
 
 use std::fmt;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Who a certificate says that its holder is.
 //!
 //! Called at every accepted connection and at every renewal. It reads, and judges only the shape: whether a
-//! certificate is signed by us, in force and not revoked has been decided before (`tls.rs`, `renewal.rs`). A host's
-//! identity never comes from anywhere else, least of all from a message field.
+//! certificate is signed by us, in force and not revoked has been decided before (`tls.rs`, `renewal.rs`). A
+//! host's identity never comes from anywhere else, least of all from a message field.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,8 +19,8 @@ use crate::serial::Serial;
 /// The most characters of a trust domain: the SPIFFE ID standard §2.1.
 const TRUST_DOMAIN_CHARS: usize = 255;
 
-/// The name under which all hosts of one installation are known, such as `launchpad.internal`. It is a name, not an
-/// address: nothing resolves it.
+/// The name under which all hosts of one installation are known, such as `launchpad.internal`. It is a name,
+/// not an address: nothing resolves it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrustDomain(String);
 

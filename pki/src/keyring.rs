@@ -1,7 +1,7 @@
 //! The local key provider: one key-encryption key in a file of mode 0600 beside the coordinator's data.
 //!
-//! The default, with nothing to set up. Whoever has both the database and this file can read all secrets: back them up
-//! apart from each other.
+//! The default, with nothing to set up. Whoever has both the database and this file can read all secrets:
+//! back them up apart from each other.
 
 use std::fmt;
 use std::path::Path;

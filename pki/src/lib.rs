@@ -14,9 +14,9 @@
 //!    tonic server                      tonic channel
 //! ```
 //!
-//! The coordinator and the agent both import this crate. It knows certificates, keys and sockets; it knows neither the
-//! messages that travel over its pipes, nor the store that remembers hosts and tokens. It never decides that a host is
-//! revoked: it is told, and then no pipe of that host stays open.
+//! The coordinator and the agent both import this crate. It knows certificates, keys and sockets; it knows
+//! neither the messages that travel over its pipes, nor the store that remembers hosts and tokens. It never
+//! decides that a host is revoked: it is told, and then no pipe of that host stays open.
 
 pub mod identity;
 pub mod serial;

@@ -6,8 +6,8 @@
 //! TCP ── tcp::serve ───┘   denied? then pipes ──┘    FleetControl: reload, close
 //! ```
 //!
-//! The coordinator's `fleet` takes the stream. What comes out has shown a certificate that was in force, not revoked
-//! and of this installation; nothing else comes out.
+//! The coordinator's `fleet` takes the stream. What comes out has shown a certificate that was in force, not
+//! revoked and of this installation; nothing else comes out.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -32,8 +32,8 @@ use crate::quic::{self, ResetKey};
 use crate::tcp;
 use crate::tls::FleetTls;
 
-/// The most handshakes at a time, on both transports together. At about a millisecond of signatures each, a fleet that
-/// comes back all at once is let in at the rate of the cores, and the rest wait or try again.
+/// The most handshakes at a time, on both transports together. At about a millisecond of signatures each, a
+/// fleet that comes back all at once is let in at the rate of the cores, and the rest wait or try again.
 pub const HANDSHAKES_MAX: usize = 256;
 
 /// How long a handshake may take: three round trips of the slowest line, and retransmissions.
@@ -118,8 +118,8 @@ impl FleetListener {
 }
 
 impl FleetControl {
-    /// Takes other roots and another list of revoked certificates, for hosts that connect from now on. A new server
-    /// certificate needs no reload.
+    /// Takes other roots and another list of revoked certificates, for hosts that connect from now on. A new
+    /// server certificate needs no reload.
     ///
     /// # Errors
     /// When the configuration does not do for QUIC: then nothing changes.
@@ -136,8 +136,8 @@ impl FleetControl {
         self.address
     }
 
-    /// Tells all hosts on QUIC that the coordinator stops, so that they try elsewhere at once, and waits until the
-    /// word is out.
+    /// Tells all hosts on QUIC that the coordinator stops, so that they try elsewhere at once, and waits
+    /// until the word is out.
     pub async fn close(&self) {
         self.endpoint.close(VarInt::from_u32(quic::CLOSE_DONE), b"the coordinator stops");
         self.endpoint.wait_idle().await;

@@ -1,13 +1,14 @@
-//! Trust before the first contact: the coordinator's chain must lead to the root whose hash the join token carries.
+//! Trust before the first contact: the coordinator's chain must lead to the root whose hash the join token
+//! carries.
 //!
 //! ```text
 //! server's chain:  leaf ── issuing CA ── root        token: SHA-256(root)
 //!                    └──── webpki path ────┘ └──── equal? ────┘
 //! ```
 //!
-//! The name in the certificate is not compared with the address: an operator may reach the listener by any name or
-//! tunnel, and only this installation's CA issues server certificates below this root; a host's certificate is for
-//! clients only and is refused here.
+//! The name in the certificate is not compared with the address: an operator may reach the listener by any
+//! name or tunnel, and only this installation's CA issues server certificates below this root; a host's
+//! certificate is for clients only and is refused here.
 
 use std::collections::BTreeSet;
 use std::io;

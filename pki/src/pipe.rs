@@ -1,7 +1,8 @@
-//! The seam between the fleet's messages and whatever carries them: bytes both ways, and who is at the other end.
+//! The seam between the fleet's messages and whatever carries them: bytes both ways, and who is at the other
+//! end.
 //!
-//! QUIC, TLS/TCP and the simulator each make these; the coordinator's fleet server and the agent's link take them
-//! without knowing which. Nothing here opens a socket.
+//! QUIC, TLS/TCP and the simulator each make these; the coordinator's fleet server and the agent's link take
+//! them without knowing which. Nothing here opens a socket.
 
 use std::fmt;
 use std::io;
@@ -45,7 +46,8 @@ impl fmt::Display for Transport {
     }
 }
 
-/// Who is at the other end, as their certificate says. A request handler finds it in the request's extensions.
+/// Who is at the other end, as their certificate says. A request handler finds it in the request's
+/// extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerInfo {
     /// The host.
@@ -137,5 +139,6 @@ pub enum Lane {
     Renew,
 }
 
-/// Opens a pipe to the coordinator. The simulator's is made by hand, the real ones by [`crate::dial::Dialer`].
+/// Opens a pipe to the coordinator. The simulator's is made by hand, the real ones by
+/// [`crate::dial::Dialer`].
 pub type Dial = Arc<dyn Fn(Lane) -> BoxFuture<'static, io::Result<Box<dyn Pipe>>> + Send + Sync>;

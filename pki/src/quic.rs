@@ -6,8 +6,9 @@
 //!    └─ open(Lane) ── stream ── QuicIo ◄──────────────────► QuicIo ── PeerPipe ──► tonic
 //! ```
 //!
-//! A trap of TLS 1.3: the client has finished before the server has looked at its certificate. A refused host still
-//! sees `connect` succeed, and learns of the refusal from the first pipe. Connected means that a first call was answered.
+//! A trap of TLS 1.3: the client has finished before the server has looked at its certificate. A refused host
+//! still sees `connect` succeed, and learns of the refusal from the first pipe. Connected means that a first
+//! call was answered.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -32,8 +33,8 @@ use crate::listener::{Door, HANDSHAKE_BUDGET, HANDSHAKES_MAX};
 use crate::pipe::{Lane, PeerPipe, Pipe, Transport};
 use crate::tls::{ClientTls, FleetTls};
 
-/// How often an idle connection shows that it lives. Short enough for the UDP bindings of home routers, which RFC 4787
-/// §4.3 lets expire after 120 s and many expire after 30 s.
+/// How often an idle connection shows that it lives. Short enough for the UDP bindings of home routers, which
+/// RFC 4787 §4.3 lets expire after 120 s and many expire after 30 s.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// How long a connection may be silent before it is given up: three keep-alives.
@@ -42,11 +43,12 @@ pub const IDLE_MAX: Duration = Duration::from_secs(30);
 /// The most pipes that a host has open on one connection: three lanes, and answers that overlap.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 16;
 
-/// Bytes that one stream may have in flight towards us. Control messages are a few KiB, a host's spec at most some
-/// hundred; on a line with 100 ms of delay it still makes 2.5 MiB/s.
+/// Bytes that one stream may have in flight towards us. Control messages are a few KiB, a host's spec at most
+/// some hundred; on a line with 100 ms of delay it still makes 2.5 MiB/s.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Bytes that all streams of a connection may have in flight, in each direction: what a slow host can make us hold.
+/// Bytes that all streams of a connection may have in flight, in each direction: what a slow host can make us
+/// hold.
 pub const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
 
 /// Bytes of handshake data that may wait out of order: a chain of three P-256 certificates has about 2 KiB.
@@ -60,9 +62,9 @@ pub(crate) const CLOSE_DONE: u32 = 0;
 /// The host or its certificate is not let in.
 pub(crate) const CLOSE_DENIED: u32 = 1;
 
-/// Makes a restarted coordinator recognisable as one: with a key that outlives the process, it answers packets of the
-/// connections that died with it by a stateless reset (RFC 9000 §10.3), and agents reconnect at once instead of after
-/// [`IDLE_MAX`].
+/// Makes a restarted coordinator recognisable as one: with a key that outlives the process, it answers
+/// packets of the connections that died with it by a stateless reset (RFC 9000 §10.3), and agents reconnect
+/// at once instead of after [`IDLE_MAX`].
 #[derive(Clone)]
 pub struct ResetKey([u8; 32]);
 
@@ -81,8 +83,8 @@ impl ResetKey {
     }
 }
 
-/// Connection ids without a mark of the process that made them. The library's own carry one, and a packet without the
-/// mark is dropped unanswered: those of the process's last life would be.
+/// Connection ids without a mark of the process that made them. The library's own carry one, and a packet
+/// without the mark is dropped unanswered: those of the process's last life would be.
 #[derive(Debug)]
 struct PlainIds;
 
@@ -168,7 +170,8 @@ pub(crate) async fn serve(endpoint: Endpoint, door: Arc<Door>) {
                     incoming.refuse();
                     continue;
                 };
-                // Under load the sender first proves its address, which costs us no signature (RFC 9000 §8.1.2).
+                // Under load the sender first proves its address, which costs us no signature (RFC 9000
+                // §8.1.2).
                 if door.handshakes.available_permits() < HANDSHAKES_MAX / 2 && incoming.may_retry() {
                     drop(incoming.retry());
                     continue;
@@ -217,8 +220,8 @@ pub struct QuicLink {
 }
 
 impl QuicLink {
-    /// Connects, showing the host's certificate. That this succeeds does not mean that the host was let in: see the
-    /// head of this file.
+    /// Connects, showing the host's certificate. That this succeeds does not mean that the host was let in:
+    /// see the head of this file.
     ///
     /// # Errors
     /// When no socket can be had, or the server does not answer or is not trusted.

@@ -1,8 +1,8 @@
 //! When a host's certificate is renewed, and how one that has expired still is.
 //!
-//! A host in touch renews at half its certificate's life over its own connection. A host that was off for longer finds
-//! the fleet listener shut to it, and proves itself on the enrolment listener with its old key, for [`RENEWABLE_FOR`].
-//! Pure: the nonce, the time and what is revoked arrive as arguments.
+//! A host in touch renews at half its certificate's life over its own connection. A host that was off for
+//! longer finds the fleet listener shut to it, and proves itself on the enrolment listener with its old key,
+//! for [`RENEWABLE_FOR`]. Pure: the nonce, the time and what is revoked arrive as arguments.
 
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ pub const NONCE_LIFE: Duration = Duration::from_secs(60);
 /// What part of a certificate's life is over when it is renewed.
 const RENEW_AT_SHARE: f64 = 0.5;
 
-/// By how much of itself that moment is moved, so that a fleet that was enrolled together does not renew together.
+/// By how much of itself that moment is moved, so that a fleet that was enrolled together does not renew
+/// together.
 const RENEW_JITTER_SHARE: f64 = 0.1;
 
 /// What a renewal's signature begins with, so that no other signature of that key can be taken for one.
@@ -89,11 +90,12 @@ pub fn request_renewal(
     Ok(RenewRequest { certificate_der: certificate.clone(), csr_der, nonce, signature })
 }
 
-/// The coordinator's side: who asks, if they may. `issuers` are the certificates of issuing CAs, present and past.
+/// The coordinator's side: who asks, if they may. `issuers` are the certificates of issuing CAs, present and
+/// past.
 ///
 /// # Errors
-/// When the challenge is another, the certificate is not ours, expired too long ago or revoked, or the signature is not
-/// its key's.
+/// When the challenge is another, the certificate is not ours, expired too long ago or revoked, or the
+/// signature is not its key's.
 pub fn verify_renewal(
     request: &RenewRequest,
     given_out: &Nonce,

@@ -1,8 +1,9 @@
 //! Sealing: config and secrets travel to a host as ciphertext that only this host can open.
 //!
-//! HPKE in base mode (RFC 9180) with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and AES-128-GCM, from rustls' aws-lc-rs
-//! provider. What a ciphertext is for goes in as HPKE's `info`: moved to another host, deployment, file or version, it
-//! does not open. The key is long-lived and apart from the TLS keys, because the ledger's ciphertexts outlive those.
+//! HPKE in base mode (RFC 9180) with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and AES-128-GCM, from rustls'
+//! aws-lc-rs provider. What a ciphertext is for goes in as HPKE's `info`: moved to another host, deployment,
+//! file or version, it does not open. The key is long-lived and apart from the TLS keys, because the ledger's
+//! ciphertexts outlive those.
 //!
 //! ```text
 //! sealed = enc (32 bytes: the ephemeral public key) || ciphertext || tag (16 bytes)
@@ -100,8 +101,8 @@ impl SealingKey {
         private.and_then(Self::from_private).ok_or_else(|| FileError::damaged(path, "a 32-byte sealing key"))
     }
 
-    /// Writes the key pair to its file, mode 0600, unless one is there: what was sealed to that could never be opened
-    /// again.
+    /// Writes the key pair to its file, mode 0600, unless one is there: what was sealed to that could never
+    /// be opened again.
     ///
     /// # Errors
     /// [`FileError::Exists`], or when the operating system refuses.

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes of a serial: 126 random bits, where the CA/Browser Forum's baseline asks for 64. RFC 5280 §4.1.2.2 allows 20.
+/// Bytes of a serial: 126 random bits, where the CA/Browser Forum's baseline asks for 64. RFC 5280 §4.1.2.2
+/// allows 20.
 const SERIAL_BYTES: usize = 16;
 
 /// The serial number of one certificate, unique for ever. Its text form is 32 hex digits.
@@ -30,8 +31,8 @@ impl Serial {
     pub fn random() -> Result<Self, NoEntropy> {
         let mut bytes = [0_u8; SERIAL_BYTES];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NoEntropy)?;
-        // A DER integer drops leading zeros and is negative when its top bit is set. With 01 on top it is always these
-        // 16 bytes, read back as written.
+        // A DER integer drops leading zeros and is negative when its top bit is set. With 01 on top it is
+        // always these 16 bytes, read back as written.
         bytes[0] = bytes[0] & 0b0011_1111 | 0b0100_0000;
         Ok(Self(bytes))
     }

@@ -23,11 +23,12 @@ use crate::admission::Live;
 use crate::listener::{Door, HANDSHAKE_BUDGET};
 use crate::pipe::{PeerPipe, Pipe, Transport};
 
-/// How long to wait after the operating system refused to accept, for want of file descriptors mostly: long enough not
-/// to spin, short enough not to be noticed.
+/// How long to wait after the operating system refused to accept, for want of file descriptors mostly: long
+/// enough not to spin, short enough not to be noticed.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts hosts for ever. Dropping it ends every handshake that it started; accepted pipes live on with their owners.
+/// Accepts hosts for ever. Dropping it ends every handshake that it started; accepted pipes live on with
+/// their owners.
 pub(crate) async fn serve(listener: TcpListener, config: Arc<ArcSwap<ServerConfig>>, door: Arc<Door>) {
     let mut handshakes = JoinSet::new();
     loop {
@@ -85,8 +86,8 @@ async fn admit(
     Ok(())
 }
 
-/// Opens one TLS connection. That this succeeds does not mean that the host was let in: TLS 1.3 lets the client finish
-/// first, and a refusal comes as the first read's error.
+/// Opens one TLS connection. That this succeeds does not mean that the host was let in: TLS 1.3 lets the
+/// client finish first, and a refusal comes as the first read's error.
 ///
 /// # Errors
 /// When the server does not answer within [`HANDSHAKE_BUDGET`] or is not trusted.

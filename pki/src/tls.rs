@@ -1,11 +1,13 @@
 //! Every rustls configuration of the product, in one place.
 //!
-//! TLS 1.3 only; the aws-lc-rs provider is named, never taken from the process; the time comes from a [`Clock`]. Two
-//! things are off on purpose. 0-RTT: it can be replayed, and is answered before the client is known. Resumption: a
-//! resumed session skips the check of the client's certificate, and with it the list of revoked ones.
+//! TLS 1.3 only; the aws-lc-rs provider is named, never taken from the process; the time comes from a
+//! [`Clock`]. Two things are off on purpose. 0-RTT: it can be replayed, and is answered before the client is
+//! known. Resumption: a resumed session skips the check of the client's certificate, and with it the list of
+//! revoked ones.
 //!
-//! Certificates are replaced under running listeners and dialers through [`Credentials::replace`]: open streams stay,
-//! new connections show the new one. Roots and revocations are fixed in a configuration; for those a new one is made.
+//! Certificates are replaced under running listeners and dialers through [`Credentials::replace`]: open
+//! streams stay, new connections show the new one. Roots and revocations are fixed in a configuration; for
+//! those a new one is made.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -29,7 +31,8 @@ use crate::host_key::HostKey;
 use crate::identity::TrustDomain;
 use crate::pin::RootPin;
 
-/// The application protocol on QUIC: each stream is one HTTP/2 session. The number rises with an incompatible change.
+/// The application protocol on QUIC: each stream is one HTTP/2 session. The number rises with an incompatible
+/// change.
 pub const ALPN_QUIC: &[u8] = b"lp-grpc/1";
 
 /// The application protocol on TLS over TCP: plain HTTP/2.
@@ -82,8 +85,8 @@ pub struct ClientTls {
 }
 
 impl FleetTls {
-    /// Both configurations of a fleet listener, which accepts hosts of `trust_domain` that chain to `bundle` and are
-    /// on none of `crls`. There is a list for every issuing CA whose certificates are in use.
+    /// Both configurations of a fleet listener, which accepts hosts of `trust_domain` that chain to `bundle`
+    /// and are on none of `crls`. There is a list for every issuing CA whose certificates are in use.
     ///
     /// # Errors
     /// When there is no list, or something cannot be used.
@@ -207,7 +210,8 @@ pub fn client_config(
     Ok(Arc::new(closed_client(config, carrier)))
 }
 
-/// The enrolment listener's configuration: only the server shows a certificate, and its chain ends with the root.
+/// The enrolment listener's configuration: only the server shows a certificate, and its chain ends with the
+/// root.
 ///
 /// # Errors
 /// When something cannot be used.
@@ -220,8 +224,8 @@ pub fn enroll_server_config(credentials: &Arc<Credentials>, clock: &Clock) -> Re
     Ok(Arc::new(closed_server(config, Carrier::Tcp)))
 }
 
-/// A host's configuration towards the enrolment listener: it trusts the roots with these hashes and nothing else. The
-/// token carries one; a host that renews after expiry takes [`TrustBundle::digests`].
+/// A host's configuration towards the enrolment listener: it trusts the roots with these hashes and nothing
+/// else. The token carries one; a host that renews after expiry takes [`TrustBundle::digests`].
 ///
 /// # Errors
 /// When the library cannot do TLS 1.3.

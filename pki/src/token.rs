@@ -4,9 +4,9 @@
 //! lpj1.<32 hex digits: id>.<43 characters: secret>.<64 hex digits: SHA-256 of the root certificate>
 //! ```
 //!
-//! It authorises one host to join, once, within [`TOKEN_LIFE`], and tells the host which root to trust before it has
-//! met the coordinator. The coordinator stores the id and [`JoinToken::secret_hash`], never the secret; whether a token
-//! was used is its store's to know, not ours.
+//! It authorises one host to join, once, within [`TOKEN_LIFE`], and tells the host which root to trust before
+//! it has met the coordinator. The coordinator stores the id and [`JoinToken::secret_hash`], never the
+//! secret; whether a token was used is its store's to know, not ours.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,14 +20,16 @@ use zeroize::Zeroize;
 
 use crate::serial::NoEntropy;
 
-/// How long a token may be used. Long enough to copy it into another terminal, short enough that one in a shell's
-/// history is worthless.
+/// How long a token may be used. Long enough to copy it into another terminal, short enough that one in a
+/// shell's history is worthless.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
 
-/// How long the same token may be used again with the same CSR key, so that an agent whose answer was lost can ask again.
+/// How long the same token may be used again with the same CSR key, so that an agent whose answer was lost
+/// can ask again.
 pub const TOKEN_RETRY: Duration = Duration::from_secs(10 * 60);
 
-/// Bytes of a token's secret. With 256 random bits a plain hash is enough to store: there is nothing to guess.
+/// Bytes of a token's secret. With 256 random bits a plain hash is enough to store: there is nothing to
+/// guess.
 const SECRET_BYTES: usize = 32;
 
 /// The version of the text form, first in it.

@@ -8,8 +8,9 @@ use x509_parser::time::ASN1Time;
 use super::{BACKDATED, CaError};
 use crate::serial::Serial;
 
-/// A CA: it signs certificates and lists of revoked ones, and nothing else. Its name ends in its serial, because
-/// verifiers find a certificate's issuer and its list by name: two CAs of one name, as during a rotation, confuse them.
+/// A CA: it signs certificates and lists of revoked ones, and nothing else. Its name ends in its serial,
+/// because verifiers find a certificate's issuer and its list by name: two CAs of one name, as during a
+/// rotation, confuse them.
 pub(super) fn ca_params(name: &str, now: Moment, not_after: Moment) -> Result<CertificateParams, CaError> {
     let serial = Serial::random()?;
     let mut params = leaf_params(serial, now - BACKDATED, not_after)?;
@@ -19,7 +20,8 @@ pub(super) fn ca_params(name: &str, now: Moment, not_after: Moment) -> Result<Ce
     Ok(params)
 }
 
-/// A host or a server: without a name but its alternative one, which the caller adds along with what it is for.
+/// A host or a server: without a name but its alternative one, which the caller adds along with what it is
+/// for.
 pub(super) fn leaf_params(
     serial: Serial,
     not_before: Moment,

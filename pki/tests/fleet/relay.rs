@@ -1,5 +1,5 @@
-//! The network between a host and a coordinator, with its faults: datagrams that vanish, a coordinator that is another
-//! one than a moment ago.
+//! The network between a host and a coordinator, with its faults: datagrams that vanish, a coordinator that
+//! is another one than a moment ago.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -127,7 +127,8 @@ async fn a_coordinator_that_came_back_after_a_crash_resets_what_died_with_it() {
 
     relay.lead_to(after.address);
     let began = Instant::now();
-    // The old connection's next packet tells: long before the 30 s of silence after which it would be given up.
+    // The old connection's next packet tells: long before the 30 s of silence after which it would be given
+    // up.
     let lost = within(echo(&mut pipe)).await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(5), "{lost}");
     assert!(lost.to_string().contains("reset") || lost.kind() == io::ErrorKind::ConnectionReset, "{lost:?}");
