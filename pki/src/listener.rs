@@ -22,7 +22,7 @@ use quinn::{Endpoint, VarInt};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admission::{Admission, Close, Live};
@@ -32,8 +32,9 @@ use crate::quic::{self, ResetKey};
 use crate::tcp;
 use crate::tls::FleetTls;
 
-/// The most handshakes at a time, on both transports together. At about a millisecond of signatures each, a
-/// fleet that comes back all at once is let in at the rate of the cores, and the rest wait or try again.
+/// The most handshakes at a time on each transport: whoever holds up one with half-open connections does not
+/// hold up the other. At about two milliseconds of one core each, a fleet that comes back all at once is let in
+/// at the rate of the cores, and the rest wait or try again.
 pub const HANDSHAKES_MAX: usize = 256;
 
 /// How long a handshake may take: three round trips of the slowest line, and retransmissions.
@@ -75,7 +76,6 @@ pub struct ListenError {
 /// What both transports need to let a host in.
 pub(crate) struct Door {
     pub(crate) pipes: mpsc::Sender<io::Result<PeerPipe>>,
-    pub(crate) handshakes: Arc<Semaphore>,
     admission: Arc<Admission>,
     trust_domain: TrustDomain,
 }
@@ -95,8 +95,7 @@ impl FleetListener {
         let endpoint = quic::endpoint(socket, tls, reset);
         let endpoint = endpoint.map_err(|source| ListenError { address, protocol: "UDP", source })?;
         let (pipes, accepted) = mpsc::channel(PIPES_WAITING_MAX);
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-        let door = Arc::new(Door { pipes, handshakes, admission, trust_domain: tls.trust_domain.clone() });
+        let door = Arc::new(Door { pipes, admission, trust_domain: tls.trust_domain.clone() });
         let tcp = Arc::new(ArcSwap::from(Arc::clone(&tls.tcp)));
         let mut tasks = JoinSet::new();
         tasks.spawn(quic::serve(endpoint.clone(), Arc::clone(&door)));

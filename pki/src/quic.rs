@@ -25,6 +25,7 @@ use quinn::{
     TransportConfig, VarInt,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -160,19 +161,20 @@ pub(crate) fn server_config(tls: &FleetTls) -> io::Result<quinn::ServerConfig> {
 
 /// Accepts hosts until the endpoint is closed. Dropping it ends every task that it started.
 pub(crate) async fn serve(endpoint: Endpoint, door: Arc<Door>) {
+    let turns = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let mut connections = JoinSet::new();
     loop {
         // Both futures may be dropped half-way: neither has taken anything out until it is ready.
         tokio::select! {
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { return };
-                let Ok(turn) = Arc::clone(&door.handshakes).try_acquire_owned() else {
+                let Ok(turn) = Arc::clone(&turns).try_acquire_owned() else {
                     incoming.refuse();
                     continue;
                 };
                 // Under load the sender first proves its address, which costs us no signature (RFC 9000
                 // §8.1.2).
-                if door.handshakes.available_permits() < HANDSHAKES_MAX / 2 && incoming.may_retry() {
+                if turns.available_permits() < HANDSHAKES_MAX / 2 && incoming.may_retry() {
                     drop(incoming.retry());
                     continue;
                 }

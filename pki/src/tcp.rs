@@ -14,13 +14,13 @@ use rustls::ServerConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::admission::Live;
-use crate::listener::{Door, HANDSHAKE_BUDGET};
+use crate::listener::{Door, HANDSHAKE_BUDGET, HANDSHAKES_MAX};
 use crate::pipe::{PeerPipe, Pipe, Transport};
 
 /// How long to wait after the operating system refused to accept, for want of file descriptors mostly: long
@@ -30,10 +30,11 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Accepts hosts for ever. Dropping it ends every handshake that it started; accepted pipes live on with
 /// their owners.
 pub(crate) async fn serve(listener: TcpListener, config: Arc<ArcSwap<ServerConfig>>, door: Arc<Door>) {
+    let turns = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let mut handshakes = JoinSet::new();
     loop {
         // The listener's queue holds those for whom there is no turn yet. The semaphore is never closed.
-        let Ok(turn) = Arc::clone(&door.handshakes).acquire_owned().await else { return };
+        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
         let (stream, remote) = match accepted(&listener, &mut handshakes).await {
             Ok(accepted) => accepted,
             Err(error) => {
