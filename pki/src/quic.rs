@@ -191,7 +191,7 @@ pub(crate) async fn serve(endpoint: Endpoint, door: Arc<Door>) {
     }
 }
 
-async fn connection(incoming: Incoming, door: &Door, turn: tokio::sync::OwnedSemaphorePermit) -> io::Result<()> {
+async fn connection(incoming: Incoming, door: &Door, turn: OwnedSemaphorePermit) -> io::Result<()> {
     let connection = timeout(HANDSHAKE_BUDGET, incoming.accept()?).await??;
     let chain = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<_>>().ok());
     let remote = connection.remote_address();
