@@ -251,11 +251,6 @@ impl QuicLink {
         drop(send.set_priority(priority(lane)));
         Ok(Box::new(QuicIo { send, recv, connection: self.connection.clone() }))
     }
-
-    /// Waits until the connection ends, and says why.
-    pub async fn closed(&self) -> io::Error {
-        self.connection.closed().await.into()
-    }
 }
 
 /// What is sent first when several lanes have something to send.
