@@ -102,7 +102,8 @@ fn state(state: &DockerState) -> Option<ContainerState> {
         Some(started_at) if runs => Some(ContainerState::Running { started_at }),
         Some(started_at) => Some(ContainerState::Exited(Exit {
             started_at,
-            at: state.finished_at.as_deref().and_then(moment).unwrap_or(started_at),
+            // Docker notes a start when runc has answered: a process that ended at once has ended before.
+            at: state.finished_at.as_deref().and_then(moment).unwrap_or(started_at).max(started_at),
             code: i32::try_from(state.exit_code?).ok()?,
             out_of_memory: state.oom_killed.unwrap_or(false),
             output_tail: String::new(),

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::sync::Arc;
 
 use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
@@ -56,7 +55,7 @@ impl Networks {
         let mut guard = self.book.lock().await;
         let book = self.loaded(&mut guard).await?;
         match self.find(account).await? {
-            Some(network) if Path::new("/sys/class/net").join(bridge_name(account)).exists() => {
+            Some(network) if linked(account) => {
                 self.adopt(book, account, &network)?;
             }
             Some(network) => {
@@ -129,8 +128,7 @@ impl Networks {
         });
         let whole = networks.iter().filter_map(|network| {
             let (account, subnet) = (account_of(network)?, subnet_of(network)?);
-            let linked = Path::new("/sys/class/net").join(bridge_name(account)).exists();
-            (linked && translated.get(&account) == Some(&subnet)).then_some(account)
+            (linked(account) && translated.get(&account) == Some(&subnet)).then_some(account)
         });
         Ok(whole.collect())
     }
@@ -241,6 +239,11 @@ impl Networks {
 
 fn disk_failed(error: crate::disk::DiskError) -> ExecuteError {
     ExecuteError::Passing(Reason::new("state-file", error.to_string()))
+}
+
+/// Whether the tenant's bridge is there, in the network namespace that the agent is in.
+fn linked(account: AccountId) -> bool {
+    nix::net::if_::if_nametoindex(bridge_name(account).as_str()).is_ok()
 }
 
 fn subnets(book: &AddressBook) -> BTreeMap<AccountId, Subnet> {
