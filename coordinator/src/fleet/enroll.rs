@@ -35,7 +35,7 @@ impl Enrollment for EnrollService {
         let joined = join::join(ground, &request).await.map_err(|error| error.into_status("join"))?;
         Ok(Response::new(v1::EnrollReply {
             host_id: joined.host.to_string(),
-            chain_der: joined.certificate.chain_der.iter().map(|der| der.to_vec().into()).collect(),
+            chain_der: joined.certificate.chain_der.iter().map(|der| der.to_vec()).collect(),
             trust_bundle_pem: ground.bundle.to_pem(),
             fleet_endpoints: ground.address.endpoints(reached),
             server_name: ground.address.server_name.clone(),
@@ -52,7 +52,7 @@ impl Enrollment for EnrollService {
         HostIdentity::of_domain(&CertificateDer::from(&certificate[..]), self.ground.ca.trust_domain())
             .map_err(|error| malformed(&not_understood("certificate_der", error)))?;
         let nonce = self.ground.challenges.give(&certificate, self.ground.clock.wall());
-        Ok(Response::new(v1::ChallengeReply { nonce: nonce.as_bytes().to_vec().into() }))
+        Ok(Response::new(v1::ChallengeReply { nonce: nonce.as_bytes().to_vec() }))
     }
 
     async fn renew_expired(
@@ -64,10 +64,10 @@ impl Enrollment for EnrollService {
         let nonce = Nonce::from_bytes(&message.nonce)
             .ok_or_else(|| malformed(&not_understood("nonce", "it is not 32 bytes")))?;
         let request = RenewRequest {
-            certificate_der: CertificateDer::from(message.certificate_der.to_vec()),
-            csr_der: message.csr_der.to_vec(),
+            certificate_der: CertificateDer::from(message.certificate_der),
+            csr_der: message.csr_der,
             nonce,
-            signature: message.signature.to_vec(),
+            signature: message.signature,
         };
         let renewed = renew::after_expiry(&self.ground, &request).await;
         let certificate = renewed.map_err(|error| error.into_status("renew a certificate"))?;
@@ -84,8 +84,8 @@ fn enroll_request(message: v1::EnrollRequest) -> Result<EnrollRequest, Reason> {
     Ok(EnrollRequest {
         token_id: message.token_id.parse().map_err(|error| not_understood("token_id", error))?,
         token_secret: TokenSecret::from_bytes(&message.secret).map_err(|error| not_understood("secret", error))?,
-        csr_der: message.csr_der.to_vec(),
-        sealing_public_key: message.sealing_public_key.to_vec(),
+        csr_der: message.csr_der,
+        sealing_public_key: message.sealing_public_key,
         host_name: message.host_name,
         agent_version: message.agent_version,
         wall: Moment::from_micros(message.wall_us),

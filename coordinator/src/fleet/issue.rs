@@ -32,15 +32,20 @@ pub(super) async fn issue(
     csr_der: &[u8],
     now: Moment,
 ) -> Result<IssuedCertificate, IssueError> {
-    let issued = ground.ca.issue_host(csr_der, host, now, HOST_LIFE).map_err(|error| match error {
-        CaError::Request(_) => IssueError::Refused(Reason::new("csr-refused", error.to_string())),
-        other => IssueError::Ca(other),
-    })?;
+    let issued = ground.ca.issue_host(csr_der, host, now, HOST_LIFE).map_err(IssueError::from_ca)?;
     certificates::insert(tx, host, &issued, now).await?;
     Ok(issued)
 }
 
 impl IssueError {
+    /// A bad request is the caller's, all else ours.
+    fn from_ca(error: CaError) -> Self {
+        if matches!(error, CaError::Request(_)) {
+            return Self::Refused(Reason::new("csr-refused", error.to_string()));
+        }
+        Self::Ca(error)
+    }
+
     /// For the caller: a refusal in full, and of our own troubles only that there are some, with the rest in our log.
     /// `step` ends the sentence "a host cannot …".
     pub(super) fn into_status(self, step: &'static str) -> Status {

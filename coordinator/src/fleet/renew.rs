@@ -44,13 +44,23 @@ fn proved(ground: &Ground, request: &RenewRequest, now: Moment) -> Result<HostId
     let issuers = [ground.ca.certificate().clone()];
     let trust = (&ground.bundle, &issuers[..], ground.ca.trust_domain());
     // Revocation is the store's to know, and is asked in the transaction that issues.
-    verify_renewal(request, &given_out, trust, |_| false, now).map_err(|error| {
-        IssueError::Refused(match error {
-            RenewalError::Nonce => Reason::new("challenge-stale", error.to_string()).mend("ask for a new challenge"),
-            RenewalError::TooLate { .. } => Reason::new("certificate-too-old", error.to_string()).mend(ENROL_ANEW),
-            other => Reason::new("renewal-refused", with_source(&other)).mend(ENROL_ANEW),
-        })
-    })
+    let proved = verify_renewal(request, &given_out, trust, |_| false, now);
+    proved.map_err(|error| IssueError::Refused(not_proved(&error)))
+}
+
+fn not_proved(error: &RenewalError) -> Reason {
+    let sentence = crate::sentence(error);
+    match error {
+        RenewalError::Nonce => Reason::new("challenge-stale", sentence).mend("ask for a new challenge"),
+        RenewalError::TooLate { .. } => Reason::new("certificate-too-old", sentence).mend(ENROL_ANEW),
+        RenewalError::SameKey => Reason::new("key-not-new", sentence),
+        RenewalError::Identity(_)
+        | RenewalError::Untrusted(_)
+        | RenewalError::Tls(_)
+        | RenewalError::Revoked
+        | RenewalError::Signature
+        | RenewalError::Key(_) => Reason::new("renewal-refused", sentence).mend(ENROL_ANEW),
+    }
 }
 
 async fn next(
@@ -70,7 +80,7 @@ async fn next(
 /// The answer on either listener. `reached` is the address of ours that the host used, where that is known.
 pub(super) fn reply(ground: &Ground, issued: &IssuedCertificate, reached: Option<IpAddr>) -> v1::RenewReply {
     v1::RenewReply {
-        chain_der: issued.chain_der.iter().map(|der| der.to_vec().into()).collect(),
+        chain_der: issued.chain_der.iter().map(|der| der.to_vec()).collect(),
         trust_bundle_pem: ground.bundle.to_pem(),
         fleet_endpoints: ground.address.endpoints(reached),
     }
@@ -83,8 +93,4 @@ pub(super) fn revoked_or_unknown(host: HostId) -> Reason {
     Reason::new("host-revoked", format!("{host} was revoked, or is not in the coordinator's store"))
         .because("an operator revoked it, or the store was restored from a copy that is older than the host")
         .mend(ENROL_ANEW)
-}
-
-fn with_source(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
