@@ -158,12 +158,15 @@ mod tests {
 
     use launchpad_protocol::digest::Digest;
     use launchpad_protocol::generation::{Accepted, Epoch, Generation, Revision};
-    use launchpad_protocol::id::{DeploymentId, HostId, JournalId};
+    use launchpad_protocol::id::TypedId;
     use launchpad_protocol::report::{Capacity, ContainerReport, EventBatch, Orphan};
     use launchpad_protocol::time::Moment;
-    use uuid::Uuid;
 
     use crate::link::ports::LinkStatus;
+
+    fn id<I: TypedId + std::str::FromStr<Err: std::fmt::Debug>>(number: u32) -> I {
+        format!("{}{number:032x}", I::PREFIX).parse().unwrap()
+    }
 
     fn instance(phase: Phase, reason: Option<Reason>, address: Option<&str>) -> InstanceReport {
         let container = address.map(|address| ContainerReport {
@@ -198,20 +201,20 @@ mod tests {
             capacity: Capacity::default(),
             capabilities: BTreeMap::from([("nft".to_owned(), Capability::Absent { reason: nft })]),
             instances: BTreeMap::from([
-                (DeploymentId::from(Uuid::from_u128(1)), instance(Phase::Ready, None, Some("172.29.0.2"))),
-                (DeploymentId::from(Uuid::from_u128(2)), instance(Phase::Backoff, Some(crash), None)),
+                (id(1), instance(Phase::Ready, None, Some("172.29.0.2"))),
+                (id(2), instance(Phase::Backoff, Some(crash), None)),
             ]),
             orphans: vec![orphan],
             buried: BTreeSet::new(),
             outcomes: BTreeMap::new(),
             troubles: Vec::new(),
-            events: EventBatch { journal: JournalId::from(Uuid::from_u128(3)), dropped: 0, events: Vec::new() },
+            events: EventBatch { journal: id(3), dropped: 0, events: Vec::new() },
         };
         let away = Reason::new("link-lost", "the connection to the coordinator was lost");
         Status {
             pid: 42,
             agent_version: "0.1.0".to_owned(),
-            host: HostId::from(Uuid::from_u128(9)),
+            host: id(9),
             name: "web-1".to_owned(),
             link: LinkStatus::Disconnected { reason: away, since: Moment::from_micros(0) },
             certificate_expires: Some(Moment::from_micros(86_400_000_000)),
