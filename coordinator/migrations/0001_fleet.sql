@@ -1,7 +1,7 @@
 -- The fleet, its tenants, and what is wished of both. Written for SQLite; store/backend.rs translates the few words
 -- that Postgres spells otherwise.
 --
--- Ids are texts with a typed prefix, moments are integer microseconds since 1970 UTC, yes and no are 1 and 0, and what
+-- Ids are texts with a typed prefix, moments are integer microseconds since 1970 UTC, and what
 -- is JSON says so. Every row of a tenant carries its account_id.
 
 -- One row: this life of the store. frozen is a reason (JSON) while publishing stands still.
@@ -173,7 +173,7 @@ CREATE TABLE sealed (
     FOREIGN KEY (deployment_id, revision) REFERENCES revisions (deployment_id, number)
 ) STRICT;
 
--- What happened to a deployment, in the order of the ids. reason is JSON.
+-- What happened to a deployment, in the order of its lines. reason is JSON.
 CREATE TABLE timeline (
     id TEXT NOT NULL PRIMARY KEY,
     deployment_id TEXT NOT NULL REFERENCES deployments (id),
@@ -181,9 +181,10 @@ CREATE TABLE timeline (
     at INTEGER NOT NULL,
     state TEXT NOT NULL,
     cause TEXT NOT NULL,
-    reason TEXT
+    reason TEXT,
+    line INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX timeline_by_deployment ON timeline (deployment_id, id);
+CREATE UNIQUE INDEX timeline_by_deployment ON timeline (deployment_id, line);
 
 -- What must happen once. action and outcome are JSON.
 CREATE TABLE operations (

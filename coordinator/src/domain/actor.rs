@@ -125,6 +125,17 @@ impl Actor {
         }
     }
 
+    /// Which rows a request is about: those of the named account, or else of the actor's own. Staff without an account
+    /// look at all; staff with one go beyond it only by naming another. Another's account is nothing to everybody else.
+    #[must_use]
+    pub fn scope_in(&self, named: Option<AccountId>) -> Scope {
+        match named {
+            Some(account) if self.scope().covers(account) => Scope::Account(account),
+            Some(_) => Scope::Nothing,
+            None => self.account.map_or(self.scope(), Scope::Account),
+        }
+    }
+
     /// The account in which a new thing is made: the named one, or the actor's own.
     ///
     /// # Errors
@@ -239,6 +250,16 @@ mod tests {
     fn another_account_is_not_found_rather_than_forbidden() {
         let refusal = authorise(&actor(Role::Owner), Action::ReadDeployments(id(3))).expect_err("another's");
         assert_eq!(refusal.kind, RefusalKind::NotFound);
+    }
+
+    #[test]
+    fn staff_go_beyond_their_account_only_by_naming_another_and_nobody_else_does() {
+        let operator = Actor { account: Some(id(2)), ..actor(Role::Operator) };
+        assert_eq!(operator.scope_in(None), Scope::Account(id(2)));
+        assert_eq!(operator.scope_in(Some(id(3))), Scope::Account(id(3)));
+        assert_eq!(actor(Role::OnCall).scope_in(None), Scope::Every);
+        assert_eq!(actor(Role::Owner).scope_in(None), Scope::Account(id(2)));
+        assert_eq!(actor(Role::Owner).scope_in(Some(id(3))), Scope::Nothing);
     }
 
     #[test]

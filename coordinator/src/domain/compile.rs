@@ -78,8 +78,7 @@ fn complete(placed: PlacedDeployment, host: HostId) -> Result<InstanceSpec, Comp
     spec.power = power;
     spec.operations = operations;
     for file in &mut spec.files {
-        let unsealed =
-            || CompileError::Unsealed { deployment: spec.deployment, file: file.name.clone(), host };
+        let unsealed = || CompileError::Unsealed { deployment: spec.deployment, file: file.name.clone(), host };
         file.ciphertext = sealed.remove(&file.name).ok_or_else(unsealed)?;
     }
     Ok(spec)

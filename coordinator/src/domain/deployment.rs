@@ -193,11 +193,9 @@ fn settled(state: State, event: Event) -> Step {
         Event::Update => Ok((State::Updating, None)),
         Event::Suspend => Ok((State::Suspended, None)),
         Event::Delete => Ok((State::Terminating, None)),
-        Event::Placed
-        | Event::Unplaceable(_)
-        | Event::Resume
-        | Event::ContainerGone
-        | Event::DataGone => Err(no_step(state, &event)),
+        Event::Placed | Event::Unplaceable(_) | Event::Resume | Event::ContainerGone | Event::DataGone => {
+            Err(no_step(state, &event))
+        }
     }
 }
 
@@ -212,11 +210,9 @@ fn changing(state: State, event: Event) -> Step {
         Event::Update => Ok((State::Updating, None)),
         Event::Suspend => Ok((State::Suspended, None)),
         Event::Delete => Ok((State::Terminating, None)),
-        Event::Placed
-        | Event::Unplaceable(_)
-        | Event::Resume
-        | Event::ContainerGone
-        | Event::DataGone => Err(no_step(state, &event)),
+        Event::Placed | Event::Unplaceable(_) | Event::Resume | Event::ContainerGone | Event::DataGone => {
+            Err(no_step(state, &event))
+        }
     }
 }
 

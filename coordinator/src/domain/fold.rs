@@ -111,7 +111,8 @@ impl Folding {
             }
             self.folded.folded = event.seq;
             // An event carries no revision: the instance beside it says which one the host is at.
-            let current = report.instances.get(&event.deployment).is_some_and(|now| self.is_current(event.deployment, now));
+            let current =
+                report.instances.get(&event.deployment).is_some_and(|now| self.is_current(event.deployment, now));
             if current {
                 self.observe(event.deployment, event.phase, event.reason.as_ref(), event.at.min(self.now));
             }

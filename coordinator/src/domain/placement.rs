@@ -75,7 +75,8 @@ pub fn place(wanted: &Wanted, hosts: &[Candidate]) -> Placement {
     let pool: Vec<_> = hosts.iter().filter(|host| host.pool == wanted.pool).collect();
     let judged = pool.iter().map(|host| (*host, refusal(wanted, host)));
     let (able, refused): (Vec<_>, Vec<_>) = judged.partition(|(_, reason)| reason.is_none());
-    let best = able.into_iter().map(|(host, _)| host).min_by_key(|host| (std::cmp::Reverse(free_memory(host)), host.id));
+    let best =
+        able.into_iter().map(|(host, _)| host).min_by_key(|host| (std::cmp::Reverse(free_memory(host)), host.id));
     match best {
         Some(host) => Placement::Chosen(host.id),
         None => {

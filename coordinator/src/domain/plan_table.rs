@@ -57,11 +57,7 @@ impl Plan {
     /// What it takes from a host.
     #[must_use]
     pub const fn size(&self) -> Capacity {
-        Capacity {
-            cpu_millis: self.cpu_millis,
-            memory_bytes: self.memory_bytes,
-            storage_bytes: self.storage_bytes,
-        }
+        Capacity { cpu_millis: self.cpu_millis, memory_bytes: self.memory_bytes, storage_bytes: self.storage_bytes }
     }
 
     /// For how long data outlives its deployment.
@@ -173,7 +169,9 @@ mod tests {
 
     #[test]
     fn a_plan_without_a_size_or_with_two_is_refused_by_name() {
-        for sizes in ["storage_gb = 1", "memory_gb = 1\nmemory_mb = 5\nstorage_gb = 1", "memory_mb = 0\nstorage_mb = 1"] {
+        for sizes in
+            ["storage_gb = 1", "memory_gb = 1\nmemory_mb = 5\nstorage_gb = 1", "memory_mb = 0\nstorage_mb = 1"]
+        {
             let text = format!("[tiny]\ncpu_millis = 100\nretention_days = 1\n{sizes}");
             let error = PlanTable::parse(&text).expect_err("no plan");
             assert!(error.to_string().starts_with("plan `tiny`: "), "{error}");

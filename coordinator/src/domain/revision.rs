@@ -60,16 +60,12 @@ pub struct Ingredients<'a> {
 /// Makes the blueprint of a revision, its recreate hash included.
 ///
 /// # Errors
-/// A refusal when the plan is below the workload's needs, a secret has the config file's name, or the profile's tmpfs
-/// mode is no octal number.
+/// A refusal when the plan is below the workload's needs, or the profile's tmpfs mode is no octal number.
 pub fn blueprint(from: Ingredients<'_>) -> Result<InstanceSpec, Refusal> {
     let Ingredients { profile, plan, .. } = from;
     let floor_bytes = u64::from(profile.needs.memory_floor_mb) * MIB_BYTES;
     if plan.memory_bytes < floor_bytes {
         return Err(below_the_floor(profile, plan, floor_bytes));
-    }
-    if from.secrets.contains(&profile.config.file) {
-        return Err(secret_named_as_config(&profile.config.file));
     }
     let secret_environment: BTreeMap<_, _> = profile
         .secrets
@@ -235,9 +231,4 @@ fn below_the_floor(profile: &Profile, plan: &Plan, floor_bytes: u64) -> Refusal 
     let (has, needs) = (plan.memory_bytes / MIB_BYTES, floor_bytes / MIB_BYTES);
     let sentence = format!("plan `{}` grants {has} MiB of memory, `{}` needs {needs} MiB", plan.name, profile.name);
     Refusal::impossible(Reason::new("plan-too-small", sentence).mend("choose a larger plan"))
-}
-
-fn secret_named_as_config(file: &str) -> Refusal {
-    let sentence = format!("a secret cannot be named `{file}`: the config file has that name");
-    Refusal::impossible(Reason::new("secret-named-as-config", sentence).mend("give the secret another name"))
 }

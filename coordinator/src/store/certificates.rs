@@ -13,12 +13,7 @@ use super::tx::{StoreError, Tx};
 ///
 /// # Errors
 /// When SQL fails.
-pub async fn insert(
-    tx: &mut Tx,
-    host: HostId,
-    issued: &IssuedCertificate,
-    now: Moment,
-) -> Result<(), StoreError> {
+pub async fn insert(tx: &mut Tx, host: HostId, issued: &IssuedCertificate, now: Moment) -> Result<(), StoreError> {
     let sql = sqlx::query("INSERT INTO certificates (serial, host_id, issued_at, not_after) VALUES ($1, $2, $3, $4)")
         .bind(issued.serial.as_bytes().to_vec())
         .bind(host.to_string())

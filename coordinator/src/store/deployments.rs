@@ -1,13 +1,15 @@
 //! Deployments: what each is now. What it was made from is in `revisions`, what happened to it in `timeline`.
 
 use launchpad_protocol::generation::{Epoch, Revision};
-use launchpad_protocol::id::{AccountId, DeploymentId, HostId};
+use launchpad_protocol::id::{AccountId, DeploymentId, HostId, TimelineId};
 use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Capacity;
 use launchpad_protocol::time::Moment;
 
+use super::revisions;
 use super::row::{Row, to_int, to_json};
+use super::timeline::{self, TimelineEntry};
 use super::tx::{StoreError, Tx};
 use crate::domain::actor::Scope;
 use crate::domain::deployment::{State, Transition};
@@ -116,7 +118,8 @@ pub async fn create(tx: &mut Tx, new: &Deployment) -> Result<bool, StoreError> {
     Ok(tx.execute("add a deployment", sql).await? > 0)
 }
 
-/// Commits what changed of a deployment since it was read, and raises its version here too.
+/// Commits what changed of a deployment since it was read, and raises its version here too. A terminated deployment's
+/// configs and secrets are destroyed with it.
 ///
 /// # Errors
 /// [`StoreError::Raced`] when somebody else changed it since; or when SQL fails.
@@ -138,7 +141,39 @@ pub async fn update(tx: &mut Tx, changed: &mut Deployment) -> Result<(), StoreEr
         return Err(StoreError::Raced { what: changed.id.to_string() });
     }
     changed.version += 1;
+    if changed.state == State::Terminated {
+        revisions::destroy_files(tx, changed.id).await?;
+    }
     Ok(())
+}
+
+/// Commits a transition and its line in the timeline, with whatever else was changed of the deployment since it was
+/// read. Answers false, and changes nothing, when the transition is no news.
+///
+/// # Errors
+/// [`StoreError::Raced`] when somebody else changed it since; or when SQL fails.
+pub async fn advance(
+    tx: &mut Tx,
+    deployment: &mut Deployment,
+    transition: &Transition,
+    line: TimelineId,
+    at: Moment,
+) -> Result<bool, StoreError> {
+    if !deployment.advance(transition, at) {
+        return Ok(false);
+    }
+    update(tx, deployment).await?;
+    let entry = TimelineEntry {
+        id: line,
+        account: deployment.account,
+        deployment: deployment.id,
+        at,
+        state: transition.to,
+        cause: transition.cause.to_owned(),
+        reason: transition.reason.clone(),
+    };
+    timeline::append(tx, &entry).await?;
+    Ok(true)
 }
 
 /// One deployment, if the scope covers it.

@@ -69,14 +69,13 @@ pub async fn complete(
     body: &str,
     now: Moment,
 ) -> Result<(), StoreError> {
-    let sql = sqlx::query(
-        "UPDATE idempotency SET status = $3, body = $4, at = $5 WHERE user_id = $1 AND request_key = $2",
-    )
-    .bind(user.to_string())
-    .bind(key.to_owned())
-    .bind(i64::from(status))
-    .bind(body.to_owned())
-    .bind(now.micros());
+    let sql =
+        sqlx::query("UPDATE idempotency SET status = $3, body = $4, at = $5 WHERE user_id = $1 AND request_key = $2")
+            .bind(user.to_string())
+            .bind(key.to_owned())
+            .bind(i64::from(status))
+            .bind(body.to_owned())
+            .bind(now.micros());
     tx.execute("keep an answer", sql).await.map(drop)
 }
 

@@ -55,7 +55,9 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The file is no SQLite database, or a damaged one.
-    #[error("{path} is not a database, or is damaged: {source}; bring back a copy with `launchpad-coordinator restore`")]
+    #[error(
+        "{path} is not a database, or is damaged: {source}; bring back a copy with `launchpad-coordinator restore`"
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -99,7 +101,8 @@ impl Store {
         migrate::migrate(&writes, backend, now).await.map_err(schema)?;
         let reads = pool(backend, READERS, options).await.map_err(unusable)?;
         let store = Self(Arc::new(Pools { backend, writes, reads }));
-        let stamped = store.read(async |tx| meta::is_stamped(tx).await).await.map_err(|error| schema(error.into()))?;
+        let stamped =
+            store.read(async |tx| meta::is_stamped(tx).await).await.map_err(|error| schema(error.into()))?;
         match (intent, stamped) {
             (Intent::Create, false) | (Intent::Use, true) => Ok(store),
             (Intent::Create, true) => Err(OpenError::Present { at: url.clone() }),

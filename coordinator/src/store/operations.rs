@@ -35,10 +35,9 @@ pub async fn create(
 /// # Errors
 /// When SQL fails.
 pub async fn unanswered(tx: &mut Tx, deployment: DeploymentId) -> Result<Vec<Operation>, StoreError> {
-    let sql = sqlx::query(
-        "SELECT id, action FROM operations WHERE deployment_id = $1 AND answered_at IS NULL ORDER BY id",
-    )
-    .bind(deployment.to_string());
+    let sql =
+        sqlx::query("SELECT id, action FROM operations WHERE deployment_id = $1 AND answered_at IS NULL ORDER BY id")
+            .bind(deployment.to_string());
     let rows = tx.all("read operations", sql).await?;
     rows.iter().map(|row| Ok(Operation { id: row.parse("id")?, action: row.json("action")? })).collect()
 }
@@ -47,10 +46,7 @@ pub async fn unanswered(tx: &mut Tx, deployment: DeploymentId) -> Result<Vec<Ope
 ///
 /// # Errors
 /// When SQL fails.
-pub async fn unanswered_on_host(
-    tx: &mut Tx,
-    host: HostId,
-) -> Result<Vec<(OperationId, DeploymentId)>, StoreError> {
+pub async fn unanswered_on_host(tx: &mut Tx, host: HostId) -> Result<Vec<(OperationId, DeploymentId)>, StoreError> {
     let sql = sqlx::query(
         "SELECT operations.id AS id, deployment_id FROM operations
          JOIN deployments ON deployments.id = operations.deployment_id
@@ -66,12 +62,11 @@ pub async fn unanswered_on_host(
 /// # Errors
 /// When SQL fails.
 pub async fn answer(tx: &mut Tx, id: OperationId, outcome: &Outcome, now: Moment) -> Result<bool, StoreError> {
-    let sql = sqlx::query(
-        "UPDATE operations SET outcome = $2, answered_at = $3 WHERE id = $1 AND answered_at IS NULL",
-    )
-    .bind(id.to_string())
-    .bind(to_json(outcome))
-    .bind(now.micros());
+    let sql =
+        sqlx::query("UPDATE operations SET outcome = $2, answered_at = $3 WHERE id = $1 AND answered_at IS NULL")
+            .bind(id.to_string())
+            .bind(to_json(outcome))
+            .bind(now.micros());
     Ok(tx.execute("keep an operation's outcome", sql).await? > 0)
 }
 

@@ -47,8 +47,7 @@ pub async fn keep(
 /// # Errors
 /// When SQL fails.
 pub async fn latest(tx: &mut Tx, host: HostId) -> Result<Option<StoredReport>, StoreError> {
-    let sql =
-        sqlx::query("SELECT fence, received_at, report FROM reports WHERE host_id = $1").bind(host.to_string());
+    let sql = sqlx::query("SELECT fence, received_at, report FROM reports WHERE host_id = $1").bind(host.to_string());
     let Some(row) = tx.optional("read a report", sql).await? else { return Ok(None) };
     Ok(Some(StoredReport {
         fence: Fence(row.uint("fence")?),

@@ -120,6 +120,28 @@ pub async fn files(
         .collect()
 }
 
+/// Adds a revision with the same content as an earlier one under a higher number: what its host gave up on is tried
+/// again, and what it believes to be older is not.
+///
+/// # Errors
+/// [`StoreError::Missing`] when there is no such revision; or when SQL fails.
+pub async fn renumber(
+    tx: &mut Tx,
+    deployment: DeploymentId,
+    from: Revision,
+    to: Revision,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let mut revision = get(tx, deployment, from).await?;
+    let files: Vec<_> = files(tx, deployment, from).await?.into_values().collect();
+    revision.created_at = now;
+    revision.blueprint.revision = to;
+    for file in &mut revision.blueprint.files {
+        file.version = to;
+    }
+    create(tx, &revision, &files).await
+}
+
 /// Destroys the configs and secrets of a deployment that is gone; the revisions stay, for its history.
 ///
 /// # Errors

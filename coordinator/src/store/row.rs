@@ -41,11 +41,6 @@ impl Row {
         u64::try_from(self.int(column)?).map_err(|error| self.unreadable(column, error))
     }
 
-    /// A yes or no, stored as 1 or 0.
-    pub(super) fn flag(&self, column: &'static str) -> Result<bool, Unreadable> {
-        Ok(self.int(column)? != 0)
-    }
-
     /// A moment.
     pub(super) fn moment(&self, column: &'static str) -> Result<Moment, Unreadable> {
         self.int(column).map(Moment::from_micros)

@@ -14,7 +14,8 @@ use super::tx::{StoreError, Tx};
 /// # Errors
 /// When SQL fails.
 pub async fn latest(tx: &mut Tx, host: HostId) -> Result<Option<SpecOffer>, StoreError> {
-    let sql = sqlx::query("SELECT generation, digest, bytes FROM host_specs WHERE host_id = $1").bind(host.to_string());
+    let sql =
+        sqlx::query("SELECT generation, digest, bytes FROM host_specs WHERE host_id = $1").bind(host.to_string());
     let Some(row) = tx.optional("read a host's spec", sql).await? else { return Ok(None) };
     Ok(Some(SpecOffer {
         generation: Generation(row.uint("generation")?),

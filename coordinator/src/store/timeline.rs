@@ -11,7 +11,7 @@ use crate::domain::deployment::State;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimelineEntry {
-    /// Its id: lines are in the order of their ids.
+    /// Its id.
     pub id: TimelineId,
     /// Whose deployment.
     pub account: AccountId,
@@ -27,14 +27,14 @@ pub struct TimelineEntry {
     pub reason: Option<Reason>,
 }
 
-/// Adds a line.
+/// Adds a line after all others of its deployment, whatever its moment: a host's clock may be off.
 ///
 /// # Errors
 /// When SQL fails.
 pub async fn append(tx: &mut Tx, entry: &TimelineEntry) -> Result<(), StoreError> {
     let sql = sqlx::query(
-        "INSERT INTO timeline (id, deployment_id, account_id, at, state, cause, reason)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO timeline (id, deployment_id, account_id, at, state, cause, reason, line)
+         SELECT $1, $2, $3, $4, $5, $6, $7, COALESCE(MAX(line), 0) + 1 FROM timeline WHERE deployment_id = $2",
     )
     .bind(entry.id.to_string())
     .bind(entry.deployment.to_string())
@@ -53,7 +53,7 @@ pub async fn append(tx: &mut Tx, entry: &TimelineEntry) -> Result<(), StoreError
 pub async fn latest(tx: &mut Tx, deployment: DeploymentId, lines: u32) -> Result<Vec<TimelineEntry>, StoreError> {
     let sql = sqlx::query(
         "SELECT id, deployment_id, account_id, at, state, cause, reason FROM timeline
-         WHERE deployment_id = $1 ORDER BY id DESC LIMIT $2",
+         WHERE deployment_id = $1 ORDER BY line DESC LIMIT $2",
     )
     .bind(deployment.to_string())
     .bind(i64::from(lines));

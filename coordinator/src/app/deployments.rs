@@ -1,0 +1,344 @@
+//! Deployments: look, restart, delete. Making one is in `deployment_create`.
+
+use launchpad_protocol::generation::Revision;
+use launchpad_protocol::id::{AccountId, DeploymentId, HostId, OperationId, TimelineId};
+use launchpad_protocol::image::ImageRef;
+use launchpad_protocol::limits::OPERATIONS_PER_INSTANCE_MAX;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::spec::{Operation, OperationAction, Tombstone, TombstoneScope};
+use launchpad_protocol::time::Moment;
+use serde::{Deserialize, Serialize};
+
+use super::idempotency::Once;
+use super::{App, AppError};
+use crate::command::{DeploymentRef, Page, PageRequest, Which};
+use crate::domain::actor::{Action, Actor, Scope, authorise};
+use crate::domain::deployment::{Event, State, step};
+use crate::domain::host::HostState;
+use crate::domain::refusal::Refusal;
+use crate::store::audit::Deed;
+use crate::store::deployments::Deployment;
+use crate::store::timeline::TimelineEntry;
+use crate::store::{
+    Commit, StoreError, Tx, audit, deployments, hosts, operations, outbox, reports, revisions, timeline, tombstones,
+};
+
+/// Lines of a timeline that are shown of one deployment: a deployment has a dozen, a crash loop many more.
+const TIMELINE_LINES: u32 = 200;
+
+/// What a host says of one instance, as it is shown.
+pub use launchpad_protocol::report::InstanceReport as InstanceView;
+
+/// A deployment as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentView {
+    /// Its id.
+    pub id: DeploymentId,
+    /// What its owner calls it.
+    pub name: String,
+    /// The tenant.
+    pub account: AccountId,
+    /// The workload.
+    pub profile: String,
+    /// The plan's name.
+    pub plan: String,
+    /// What runs.
+    pub image: ImageRef,
+    /// Where it may be placed.
+    pub pool: String,
+    /// What it is.
+    pub state: State,
+    /// Why, where the state alone does not say.
+    pub reason: Option<Reason>,
+    /// The revision that is wished.
+    pub revision: Revision,
+    /// Where it is placed.
+    pub host: Option<HostId>,
+    /// When it was asked for.
+    pub created_at: Moment,
+    /// What happened to it, oldest first; empty in lists.
+    pub timeline: Vec<TimelineLine>,
+    /// What its host last said of it; absent in lists.
+    pub instance: Option<InstanceView>,
+}
+
+/// One line of a timeline as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineLine {
+    /// Its id: lines are in the order of their ids.
+    pub id: TimelineId,
+    /// When.
+    pub at: Moment,
+    /// What it was then.
+    pub state: State,
+    /// What brought it about.
+    pub cause: String,
+    /// Why, where that says more.
+    pub reason: Option<Reason>,
+}
+
+impl DeploymentView {
+    /// The view of a deployment, its timeline and what its host says.
+    #[must_use]
+    pub fn of(of: &Deployment, timeline: Vec<TimelineEntry>, instance: Option<InstanceView>) -> Self {
+        let line = |entry: TimelineEntry| TimelineLine {
+            id: entry.id,
+            at: entry.at,
+            state: entry.state,
+            cause: entry.cause,
+            reason: entry.reason,
+        };
+        Self {
+            id: of.id,
+            name: of.name.clone(),
+            account: of.account,
+            profile: of.profile.clone(),
+            plan: of.plan.clone(),
+            image: of.image.clone(),
+            pool: of.pool.clone(),
+            state: of.state,
+            reason: of.reason.clone(),
+            revision: of.revision,
+            host: of.host,
+            created_at: of.created_at,
+            timeline: timeline.into_iter().map(line).collect(),
+            instance,
+        }
+    }
+}
+
+impl App {
+    /// One deployment.
+    ///
+    /// # Errors
+    /// A refusal when there is none that the actor may see; or the store failed.
+    pub async fn deployment(&self, actor: &Actor, target: &DeploymentRef) -> Result<DeploymentView, AppError> {
+        self.store
+            .read(async |tx| {
+                let deployment = find(tx, actor, target).await?;
+                authorise(actor, Action::ReadDeployments(deployment.account))?;
+                Ok(view(tx, &deployment).await?)
+            })
+            .await
+    }
+
+    /// A page of deployments by id, without those that are terminated. `account` is the one meant, where it is not the
+    /// actor's own; staff without an account see those of all.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub async fn deployments(
+        &self,
+        actor: &Actor,
+        account: Option<AccountId>,
+        page: &PageRequest,
+    ) -> Result<Page<DeploymentView>, AppError> {
+        let scope = actor.scope_in(account);
+        let after = page.after.as_deref().unwrap_or_default();
+        let rows = self.store.read(async |tx| deployments::list(tx, scope, after, page.limit + 1).await).await?;
+        let views = rows.iter().map(|row| DeploymentView::of(row, Vec::new(), None)).collect();
+        Ok(Page::of(views, page, |view| view.id.to_string()))
+    }
+
+    /// Starts a bot anew. Answers the operation, whose outcome shows in the timeline.
+    ///
+    /// # Errors
+    /// A refusal when there is none that the actor may change, it is in a state from which it cannot be restarted, or
+    /// too many restarts wait already; or the store failed.
+    pub async fn restart_deployment(
+        &self,
+        actor: &Actor,
+        target: &DeploymentRef,
+        once: &Once,
+    ) -> Result<OperationId, AppError> {
+        let now = self.clock.wall();
+        let restart = async |tx: &mut Tx| {
+            if let Some(operation) = once.earlier(tx, actor.user, now).await? {
+                return Ok(operation);
+            }
+            let mut deployment = find_to_change(tx, actor, target).await?;
+            let operation = self.order_restart(tx, &mut deployment, now).await?;
+            record(tx, actor, "deployment.restart", &deployment, operation.to_string(), now).await?;
+            once.remember(tx, actor.user, now, &operation).await?;
+            Ok::<_, AppError>(operation)
+        };
+        let operation = self.store.write(Commit::RestartDeployment, restart).await?;
+        self.wake_after_change();
+        Ok(operation)
+    }
+
+    /// Removes a bot: its container now, its data after the plan's retention, or at once if `purge`. Once more with
+    /// `purge` removes the data of one that is deleted already.
+    ///
+    /// # Errors
+    /// A refusal when there is none that the actor may change, or it is gone already; or the store failed.
+    pub async fn delete_deployment(
+        &self,
+        actor: &Actor,
+        target: &DeploymentRef,
+        purge: bool,
+    ) -> Result<DeploymentView, AppError> {
+        let now = self.clock.wall();
+        let delete = async |tx: &mut Tx| {
+            let mut deployment = find_to_change(tx, actor, target).await?;
+            self.order_removal(tx, &mut deployment, purge, now).await?;
+            let detail = if purge { "data at once" } else { "data after retention" };
+            record(tx, actor, "deployment.delete", &deployment, detail.to_owned(), now).await?;
+            Ok::<_, AppError>(view(tx, &deployment).await?)
+        };
+        let view = self.store.write(Commit::DeleteDeployment, delete).await?;
+        self.wake_after_change();
+        Ok(view)
+    }
+
+    async fn order_restart(
+        &self,
+        tx: &mut Tx,
+        deployment: &mut Deployment,
+        now: Moment,
+    ) -> Result<OperationId, AppError> {
+        let transition = step(deployment.state, Event::Restart)?;
+        // A deployment that can be restarted has a host: every state with that step comes after `placed`.
+        let host = deployment.host.ok_or(StoreError::Missing { what: "host of a placed deployment" })?;
+        if is_retired(tx, host).await? {
+            return Err(host_retired().into());
+        }
+        if operations::unanswered(tx, deployment.id).await?.len() >= OPERATIONS_PER_INSTANCE_MAX {
+            return Err(too_many_operations().into());
+        }
+        if deployment.state == State::Failed {
+            // What its host has given up on is not tried again until the revision changes.
+            let next = deployment.revision.next();
+            revisions::renumber(tx, deployment.id, deployment.revision, next, now).await?;
+            deployment.revision = next;
+        }
+        let operation = Operation { id: self.entropy.id(now), action: OperationAction::Restart };
+        operations::create(tx, deployment.account, deployment.id, &operation, now).await?;
+        deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await?;
+        outbox::mark(tx, host).await?;
+        Ok(operation.id)
+    }
+
+    async fn order_removal(
+        &self,
+        tx: &mut Tx,
+        deployment: &mut Deployment,
+        purge: bool,
+        now: Moment,
+    ) -> Result<(), AppError> {
+        let transition = step(deployment.state, Event::Delete)?;
+        let first = transition.from != State::Terminating;
+        if first {
+            deployment.deleted_at = Some(now);
+            deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await?;
+        }
+        let Some(host) = deployment.host else { return self.end(tx, deployment, None, now).await };
+        if is_retired(tx, host).await? {
+            return self.end(tx, deployment, Some(left_behind()), now).await;
+        }
+        let scope = if purge { TombstoneScope::Data } else { TombstoneScope::Container };
+        if (first || purge) && !tombstones::data_is_ordered_away(tx, deployment.id).await? {
+            let revision = revisions::get(tx, deployment.id, deployment.revision).await?;
+            let tombstone = Tombstone {
+                id: self.entropy.id(now),
+                deployment: deployment.id,
+                account: deployment.account,
+                scope,
+                stop_grace: revision.blueprint.stop_grace,
+            };
+            tombstones::create(tx, host, &tombstone, now).await?;
+            outbox::mark(tx, host).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a deployment of which no host has, or can be asked to give up, anything.
+    async fn end(
+        &self,
+        tx: &mut Tx,
+        deployment: &mut Deployment,
+        reason: Option<Reason>,
+        now: Moment,
+    ) -> Result<(), AppError> {
+        let mut transition = step(deployment.state, Event::DataGone)?;
+        transition.reason = reason;
+        deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await?;
+        Ok(())
+    }
+
+    fn wake_after_change(&self) {
+        self.signals.compiler.notify();
+        // Whatever ended made room.
+        self.signals.placer.notify();
+        self.signals.timeline.ring();
+    }
+}
+
+/// The deployment that a person means, if it is in their scope.
+async fn find(tx: &mut Tx, actor: &Actor, target: &DeploymentRef) -> Result<Deployment, AppError> {
+    let scope = actor.scope_in(target.account);
+    let found = match &target.which {
+        Which::Id(id) => deployments::get(tx, scope, *id).await?,
+        Which::Name(name) => by_name(tx, scope, name.as_str()).await?,
+    };
+    found.ok_or_else(|| Refusal::not_found("deployment", target).into())
+}
+
+/// A name means the deployment that is not terminated, or else the last that was. Across accounts it must mean one.
+async fn by_name(tx: &mut Tx, scope: Scope, name: &str) -> Result<Option<Deployment>, AppError> {
+    let mut found = deployments::named(tx, scope, name).await?;
+    if found.iter().filter(|one| one.state != State::Terminated).count() > 1 {
+        let reason = Reason::new("name-ambiguous", format!("several accounts have a deployment `{name}`"));
+        return Err(Refusal::conflict(reason.mend("use its id, or name the account")).into());
+    }
+    Ok(if found.is_empty() { None } else { Some(found.swap_remove(0)) })
+}
+
+async fn find_to_change(tx: &mut Tx, actor: &Actor, target: &DeploymentRef) -> Result<Deployment, AppError> {
+    let deployment = find(tx, actor, target).await?;
+    authorise(actor, Action::ChangeDeployments(deployment.account))?;
+    Ok(deployment)
+}
+
+/// What is shown of one deployment.
+async fn view(tx: &mut Tx, deployment: &Deployment) -> Result<DeploymentView, StoreError> {
+    let timeline = timeline::latest(tx, deployment.id, TIMELINE_LINES).await?;
+    let report = match deployment.host {
+        Some(host) => reports::latest(tx, host).await?,
+        None => None,
+    };
+    let instance = report.and_then(|mut stored| stored.report.instances.remove(&deployment.id));
+    Ok(DeploymentView::of(deployment, timeline, instance))
+}
+
+async fn record(
+    tx: &mut Tx,
+    actor: &Actor,
+    action: &'static str,
+    deployment: &Deployment,
+    detail: String,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let deed = Deed { action, target: deployment.id.to_string(), account: Some(deployment.account), detail };
+    audit::record(tx, actor, deed, now).await
+}
+
+async fn is_retired(tx: &mut Tx, host: HostId) -> Result<bool, StoreError> {
+    Ok(hosts::get(tx, host).await?.is_none_or(|host| host.state == HostState::Retired))
+}
+
+fn left_behind() -> Reason {
+    Reason::new("left-behind", "its host was revoked: what is on that host's disk stays there")
+        .mend("wipe the host's disk before it is used again")
+}
+
+fn host_retired() -> Refusal {
+    let reason = Reason::new("host-retired", "its host was revoked, nothing can be asked of it any more")
+        .mend("delete the deployment, and deploy it again on another host");
+    Refusal::unavailable(reason)
+}
+
+fn too_many_operations() -> Refusal {
+    let sentence = format!("{OPERATIONS_PER_INSTANCE_MAX} restarts wait for its host already");
+    Refusal::unavailable(Reason::new("too-many-operations", sentence).mend("see whether its host is connected"))
+}

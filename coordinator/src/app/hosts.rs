@@ -1,0 +1,203 @@
+//! Hosts: look, let one join, cut one off.
+
+use launchpad_pki::pipe::Transport;
+use launchpad_pki::token::{JoinToken, TOKEN_LIFE};
+use launchpad_protocol::generation::Generation;
+use launchpad_protocol::id::HostId;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::{Capacity, HostReport};
+use launchpad_protocol::time::Moment;
+use serde::{Deserialize, Serialize};
+
+use super::idempotency::Once;
+use super::{App, AppError, candidates};
+use crate::command::{CreateJoinToken, Page, PageRequest};
+use crate::domain::actor::{Action, Actor, authorise};
+use crate::domain::deployment::{Event, State, step};
+use crate::domain::host::{self, HostEvent, HostState};
+use crate::domain::refusal::Refusal;
+use crate::store::audit::Deed;
+use crate::store::hosts::Host;
+use crate::store::join_tokens::JoinTokenRow;
+use crate::store::{Commit, StoreError, Tx, audit, certificates, deployments, hosts, join_tokens, reports, specs};
+
+/// A host as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostView {
+    /// Its id.
+    pub id: HostId,
+    /// What people call it.
+    pub name: String,
+    /// The pool it is in.
+    pub pool: String,
+    /// What it is.
+    pub state: HostState,
+    /// What carries its session with this coordinator; none: it is not connected here.
+    pub transport: Option<Transport>,
+    /// Its agent's version; none: it has never greeted.
+    pub agent_version: Option<String>,
+    /// The generation of its latest spec.
+    pub published: Option<Generation>,
+    /// Its size.
+    pub capacity: Capacity,
+    /// What the deployments on it were promised.
+    pub allocated: Capacity,
+    /// What it last reported.
+    pub report: Option<HostReport>,
+    /// When it last reported.
+    pub last_seen_at: Option<Moment>,
+}
+
+/// A join token as it is shown, once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinTokenView {
+    /// The token, its secret included: print it, never log it.
+    pub token: String,
+    /// When it stops working.
+    pub expires_at: Moment,
+    /// Where the host enrols, `HOST:PORT`.
+    pub enroll_endpoint: String,
+}
+
+/// Without the token.
+impl std::fmt::Debug for JoinTokenView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "JoinTokenView(…, until {})", self.expires_at)
+    }
+}
+
+impl App {
+    /// A page of the hosts, by id.
+    ///
+    /// # Errors
+    /// A refusal when the actor may not see hosts; or the store failed.
+    pub async fn hosts(&self, actor: &Actor, page: &PageRequest) -> Result<Page<HostView>, AppError> {
+        authorise(actor, Action::ReadHosts)?;
+        let after = page.after.as_deref().unwrap_or_default();
+        let wanted = page.limit as usize + 1;
+        let views = self.store.read(async |tx| {
+            let hosts = hosts::all(tx).await?.into_iter().filter(|host| host.id.to_string().as_str() > after);
+            let hosts: Vec<_> = hosts.take(wanted).collect();
+            self.views(tx, hosts).await
+        });
+        Ok(Page::of(views.await?, page, |view| view.id.to_string()))
+    }
+
+    /// One host.
+    ///
+    /// # Errors
+    /// A refusal when the actor may not see hosts or there is no such one; or the store failed.
+    pub async fn host(&self, actor: &Actor, id: HostId) -> Result<HostView, AppError> {
+        authorise(actor, Action::ReadHosts)?;
+        let views = self.store.read(async |tx| {
+            let host = hosts::get(tx, id).await?;
+            self.views(tx, host.into_iter().collect()).await
+        });
+        views.await?.pop().ok_or_else(|| Refusal::not_found("host", id).into())
+    }
+
+    /// Makes a single-use token with which a host joins.
+    ///
+    /// # Errors
+    /// A refusal when the actor may not; or the store failed.
+    pub async fn create_join_token(
+        &self,
+        actor: &Actor,
+        command: CreateJoinToken,
+        once: &Once,
+    ) -> Result<JoinTokenView, AppError> {
+        authorise(actor, Action::ChangeHosts)?;
+        let now = self.clock.wall();
+        let token = JoinToken::new(self.entropy.id(now), self.joining.root)?;
+        let row = JoinTokenRow {
+            id: token.id,
+            secret_hash: token.secret_hash(),
+            name: command.name.map(|name| name.to_string()),
+            pool: command.pool.to_string(),
+            created_by: actor.user,
+            created_at: now,
+            expires_at: now + TOKEN_LIFE,
+            used: None,
+        };
+        let create = async |tx: &mut Tx| {
+            if let Some(view) = once.earlier(tx, actor.user, now).await? {
+                return Ok(view);
+            }
+            join_tokens::create(tx, &row).await?;
+            let detail = format!("pool {}", row.pool);
+            let deed = Deed { action: "join-token.create", target: row.id.to_string(), account: None, detail };
+            audit::record(tx, actor, deed, now).await?;
+            let enroll_endpoint = self.joining.endpoint.clone();
+            let view = JoinTokenView { token: token.to_text(), expires_at: row.expires_at, enroll_endpoint };
+            once.remember(tx, actor.user, now, &view).await?;
+            Ok::<_, AppError>(view)
+        };
+        self.store.write(Commit::CreateJoinToken, create).await
+    }
+
+    /// Cuts a host off for ever: its certificates, its connections, its place in the fleet. What runs on it runs on,
+    /// out of reach. Doing it twice changes nothing.
+    ///
+    /// # Errors
+    /// A refusal when the actor may not or there is no such host; or the store failed.
+    pub async fn revoke_host(&self, actor: &Actor, id: HostId) -> Result<HostView, AppError> {
+        authorise(actor, Action::ChangeHosts)?;
+        let now = self.clock.wall();
+        let revoke = async |tx: &mut Tx| {
+            let host = hosts::get(tx, id).await?.ok_or_else(|| Refusal::not_found("host", id))?;
+            if host.state != HostState::Retired {
+                hosts::set_state(tx, id, host::step(host.state, HostEvent::Revoked)).await?;
+                certificates::revoke_all(tx, id, now).await?;
+                self.tell_deployments_of_revoked(tx, id, now).await?;
+                let deed = Deed { action: "host.revoke", target: id.to_string(), account: None, detail: host.name };
+                audit::record(tx, actor, deed, now).await?;
+            }
+            let host = hosts::get(tx, id).await?;
+            Ok::<_, AppError>(self.views(tx, host.into_iter().collect()).await?)
+        };
+        let mut views = self.store.write(Commit::RevokeHost, revoke).await?;
+        self.fleet.revoked();
+        self.signals.placer.notify();
+        self.signals.timeline.ring();
+        views.pop().ok_or_else(|| Refusal::not_found("host", id).into())
+    }
+
+    /// Each deployment of a revoked host says so; one that was on its way out has arrived.
+    async fn tell_deployments_of_revoked(&self, tx: &mut Tx, host: HostId, now: Moment) -> Result<(), AppError> {
+        for mut deployment in deployments::on_host(tx, host).await? {
+            let event =
+                if deployment.state == State::Terminating { Event::DataGone } else { Event::Unready(out_of_reach()) };
+            let Ok(mut transition) = step(deployment.state, event) else { continue };
+            transition.reason = Some(out_of_reach());
+            deployments::advance(tx, &mut deployment, &transition, self.entropy.id(now), now).await?;
+        }
+        Ok(())
+    }
+
+    async fn views(&self, tx: &mut Tx, hosts: Vec<Host>) -> Result<Vec<HostView>, StoreError> {
+        let held = candidates(tx).await?;
+        let mut views = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            let allocated = held.iter().find(|held| held.id == host.id).map(|held| held.allocated);
+            views.push(HostView {
+                transport: self.fleet.connected(host.id),
+                published: specs::latest(tx, host.id).await?.map(|spec| spec.generation),
+                report: reports::latest(tx, host.id).await?.map(|stored| stored.report),
+                id: host.id,
+                name: host.name,
+                pool: host.pool,
+                state: host.state,
+                agent_version: Some(host.agent_version).filter(|version| !version.is_empty()),
+                capacity: host.capacity,
+                allocated: allocated.unwrap_or_default(),
+                last_seen_at: host.last_seen_at,
+            });
+        }
+        Ok(views)
+    }
+}
+
+fn out_of_reach() -> Reason {
+    Reason::new("host-revoked", "its host was revoked: what runs there is out of reach")
+        .mend("delete it and deploy it again on another host; wipe the revoked host's disk")
+}

@@ -1,0 +1,136 @@
+//! After a restore: what is frozen and why, and how it goes on.
+//!
+//! ```text
+//!   restore, or a host that holds more than the store ever made ──► frozen: nothing is published
+//!       operator: `launchpad recover status` ──► hosts, their floors
+//!       operator: `launchpad recover confirm` ─► revisions and epochs raised above what hosts report,
+//!                                                every host's spec compiled anew above its floor
+//! ```
+//! While it is frozen hosts report as ever, so that the floors and revisions are known when it is confirmed.
+
+use launchpad_protocol::generation::{Accepted, Generation};
+use launchpad_protocol::id::{HostId, IncarnationId};
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::InstanceReport;
+use launchpad_protocol::time::Moment;
+
+use super::{App, AppError};
+use crate::domain::actor::{Action, Actor, authorise};
+use crate::domain::host::HostState;
+use crate::store::audit::Deed;
+use crate::store::deployments::Deployment;
+use crate::store::{Commit, StoreError, Tx, audit, deployments, hosts, meta, outbox, reports, revisions, specs};
+
+/// Whether publishing stands still, and what is known of the hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// Which life of the store this is.
+    pub incarnation: IncarnationId,
+    /// Why publishing stands still; none: it does not.
+    pub frozen: Option<Reason>,
+    /// The hosts, by id; those that are retired are not in it.
+    pub hosts: Vec<HostRecovery>,
+}
+
+/// What is known of one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRecovery {
+    /// Which.
+    pub id: HostId,
+    /// What people call it.
+    pub name: String,
+    /// Whether it is connected here.
+    pub connected: bool,
+    /// The latest spec that this store made for it.
+    pub published: Option<Generation>,
+    /// The highest spec that it says to hold.
+    pub floor: Option<Accepted>,
+    /// When it last reported.
+    pub last_seen_at: Option<Moment>,
+}
+
+impl App {
+    /// Whether publishing stands still, and what is known of the hosts.
+    ///
+    /// # Errors
+    /// A refusal when the actor may not see it; or the store failed.
+    pub async fn recovery(&self, actor: &Actor) -> Result<Recovery, AppError> {
+        authorise(actor, Action::ReadRecovery)?;
+        self.store.read(async |tx| Ok(self.status(tx).await?)).await
+    }
+
+    /// Lets publishing go on, above everything that hosts have been seen to hold. When nothing is frozen this changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// A refusal when the actor may not; or the store failed.
+    pub async fn confirm_recovery(&self, actor: &Actor) -> Result<Recovery, AppError> {
+        authorise(actor, Action::ConfirmRecovery)?;
+        let now = self.clock.wall();
+        let confirm = async |tx: &mut Tx| {
+            if let Some(reason) = meta::frozen(tx).await? {
+                overtake_hosts(tx, now).await?;
+                meta::thaw(tx).await?;
+                outbox::mark_all(tx).await?;
+                let target = meta::incarnation(tx).await?.to_string();
+                let deed = Deed { action: "recovery.confirm", target, account: None, detail: reason.code };
+                audit::record(tx, actor, deed, now).await?;
+            }
+            Ok::<_, AppError>(self.status(tx).await?)
+        };
+        let recovery = self.store.write(Commit::ConfirmRecovery, confirm).await?;
+        self.signals.placer.notify();
+        self.signals.compiler.notify();
+        Ok(recovery)
+    }
+
+    async fn status(&self, tx: &mut Tx) -> Result<Recovery, StoreError> {
+        let mut known = Vec::new();
+        for host in hosts::all(tx).await? {
+            if host.state == HostState::Retired {
+                continue;
+            }
+            known.push(HostRecovery {
+                connected: self.fleet.connected(host.id).is_some(),
+                published: specs::latest(tx, host.id).await?.map(|spec| spec.generation),
+                floor: specs::floor(tx, host.id).await?,
+                id: host.id,
+                name: host.name,
+                last_seen_at: host.last_seen_at,
+            });
+        }
+        Ok(Recovery { incarnation: meta::incarnation(tx).await?, frozen: meta::frozen(tx).await?, hosts: known })
+    }
+}
+
+/// Raises revisions and epochs to where hosts have been seen to be: what this store wishes is newer than that.
+async fn overtake_hosts(tx: &mut Tx, now: Moment) -> Result<(), StoreError> {
+    for host in hosts::all(tx).await? {
+        let Some(stored) = reports::latest(tx, host.id).await? else { continue };
+        for mut deployment in deployments::on_host(tx, host.id).await? {
+            if let Some(instance) = stored.report.instances.get(&deployment.id) {
+                overtake(tx, &mut deployment, instance, now).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn overtake(
+    tx: &mut Tx,
+    deployment: &mut Deployment,
+    instance: &InstanceReport,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let behind = instance.revision > deployment.revision;
+    if !behind && instance.epoch <= deployment.epoch {
+        return Ok(());
+    }
+    if behind {
+        let next = instance.revision.next();
+        revisions::renumber(tx, deployment.id, deployment.revision, next, now).await?;
+        deployment.revision = next;
+    }
+    deployment.epoch = deployment.epoch.max(instance.epoch);
+    deployments::update(tx, deployment).await
+}

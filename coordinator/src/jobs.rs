@@ -1,0 +1,87 @@
+//! The loops that make wishes come true: each wakes on a signal and on a timer, rereads the store, and does what is
+//! left to do.
+//!
+//! ```text
+//!   requested ──► placer ──► has a host; the host is marked in the outbox
+//!                              outbox ──► compiler ──► the host's next spec ──► fleet::publish
+//!   past their time, silent too long ──► reaper, watcher
+//! ```
+//! A round takes no hints: whatever a killed coordinator, or another replica, left half-done is found again in the
+//! store. A round that fails is logged and comes again.
+
+mod compiler;
+mod placer;
+mod reaper;
+mod watcher;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+
+/// How often each loop rereads the store without a signal: what another replica committed, or a crash interrupted,
+/// waits this long at the most.
+const ROUND_INTERVAL: Duration = Duration::from_secs(2);
+/// How often what is past its time is cleared away: retention is counted in days.
+const REAP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Runs all jobs until the coordinator stops.
+pub(crate) async fn run(app: &App, stop: CancellationToken) {
+    tokio::join!(placing(app, &stop), compiling(app, &stop), reaping(app, &stop), watching(app, &stop),);
+}
+
+async fn placing(app: &App, stop: &CancellationToken) {
+    loop {
+        if let Err(error) = placer::round(app).await {
+            tracing::error!(%error, "cannot place deployments; trying again");
+        }
+        // Cancel-safe, as below: a signal that is not taken is found at the next wait, a lost one by the timer.
+        tokio::select! {
+            () = app.signals.placer.notified() => {}
+            () = tokio::time::sleep(ROUND_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn compiling(app: &App, stop: &CancellationToken) {
+    loop {
+        if let Err(error) = compiler::round(app).await {
+            tracing::error!(%error, "cannot compile specs; trying again");
+        }
+        tokio::select! {
+            () = app.signals.compiler.notified() => {}
+            () = tokio::time::sleep(ROUND_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn reaping(app: &App, stop: &CancellationToken) {
+    loop {
+        if let Err(error) = reaper::round(app).await {
+            tracing::error!(%error, "cannot clear away what is past its time; trying again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(REAP_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn watching(app: &App, stop: &CancellationToken) {
+    let started = app.clock.wall();
+    loop {
+        if let Err(error) = watcher::round(app, started).await {
+            tracing::error!(%error, "cannot see which hosts are silent; trying again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ROUND_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Marked hosts, each to its next spec.
+//!
+//! ```text
+//!   read: what is wished on the host, what is sealed already
+//!     └─► seal what is not (decrypt by the keyring, HPKE to the host): outside of any transaction
+//!           └─► one transaction: reread, compile, publish n+1 if it differs from n, take the mark away
+//! ```
+//! The number is above both the latest spec and the host's floor. While publishing is frozen nothing happens here, and
+//! the marks stay.
+
+use std::collections::BTreeMap;
+
+use launchpad_pki::envelope::EnvelopeError;
+use launchpad_pki::sealing::{SealContext, SealError, SealingPublicKey};
+use launchpad_protocol::generation::{Accepted, Generation, Verdict, judge};
+use launchpad_protocol::id::{DeploymentId, HostId};
+use launchpad_protocol::limits::SPEC_MAX_BYTES;
+use launchpad_protocol::spec::{Power, SpecOffer};
+use launchpad_protocol::wire::encode_spec;
+
+use crate::app::App;
+use crate::domain::compile::{CompileError, Heading, PlacedDeployment, compile};
+use crate::domain::deployment::State;
+use crate::store::deployments::Deployment;
+use crate::store::outbox::Mark;
+use crate::store::revisions::StoredFile;
+use crate::store::sealed::SealedFor;
+use crate::store::{
+    Commit, StoreError, Tx, deployments, hosts, meta, operations, outbox, revisions, sealed, specs, tombstones,
+};
+
+/// Why a host's spec was not compiled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CompileFailed {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{deployment}, file `{file}`: {source}")]
+    Decrypt { deployment: DeploymentId, file: String, source: EnvelopeError },
+    #[error("{host} cannot be sealed to: {source}")]
+    Seal { host: HostId, source: SealError },
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    #[error(
+        "the spec of {host} would be {bytes} bytes, a host takes {SPEC_MAX_BYTES}: move deployments away from it"
+    )]
+    TooLarge { host: HostId, bytes: usize },
+}
+
+/// A file that is not sealed to its host yet.
+struct Unsealed {
+    of: SealedFor,
+    key: SealingPublicKey,
+    file: StoredFile,
+}
+
+/// Compiles every marked host. Answers how many have a newer spec. One host's trouble is logged, and does not keep the
+/// others waiting.
+pub(super) async fn round(app: &App) -> Result<usize, StoreError> {
+    let marked = app.store.read(async |tx| {
+        let frozen = meta::frozen(tx).await?.is_some();
+        if frozen { Ok(Vec::new()) } else { outbox::marked(tx).await }
+    });
+    let mut published = 0;
+    for mark in marked.await? {
+        match host(app, mark).await {
+            Ok(newer) => published += usize::from(newer),
+            Err(error) => tracing::error!(host = %mark.host, %error, "cannot compile a host's spec; trying again"),
+        }
+    }
+    if published > 0 {
+        app.signals.publisher.notify();
+    }
+    Ok(published)
+}
+
+async fn host(app: &App, mark: Mark) -> Result<bool, CompileFailed> {
+    let unsealed = app.store.read(async |tx| unsealed(tx, mark.host).await).await?;
+    if !unsealed.is_empty() {
+        let fresh = seal(app, unsealed).await?;
+        let keep = async |tx: &mut Tx| {
+            for (of, name, ciphertext) in &fresh {
+                sealed::keep(tx, *of, name, ciphertext).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        app.store.write(Commit::Seal, keep).await?;
+    }
+    app.store.write(Commit::Publish, async |tx| publish(app, tx, mark).await).await
+}
+
+/// The deployments that belong into a host's spec. What is being terminated does not: its tombstone speaks for it.
+async fn on_host(tx: &mut Tx, host: HostId) -> Result<Vec<Deployment>, StoreError> {
+    let mut rows = deployments::on_host(tx, host).await?;
+    rows.retain(|row| !matches!(row.state, State::Terminating | State::Terminated));
+    Ok(rows)
+}
+
+async fn unsealed(tx: &mut Tx, host: HostId) -> Result<Vec<Unsealed>, CompileFailed> {
+    let Some(row) = hosts::get(tx, host).await? else { return Ok(Vec::new()) };
+    let key =
+        SealingPublicKey::from_bytes(&row.sealing_key).map_err(|source| CompileFailed::Seal { host, source })?;
+    let mut missing = Vec::new();
+    for deployment in on_host(tx, host).await? {
+        let of = sealed_for(&deployment, host);
+        let present = sealed::get(tx, of).await?;
+        let files = revisions::files(tx, deployment.id, deployment.revision).await?;
+        let absent = files.into_values().filter(|file| !present.contains_key(&file.name));
+        missing.extend(absent.map(|file| Unsealed { of, key, file }));
+    }
+    Ok(missing)
+}
+
+/// Opens each envelope and seals its content to the host. The content is wiped as soon as it is sealed.
+async fn seal(app: &App, unsealed: Vec<Unsealed>) -> Result<Vec<(SealedFor, String, Vec<u8>)>, CompileFailed> {
+    let mut fresh = Vec::with_capacity(unsealed.len());
+    for Unsealed { of, key, file } in unsealed {
+        let decrypted = file.envelope.decrypt(&*app.keys, &file.context(of.account, of.deployment)).await;
+        let content = decrypted.map_err(|source| CompileFailed::Decrypt {
+            deployment: of.deployment,
+            file: file.name.clone(),
+            source,
+        })?;
+        let context =
+            SealContext { host: of.host, deployment: of.deployment, file: file.name.clone(), version: of.revision.0 };
+        let ciphertext =
+            key.seal(&context, &content).map_err(|source| CompileFailed::Seal { host: of.host, source })?;
+        fresh.push((of, file.name, ciphertext));
+    }
+    Ok(fresh)
+}
+
+/// Everything again, in one transaction: what changed since it was sealed is found unsealed, and comes next round.
+async fn publish(app: &App, tx: &mut Tx, mark: Mark) -> Result<bool, CompileFailed> {
+    if meta::frozen(tx).await?.is_some() {
+        return Ok(false);
+    }
+    let host = mark.host;
+    let latest = specs::latest(tx, host).await?;
+    let floor = specs::floor(tx, host).await?;
+    let mut placed = Vec::new();
+    for deployment in on_host(tx, host).await? {
+        placed.push(placed_deployment(tx, deployment, host).await?);
+    }
+    let tombstones = tombstones::unburied(tx, host).await?;
+    let incarnation = meta::incarnation(tx).await?;
+    let offer = |generation| -> Result<SpecOffer, CompileError> {
+        let heading = Heading { host, incarnation, generation };
+        compile(heading, placed.clone(), tombstones.clone()).map(|spec| encode_spec(&spec))
+    };
+    let same = match &latest {
+        Some(latest) if is_known(latest.accepted(), floor) => offer(latest.generation)?.digest == latest.digest,
+        Some(_) | None => false,
+    };
+    if same {
+        outbox::clear(tx, mark).await?;
+        return Ok(false);
+    }
+    let next = offer(above(latest.as_ref().map(|latest| latest.generation), floor))?;
+    if next.bytes.len() > SPEC_MAX_BYTES {
+        return Err(CompileFailed::TooLarge { host, bytes: next.bytes.len() });
+    }
+    let published = specs::publish(tx, host, latest.map(|latest| latest.generation), &next, app.clock.wall()).await?;
+    if published {
+        outbox::clear(tx, mark).await?;
+        tracing::debug!(%host, generation = %next.generation, bytes = next.bytes.len(), "a host has a newer spec");
+    }
+    Ok(published)
+}
+
+async fn placed_deployment(
+    tx: &mut Tx,
+    deployment: Deployment,
+    host: HostId,
+) -> Result<PlacedDeployment, StoreError> {
+    let sealed: BTreeMap<_, _> = sealed::get(tx, sealed_for(&deployment, host)).await?;
+    let revision = revisions::get(tx, deployment.id, deployment.revision).await?;
+    Ok(PlacedDeployment {
+        blueprint: revision.blueprint,
+        epoch: deployment.epoch,
+        power: if deployment.state == State::Suspended { Power::Off } else { Power::On },
+        operations: operations::unanswered(tx, deployment.id).await?,
+        sealed,
+    })
+}
+
+const fn sealed_for(deployment: &Deployment, host: HostId) -> SealedFor {
+    SealedFor { account: deployment.account, deployment: deployment.id, revision: deployment.revision, host }
+}
+
+/// Whether what the host holds is what this store made, or older: then the latest may stand.
+fn is_known(latest: Accepted, floor: Option<Accepted>) -> bool {
+    matches!(judge(floor, latest), Verdict::Accept | Verdict::Duplicate)
+}
+
+fn above(latest: Option<Generation>, floor: Option<Accepted>) -> Generation {
+    latest.max(floor.map(|floor| floor.generation)).unwrap_or_default().next()
+}

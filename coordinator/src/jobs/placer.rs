@@ -1,0 +1,76 @@
+//! Requested deployments, each to a host.
+//!
+//! One transaction a round: the hosts are read once, and each placement counts against the next. A deployment that
+//! finds no host stays requested and says why.
+
+use launchpad_protocol::report::Capacity;
+
+use crate::app::{App, candidates, wanted};
+use crate::domain::deployment::{Event, State, step};
+use crate::domain::placement::{Candidate, Placement, place};
+use crate::store::deployments::Deployment;
+use crate::store::{Commit, StoreError, Tx, deployments, outbox, revisions};
+
+/// What a round did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// Deployments that have a host now.
+    pub(super) placed: usize,
+    /// Deployments whose reason for waiting is new.
+    pub(super) told: usize,
+}
+
+/// Places what can be placed.
+pub(super) async fn round(app: &App) -> Result<Placed, StoreError> {
+    // Most rounds find nothing, and should not wait for writers to learn it.
+    if app.store.read(async |tx| deployments::in_state(tx, State::Requested).await).await?.is_empty() {
+        return Ok(Placed::default());
+    }
+    let done = app.store.write(Commit::Place, async |tx| place_all(app, tx).await).await?;
+    if done.placed > 0 {
+        app.signals.compiler.notify();
+    }
+    if done != Placed::default() {
+        app.signals.timeline.ring();
+    }
+    Ok(done)
+}
+
+async fn place_all(app: &App, tx: &mut Tx) -> Result<Placed, StoreError> {
+    let mut hosts = candidates(tx).await?;
+    let mut done = Placed::default();
+    for mut deployment in deployments::in_state(tx, State::Requested).await? {
+        let revision = revisions::get(tx, deployment.id, deployment.revision).await?;
+        let placement = place(&wanted(&revision.blueprint, &deployment), &hosts);
+        if let Placement::Chosen(host) = placement {
+            deployment.host = Some(host);
+            deployment.epoch = deployment.epoch.next();
+            outbox::mark(tx, host).await?;
+            if let Some(chosen) = hosts.iter_mut().find(|one| one.id == host) {
+                allot(chosen, deployment.size);
+            }
+            done.placed += 1;
+        }
+        done.told += usize::from(tell(app, tx, &mut deployment, placement).await?);
+    }
+    Ok(done)
+}
+
+/// Commits what became of it. Answers whether that was news.
+async fn tell(app: &App, tx: &mut Tx, deployment: &mut Deployment, placement: Placement) -> Result<bool, StoreError> {
+    let event = match placement {
+        Placement::Chosen(_) => Event::Placed,
+        Placement::Nowhere { reason, .. } => Event::Unplaceable(reason),
+    };
+    // Only requested deployments come here, and both steps exist for them.
+    let Ok(transition) = step(deployment.state, event) else { return Ok(false) };
+    let now = app.clock.wall();
+    deployments::advance(tx, deployment, &transition, app.entropy.id(now), now).await
+}
+
+fn allot(host: &mut Candidate, size: Capacity) {
+    host.instances += 1;
+    host.allocated.cpu_millis = host.allocated.cpu_millis.saturating_add(size.cpu_millis);
+    host.allocated.memory_bytes = host.allocated.memory_bytes.saturating_add(size.memory_bytes);
+    host.allocated.storage_bytes = host.allocated.storage_bytes.saturating_add(size.storage_bytes);
+}
