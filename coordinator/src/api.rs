@@ -7,17 +7,23 @@
 //! The routes and the OpenAPI document are one list ([`openapi`]): a path cannot be served and not described. Nothing
 //! here decides who may do what, and nothing here sees the store.
 
-mod auth;
-mod deployments;
-mod health;
-mod hosts;
-mod logs;
 pub mod openapi;
+
+mod auth;
 mod problem;
-mod recovery;
 mod request;
 mod serve;
 mod view;
+
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod deployments;
+mod health;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod hosts;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod logs;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod recovery;
 
 use std::time::Duration;
 
@@ -48,18 +54,18 @@ struct Api {
 
 /// Serves the API until `stop`.
 pub(crate) async fn serve(listener: TcpListener, app: App, stop: CancellationToken) {
-    serve::serve(listener, router(app, stop.clone()), stop).await;
+    serve::serve(listener, router(Api { app, stop: stop.clone() }), stop).await;
 }
 
 /// The API as a service.
-fn router(app: App, stop: CancellationToken) -> Router {
+fn router(api: Api) -> Router {
     let (routes, _) = openapi::routes().split_for_parts();
     routes
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn(in_time))
         .layer(DefaultBodyLimit::max(request::BODY_MAX_BYTES))
-        .with_state(Api { app, stop })
+        .with_state(api)
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -10,7 +10,7 @@ mod host;
 mod logs;
 mod page;
 
-pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Secret};
+pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Secret, Which};
 pub use field::{FieldProblem, FieldProblems, Name, NameError, SecretName};
 pub use host::{CreateJoinToken, JoinTokenDraft};
 pub use logs::LogsWanted;

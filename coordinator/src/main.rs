@@ -82,7 +82,8 @@ async fn run_serve(arguments: ServeArguments) -> Result<(), Reason> {
 }
 
 async fn run_restore(arguments: &RestoreArguments) -> Result<(), Reason> {
-    let Restored { store, set_aside } = restore(arguments, &Outside::machine()).await.map_err(|error| error.reason())?;
+    let Restored { store, set_aside } =
+        restore(arguments, &Outside::machine()).await.map_err(|error| error.reason())?;
     println!("{store} is in place, as another incarnation. Publishing is frozen until `launchpad recover confirm`.");
     if let Some(old) = set_aside {
         println!("The store before it is kept as {}", old.display());

@@ -15,14 +15,13 @@ use std::sync::Arc;
 
 use launchpad_pki::ca::IssuingCa;
 use launchpad_pki::ca_files::{CaFiles, CaFilesError};
-use launchpad_pki::envelope::KeyProvider;
 use launchpad_pki::files::FileError;
 use launchpad_pki::keyring::LocalKeyring;
 use launchpad_protocol::reason::Reason;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, Joining};
 use crate::catalogue::{self, CatalogueError};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
@@ -96,73 +95,115 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
     let _lock = dir.lock()?;
     // The parts stop together, and stopping them does not cancel whoever started us.
     let stop = stop.child_token();
-    let (app, ca) = open(&config, &dir, &outside).await?;
-    let store = app.store.clone();
-    let ended = serve(&config, &outside, app, ca, stop).await;
+    let profiles = Arc::new(catalogue::profiles(config.profiles.as_deref())?);
+    let plans = Arc::new(catalogue::plans(config.plans.as_deref())?);
+    let url = StoreUrl::parse(config.database_url.as_deref(), &dir.database())?;
+    let store = Store::open(&url, Intent::Use, outside.clock.wall()).await?;
+    let keyring = LocalKeyring::load(&dir.keyring()).map_err(CoordinatorError::Keyring)?;
+    let ca = CaFiles::at(dir.ca()).load()?;
+    let root = ca.root_digest();
+    let (fleet, signals) = (Fleet::new(outside.clock.clone(), outside.entropy.clone()), Signals::default());
+    let doors = Doors::bind(&config, &outside, (&store, &fleet, &signals), ca, &stop).await?;
+    let app = App {
+        store: store.clone(),
+        clock: outside.clock,
+        entropy: outside.entropy,
+        profiles,
+        plans,
+        keys: Arc::new(keyring),
+        fleet,
+        signals,
+        joining: Joining {
+            root,
+            endpoint: reachable(config.settings.advertise_enroll.as_deref(), doors.addresses.enroll),
+        },
+    };
+    outside.listening.send_replace(Some(doors.addresses));
+    let ended = doors.serve(app, stop).await;
     store.close().await;
+    tracing::info!("stopped");
     ended
 }
 
-async fn open(config: &Config, dir: &DataDir, outside: &Outside) -> Result<(App, IssuingCa), CoordinatorError> {
-    let profiles = catalogue::profiles(config.profiles.as_deref())?;
-    let plans = catalogue::plans(config.plans.as_deref())?;
-    let url = StoreUrl::parse(config.database_url.as_deref(), &dir.database())?;
-    let store = Store::open(&url, Intent::Use, outside.clock.wall()).await?;
-    let keys: Arc<dyn KeyProvider> =
-        Arc::new(LocalKeyring::load(&dir.keyring()).map_err(CoordinatorError::Keyring)?);
-    let ca = CaFiles::at(dir.ca()).load()?;
-    let fleet = Fleet::new(outside.clock.clone(), outside.entropy.clone());
-    let app = App {
-        store,
-        clock: outside.clock.clone(),
-        entropy: outside.entropy.clone(),
-        profiles: Arc::new(profiles),
-        plans: Arc::new(plans),
-        keys,
-        fleet,
-        signals: Signals::default(),
-    };
-    Ok((app, ca))
+/// Every address, bound, and nothing served yet.
+struct Doors {
+    http: TcpListener,
+    fleet: FleetServer,
+    addresses: Addresses,
 }
 
-async fn serve(
-    config: &Config,
-    outside: &Outside,
-    app: App,
-    ca: IssuingCa,
-    stop: CancellationToken,
-) -> Result<(), CoordinatorError> {
-    let bound = TcpListener::bind(config.http).await;
-    let http = bound.map_err(|source| CoordinatorError::Http { address: config.http, source })?;
-    let doors = FleetConfig {
-        fleet: config.fleet,
-        enroll: config.enroll,
-        server_names: config.settings.server_names.clone(),
-        advertise: config.settings.advertise_fleet.clone(),
-    };
-    let parts = FleetParts {
-        store: app.store.clone(),
-        signals: app.signals.clone(),
-        fleet: app.fleet.clone(),
-        ca,
-        clock: app.clock.clone(),
-        entropy: app.entropy.clone(),
-    };
-    let fleet = FleetServer::bind(doors, parts, stop.clone()).await?;
-    let addresses = Addresses {
-        http: http.local_addr().map_err(|source| CoordinatorError::Http { address: config.http, source })?,
-        fleet: fleet.fleet_addr(),
-        enroll: fleet.enroll_addr(),
-    };
-    tracing::info!(http = %addresses.http, fleet = %addresses.fleet, enroll = %addresses.enroll, "listening");
-    outside.listening.send_replace(Some(addresses));
-    let fleet = async {
-        let ended = fleet.run().await;
-        // The others have no reason to go on without it; after an orderly stop this changes nothing.
-        stop.cancel();
-        ended
-    };
-    let (ended, (), ()) = tokio::join!(fleet, api::serve(http, app.clone(), stop.clone()), jobs::run(&app, stop.clone()));
-    tracing::info!("stopped");
-    Ok(ended?)
+impl Doors {
+    async fn bind(
+        config: &Config,
+        outside: &Outside,
+        (store, fleet, signals): (&Store, &Fleet, &Signals),
+        ca: IssuingCa,
+        stop: &CancellationToken,
+    ) -> Result<Self, CoordinatorError> {
+        let unusable = |source| CoordinatorError::Http { address: config.http, source };
+        let http = TcpListener::bind(config.http).await.map_err(unusable)?;
+        let doors = FleetConfig {
+            fleet: config.fleet,
+            enroll: config.enroll,
+            server_names: config.settings.server_names.clone(),
+            advertise: config.settings.advertise_fleet.clone(),
+        };
+        let parts = FleetParts {
+            store: store.clone(),
+            signals: signals.clone(),
+            fleet: fleet.clone(),
+            ca,
+            clock: outside.clock.clone(),
+            entropy: outside.entropy.clone(),
+        };
+        let fleet = FleetServer::bind(doors, parts, stop.clone()).await?;
+        let addresses = Addresses {
+            http: http.local_addr().map_err(unusable)?,
+            fleet: fleet.fleet_addr(),
+            enroll: fleet.enroll_addr(),
+        };
+        tracing::info!(http = %addresses.http, fleet = %addresses.fleet, enroll = %addresses.enroll, "listening");
+        Ok(Self { http, fleet, addresses })
+    }
+
+    async fn serve(self, app: App, stop: CancellationToken) -> Result<(), CoordinatorError> {
+        let fleet = async {
+            let ended = self.fleet.run().await;
+            // The others have no reason to go on without it; after an orderly stop this changes nothing.
+            stop.cancel();
+            ended
+        };
+        let api = api::serve(self.http, app.clone(), stop.clone());
+        let (ended, (), ()) = tokio::join!(fleet, api, jobs::run(&app, stop.clone()));
+        Ok(ended?)
+    }
+}
+
+/// Where others reach an address: as the operator advertises it, else where it is bound. A wildcard is nobody's address,
+/// so that the machine's name stands in for it.
+fn reachable(advertised: Option<&str>, bound: SocketAddr) -> String {
+    match (advertised, bound.ip().is_unspecified()) {
+        (Some(advertised), _) => advertised.to_owned(),
+        (None, false) => bound.to_string(),
+        (None, true) => format!("{}:{}", machine_name(), bound.port()),
+    }
+}
+
+fn machine_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "localhost".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_an_address_that_they_can_reach() {
+        let bound = "198.18.0.1:7702".parse().unwrap();
+        assert_eq!(reachable(None, bound), "198.18.0.1:7702");
+        assert_eq!(reachable(Some("fleet.example:1"), bound), "fleet.example:1");
+        let wildcard = reachable(None, "0.0.0.0:7702".parse().unwrap());
+        assert!(!wildcard.starts_with("0.0.0.0") && wildcard.ends_with(":7702"), "{wildcard}");
+    }
 }

@@ -9,7 +9,7 @@ use crate::command::follow::why;
 use crate::failure::Failure;
 use crate::output::{Output, ago, table};
 
-const HEADS: [&str; 8] = ["NAME", "STATE", "PROFILE", "PLAN", "HOST", "RESTARTS", "AGE", "WHY"];
+const HEADS: [&str; 7] = ["NAME", "STATE", "PROFILE", "PLAN", "HOST", "AGE", "WHY"];
 
 /// Lists.
 pub(super) fn run(client: &Client, output: Output) -> Result<(), Failure> {
@@ -27,14 +27,12 @@ pub(super) fn run(client: &Client, output: Output) -> Result<(), Failure> {
 }
 
 fn row(deployment: &Deployment, now: Moment) -> Vec<String> {
-    let absent = || "–".to_owned();
     vec![
         deployment.name.clone(),
         deployment.state.clone(),
         deployment.profile.clone(),
         deployment.plan.clone(),
-        deployment.host.clone().unwrap_or_else(absent),
-        deployment.instance.as_ref().map_or_else(absent, |instance| instance.restarts.to_string()),
+        deployment.host.clone().unwrap_or_else(|| "–".to_owned()),
         ago(deployment.created_at_us, now),
         why(deployment).map(|reason| reason.sentence).unwrap_or_default(),
     ]

@@ -8,7 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use launchpad_protocol::id::AccountId;
-use launchpad_protocol::report::Phase;
+use launchpad_protocol::report::{InstanceReport, Phase};
+use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,7 +18,7 @@ use super::auth::Caller;
 use super::problem::{Problem, ProblemBody};
 use super::request::{IdempotencyKey, JsonBody, PathOf, QueryOf};
 use super::view::{Items, KernelLimits, PageQuery, Reason};
-use crate::app::deployments::{DeploymentView, InstanceView, TimelineLine};
+use crate::app::deployments::{DeploymentView, TimelineLine};
 use crate::command::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, FieldProblems, Secret};
 use crate::domain::deployment::State as Standing;
 
@@ -162,7 +163,7 @@ pub(super) struct DeleteQuery {
 
 impl AccountQuery {
     /// The account, if one is named.
-    pub(super) fn checked(&self) -> Result<Option<AccountId>, FieldProblems> {
+    fn checked(&self) -> Result<Option<AccountId>, FieldProblems> {
         let Some(text) = &self.account else { return Ok(None) };
         text.parse().map(Some).map_err(|error: launchpad_protocol::id::IdError| {
             let mut problems = FieldProblems::default();
@@ -172,13 +173,67 @@ impl AccountQuery {
     }
 }
 
-/// The deployment that a path names.
-pub(super) fn target(text: &str) -> Result<DeploymentRef, FieldProblems> {
-    text.parse().map_err(|error: crate::command::NameError| {
+/// The deployment that a path names, in the account that the query names.
+pub(super) fn target(text: &str, account: &AccountQuery) -> Result<DeploymentRef, FieldProblems> {
+    let account = account.checked()?;
+    let target = text.parse::<DeploymentRef>().map(|target| target.within(account));
+    target.map_err(|error: crate::command::NameError| {
         let mut problems = FieldProblems::default();
         problems.add("id", error.to_string(), "a deployment's id (dep_…) or its name");
         problems
     })
+}
+
+impl From<DeploymentView> for Deployment {
+    fn from(view: DeploymentView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            name: view.name,
+            account: view.account.to_string(),
+            profile: view.profile,
+            plan: view.plan,
+            image: view.image.to_string(),
+            pool: view.pool,
+            state: view.state,
+            reason: view.reason.map(Reason::from),
+            revision: view.revision.0,
+            host: view.host.map(|host| host.to_string()),
+            created_at_us: view.created_at.micros(),
+            timeline: view.timeline.into_iter().map(TimelineEntry::from).collect(),
+            instance: view.instance.map(Instance::from),
+        }
+    }
+}
+
+impl From<TimelineLine> for TimelineEntry {
+    fn from(line: TimelineLine) -> Self {
+        Self {
+            id: line.id.to_string(),
+            at_us: line.at.micros(),
+            state: line.state,
+            cause: line.cause,
+            reason: line.reason.map(Reason::from),
+        }
+    }
+}
+
+impl From<InstanceReport> for Instance {
+    fn from(report: InstanceReport) -> Self {
+        let container = report.container;
+        let (image, limits) = container.as_ref().map(|one| (one.image, one.limits)).unwrap_or_default();
+        Self {
+            phase: report.phase,
+            image_digest: image.map(|digest| digest.to_string()),
+            started_at_us: container.as_ref().and_then(|one| one.started_at).map(Moment::micros),
+            ready_at_us: report.ready_at.map(Moment::micros),
+            restarts: report.restarts,
+            address: container.as_ref().and_then(|one| one.address.clone()),
+            container_id: container.map(|one| one.id),
+            reason: report.reason.map(Reason::from),
+            degraded: report.degraded.into_iter().map(Reason::from).collect(),
+            limits: limits.map(KernelLimits::from),
+        }
+    }
 }
 
 /// Lists deployments that are not terminated, in the order in which they were made.
@@ -195,7 +250,7 @@ pub(super) async fn list(
     QueryOf(page): QueryOf<PageQuery>,
     QueryOf(account): QueryOf<AccountQuery>,
 ) -> Result<Json<Items<Deployment>>, Problem> {
-    let page = api.app.list_deployments(&actor, account.checked()?, &page.checked()?).await?;
+    let page = api.app.deployments(&actor, account.checked()?, &page.checked()?).await?;
     Ok(Json(Items::of(page, Deployment::from)))
 }
 
@@ -248,7 +303,7 @@ pub(super) async fn get(
     PathOf(id): PathOf<String>,
     QueryOf(account): QueryOf<AccountQuery>,
 ) -> Result<Json<Deployment>, Problem> {
-    let found = api.app.get_deployment(&actor, account.checked()?, &target(&id)?).await?;
+    let found = api.app.deployment(&actor, &target(&id, &account)?).await?;
     Ok(Json(found.into()))
 }
 
@@ -268,7 +323,7 @@ pub(super) async fn delete(
     QueryOf(query): QueryOf<DeleteQuery>,
     QueryOf(account): QueryOf<AccountQuery>,
 ) -> Result<(StatusCode, Json<Deployment>), Problem> {
-    let deleted = api.app.delete_deployment(&actor, account.checked()?, &target(&id)?, query.purge).await?;
+    let deleted = api.app.delete_deployment(&actor, &target(&id, &account)?, query.purge).await?;
     Ok((StatusCode::ACCEPTED, Json(deleted.into())))
 }
 
@@ -289,6 +344,6 @@ pub(super) async fn restart(
     key: IdempotencyKey,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let once = key.once(&[])?;
-    let operation = api.app.restart_deployment(&actor, account.checked()?, &target(&id)?, &once).await?;
+    let operation = api.app.restart_deployment(&actor, &target(&id, &account)?, &once).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { operation: operation.to_string() })))
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use launchpad_protocol::id::HostId;
-use launchpad_protocol::report;
+use launchpad_protocol::id::{DeploymentId, HostId};
+use launchpad_protocol::report::{self, HostReport, InstanceReport};
+use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,7 +29,7 @@ pub(super) struct Host {
     name: String,
     /// Its pool.
     pool: String,
-    /// What it is: pending, active, cordoned, draining, drained, silent, lost or retired.
+    /// What it is: pending, active, silent or retired.
     #[schema(value_type = String)]
     state: HostState,
     /// Whether its session is open, at this coordinator.
@@ -42,8 +43,7 @@ pub(super) struct Host {
     /// How far it is with what it was told.
     generation: Generations,
     /// What it has for tenants.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    capacity: Option<Capacity>,
+    capacity: Capacity,
     /// What of it is given away.
     allocated: Capacity,
     /// What it can enforce, each with its reason where it cannot.
@@ -138,6 +138,69 @@ pub(super) struct JoinToken {
     enroll_endpoint: String,
 }
 
+impl From<HostView> for Host {
+    fn from(view: HostView) -> Self {
+        let report = view.report;
+        let said = |of: &dyn Fn(&HostReport) -> Option<u64>| report.as_ref().and_then(of);
+        let generation = Generations {
+            published: view.published.map(|generation| generation.0),
+            accepted: said(&|report| report.accepted.map(|accepted| accepted.generation.0)),
+            applied: said(&|report| Some(report.applied.0)),
+        };
+        let (capabilities, instances, orphans, troubles) = report
+            .map(|report| (report.capabilities, report.instances, report.orphans, report.troubles))
+            .unwrap_or_default();
+        Self {
+            id: view.id.to_string(),
+            name: view.name,
+            pool: view.pool,
+            state: view.state,
+            connected: view.transport.is_some(),
+            transport: view.transport.map(|transport| transport.to_string()),
+            agent_version: view.agent_version,
+            generation,
+            capacity: view.capacity.into(),
+            allocated: view.allocated.into(),
+            capabilities: capabilities.into_iter().map(|(name, capability)| (name, capability.into())).collect(),
+            instances: instances.into_iter().map(HostedInstance::from).collect(),
+            orphans: orphans.into_iter().map(Orphan::from).collect(),
+            reasons: troubles.into_iter().map(Reason::from).collect(),
+            last_seen_us: view.last_seen_at.map(Moment::micros),
+        }
+    }
+}
+
+impl From<report::Capability> for Capability {
+    fn from(capability: report::Capability) -> Self {
+        match capability {
+            report::Capability::Present => Self::Present,
+            report::Capability::Absent { reason } => Self::Absent { reason: reason.into() },
+        }
+    }
+}
+
+impl From<(DeploymentId, InstanceReport)> for HostedInstance {
+    fn from((deployment, report): (DeploymentId, InstanceReport)) -> Self {
+        Self {
+            deployment: deployment.to_string(),
+            phase: report.phase,
+            revision: report.revision.0,
+            restarts: report.restarts,
+            reason: report.reason.map(Reason::from),
+        }
+    }
+}
+
+impl From<report::Orphan> for Orphan {
+    fn from(orphan: report::Orphan) -> Self {
+        Self {
+            container_id: orphan.container,
+            deployment: orphan.deployment.map(|deployment| deployment.to_string()),
+            running: orphan.running,
+        }
+    }
+}
+
 fn host_id(text: &str) -> Result<HostId, FieldProblems> {
     text.parse().map_err(|error: launchpad_protocol::id::IdError| {
         let mut problems = FieldProblems::default();
@@ -159,7 +222,7 @@ pub(super) async fn list(
     Caller(actor): Caller,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Result<Json<Items<Host>>, Problem> {
-    let page = api.app.list_hosts(&actor, &page.checked()?).await?;
+    let page = api.app.hosts(&actor, &page.checked()?).await?;
     Ok(Json(Items::of(page, Host::from)))
 }
 
@@ -177,7 +240,7 @@ pub(super) async fn get(
     Caller(actor): Caller,
     PathOf(id): PathOf<String>,
 ) -> Result<Json<Host>, Problem> {
-    let host = api.app.get_host(&actor, host_id(&id)?).await?;
+    let host = api.app.host(&actor, host_id(&id)?).await?;
     Ok(Json(host.into()))
 }
 
@@ -201,7 +264,7 @@ pub(super) async fn create_token(
     let token = JoinToken {
         token: made.token,
         expires_at_us: made.expires_at.micros(),
-        enroll_endpoint: api.enroll_endpoint.clone(),
+        enroll_endpoint: made.enroll_endpoint,
     };
     Ok((StatusCode::CREATED, Json(token)))
 }
@@ -221,9 +284,8 @@ pub(super) async fn revoke(
     PathOf(id): PathOf<String>,
     key: IdempotencyKey,
 ) -> Result<(StatusCode, Json<Host>), Problem> {
-    let once = key.once(&[])?;
-    let id = host_id(&id)?;
-    api.app.revoke_host(&actor, id, &once).await?;
-    let host = api.app.get_host(&actor, id).await?;
+    // Doing it twice changes nothing: the key need not be kept, only be one.
+    key.once(&[])?;
+    let host = api.app.revoke_host(&actor, host_id(&id)?).await?;
     Ok((StatusCode::ACCEPTED, Json(host.into())))
 }

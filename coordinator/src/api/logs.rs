@@ -85,7 +85,7 @@ pub(super) async fn logs(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wanted = LogsWanted::new(query.tail, query.follow)?;
-    let answers = api.app.logs(&actor, account.checked()?, &target(&id)?, wanted).await?;
+    let answers = api.app.logs(&actor, &target(&id, &account)?, wanted).await?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = if accept.contains(NDJSON) { Form::Lines } else { Form::Events };
     let body = Body::from_stream(pieces(answers, form, api.stop));

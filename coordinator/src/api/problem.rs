@@ -14,14 +14,16 @@ use launchpad_protocol::reason::Reason;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::app::AppError;
 use crate::command::{FieldProblem, FieldProblems};
+use crate::domain::refusal::{Refusal, RefusalKind};
 
 /// The start of every problem's type.
 const TYPE_PREFIX: &str = "urn:launchpad:";
 
 /// An answer that is not 2xx.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(super) struct Problem {
     status: StatusCode,
     reason: Reason,
     errors: Vec<FieldProblem>,
@@ -31,7 +33,7 @@ pub struct Problem {
 /// A problem as it travels.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct ProblemBody {
+pub(super) struct ProblemBody {
     /// `urn:launchpad:` and the reason's code.
     #[serde(rename = "type")]
     kind: String,
@@ -54,34 +56,19 @@ pub struct ProblemBody {
 
 impl Problem {
     /// A problem of that status.
-    #[must_use]
-    pub const fn new(status: StatusCode, reason: Reason) -> Self {
+    pub(super) const fn new(status: StatusCode, reason: Reason) -> Self {
         Self { status, reason, errors: Vec::new(), header: None }
     }
 
     /// The request cannot be read.
-    #[must_use]
-    pub const fn bad_request(reason: Reason) -> Self {
+    pub(super) const fn bad_request(reason: Reason) -> Self {
         Self::new(StatusCode::BAD_REQUEST, reason)
     }
 
     /// Nobody is signed in: RFC 9110 §11.6.1 wants the challenge.
-    #[must_use]
-    pub fn unauthorized(reason: Reason) -> Self {
+    pub(super) fn unauthorized(reason: Reason) -> Self {
         let challenge = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"launchpad\""));
         Self { header: Some(challenge), ..Self::new(StatusCode::UNAUTHORIZED, reason) }
-    }
-
-    /// The same, with a header of its own.
-    #[must_use]
-    pub fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
-        Self { header: Some((name, value)), ..self }
-    }
-
-    /// The reason.
-    #[must_use]
-    pub const fn reason(&self) -> &Reason {
-        &self.reason
     }
 
     fn body(self) -> ProblemBody {
@@ -105,6 +92,37 @@ impl From<FieldProblems> for Problem {
         };
         let reason = Reason::new("invalid-fields", sentence).mend("correct what `errors` lists and send it again");
         Self { errors: problems.0, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, reason) }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.kind {
+            RefusalKind::Forbidden => StatusCode::FORBIDDEN,
+            RefusalKind::NotFound => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Impossible => StatusCode::UNPROCESSABLE_ENTITY,
+            RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, refusal.reason)
+    }
+}
+
+impl From<AppError> for Problem {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Refused(refusal) => refusal.into(),
+            error if error.is_race() => {
+                let reason = Reason::new("raced", "somebody else changed it at the same moment").mend("send it again");
+                Self::new(StatusCode::CONFLICT, reason)
+            }
+            error @ (AppError::Store(_) | AppError::Files(_) | AppError::NoEntropy(_)) => {
+                tracing::error!(error = crate::sentence(&error), "a request failed inside");
+                let reason = Reason::new("internal", "the coordinator could not carry the request out")
+                    .mend("send it again with the same Idempotency-Key; its log says what is wrong");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, reason)
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use launchpad_protocol::time::Moment;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,7 +11,7 @@ use super::auth::Caller;
 use super::problem::{Problem, ProblemBody};
 use super::request::IdempotencyKey;
 use super::view::Reason;
-use crate::app::recovery::RecoveryView;
+use crate::app::recovery;
 
 /// Whether hosts are told anything new.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,14 +23,50 @@ pub(super) struct Recovery {
     reason: Option<Reason>,
     /// `inc_…`: which life of the store this is; a restore begins another.
     incarnation: String,
+    /// What hosts hold, against what was made for them.
+    hosts: Vec<HostRecovery>,
 }
 
-impl From<RecoveryView> for Recovery {
-    fn from(view: RecoveryView) -> Self {
+/// What is known of one host.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HostRecovery {
+    /// `host_…`.
+    id: String,
+    /// What people call it.
+    name: String,
+    /// Whether it is connected here.
+    connected: bool,
+    /// The generation of the latest spec that this store made for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<u64>,
+    /// The highest generation that it says to hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor: Option<u64>,
+    /// When it last reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_seen_us: Option<i64>,
+}
+
+impl From<recovery::Recovery> for Recovery {
+    fn from(view: recovery::Recovery) -> Self {
         Self {
             frozen: view.frozen.is_some(),
             reason: view.frozen.map(Reason::from),
             incarnation: view.incarnation.to_string(),
+            hosts: view.hosts.into_iter().map(HostRecovery::from).collect(),
+        }
+    }
+}
+
+impl From<recovery::HostRecovery> for HostRecovery {
+    fn from(host: recovery::HostRecovery) -> Self {
+        Self {
+            id: host.id.to_string(),
+            name: host.name,
+            connected: host.connected,
+            published: host.published.map(|generation| generation.0),
+            floor: host.floor.map(|floor| floor.generation.0),
+            last_seen_us: host.last_seen_at.map(Moment::micros),
         }
     }
 }
@@ -59,6 +96,7 @@ pub(super) async fn confirm(
     Caller(actor): Caller,
     key: IdempotencyKey,
 ) -> Result<Json<Recovery>, Problem> {
-    let once = key.once(&[])?;
-    Ok(Json(api.app.confirm_recovery(&actor, &once).await?.into()))
+    // Doing it twice changes nothing: the key need not be kept, only be one.
+    key.once(&[])?;
+    Ok(Json(api.app.confirm_recovery(&actor).await?.into()))
 }

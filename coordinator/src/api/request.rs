@@ -23,24 +23,24 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Bytes of a request's body. A deployment with all its sealed files at their limit is 2 MiB, and JSON escapes
 /// lengthen them.
-pub const BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The body, read as JSON whatever its content type says: there is no other kind here.
 #[derive(Debug)]
-pub struct JsonBody<T> {
+pub(super) struct JsonBody<T> {
     /// What it says.
-    pub value: T,
+    pub(super) value: T,
     /// Its bytes, for the digest of an idempotent request.
-    pub bytes: Bytes,
+    pub(super) bytes: Bytes,
 }
 
 /// A path parameter or several.
 #[derive(Debug)]
-pub struct PathOf<T>(pub T);
+pub(super) struct PathOf<T>(pub(super) T);
 
 /// The query string.
 #[derive(Debug)]
-pub struct QueryOf<T>(pub T);
+pub(super) struct QueryOf<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;

@@ -60,8 +60,9 @@ impl Once {
     /// When the key is empty, too long, or not printable ASCII.
     pub fn claimed(key: &str, request: Digest) -> Result<Self, Reason> {
         if key.is_empty() || key.len() > KEY_MAX_CHARS || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Reason::new("malformed-idempotency-key", "the Idempotency-Key is not a usable key")
-                .mend(format!("send 1 to {KEY_MAX_CHARS} printable characters without spaces, a new UUID for example")));
+            return Err(Reason::new("malformed-idempotency-key", "the Idempotency-Key is not a usable key").mend(
+                format!("send 1 to {KEY_MAX_CHARS} printable characters without spaces, a new UUID for example"),
+            ));
         }
         Ok(Self(Some(Claim { key: Zeroizing::new(key.to_owned()), request })))
     }

@@ -88,7 +88,9 @@ impl InitError {
             | Self::Keyring(_)
             | Self::Entropy(_)
             | Self::Settings(_)
-            | Self::Store(_) => Reason::new("init-failed", crate::sentence(self)).mend("mend that, and run init again"),
+            | Self::Store(_) => {
+                Reason::new("init-failed", crate::sentence(self)).mend("mend that, and run init again")
+            }
         }
     }
 }
@@ -162,6 +164,11 @@ async fn first_operator(
     };
     api_tokens::create(tx, &row).await?;
     let actor = Actor { user, role: Role::Operator, account: Some(account) };
-    let deed = Deed { action: "installation.init", target: &account, account: Some(account), detail: "" };
+    let deed = Deed {
+        action: "installation.init",
+        target: account.to_string(),
+        account: Some(account),
+        detail: arguments.operator.clone(),
+    };
     audit::record(tx, &actor, deed, now).await
 }

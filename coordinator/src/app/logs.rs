@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use launchpad_protocol::frame::Question;
-use launchpad_protocol::id::AccountId;
 use launchpad_protocol::limits::ASK_DEADLINE;
 use launchpad_protocol::reason::Reason;
 
@@ -23,14 +22,8 @@ impl App {
     ///
     /// # Errors
     /// When there is no such deployment in what the actor may see, it has no host, or its host is not connected.
-    pub async fn logs(
-        &self,
-        actor: &Actor,
-        account: Option<AccountId>,
-        target: &DeploymentRef,
-        wanted: LogsWanted,
-    ) -> Result<Answers, AppError> {
-        let found = self.get_deployment(actor, account, target).await?;
+    pub async fn logs(&self, actor: &Actor, target: &DeploymentRef, wanted: LogsWanted) -> Result<Answers, AppError> {
+        let found = self.deployment(actor, target).await?;
         let host = found.host.ok_or_else(|| Refusal::conflict(without_host(target)))?;
         let question = Question::Logs { deployment: found.id, tail: wanted.tail, follow: wanted.follow };
         let deadline = if wanted.follow { FOLLOW_MAX } else { ASK_DEADLINE };

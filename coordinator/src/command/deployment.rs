@@ -88,31 +88,49 @@ pub struct Catalogue<'a> {
     pub plans: &'a PlanTable,
 }
 
-/// A deployment as people name it in a path: by id, or by its name in their account.
+/// A deployment as people name it in a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeploymentRef {
+pub struct DeploymentRef {
+    /// The account to look in, when staff names one.
+    pub account: Option<AccountId>,
+    /// Which.
+    pub which: Which,
+}
+
+/// By id, or by its name in its account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
     /// Its id.
     Id(DeploymentId),
     /// Its name.
     Name(Name),
 }
 
+impl DeploymentRef {
+    /// The same, in that account only.
+    #[must_use]
+    pub fn within(self, account: Option<AccountId>) -> Self {
+        Self { account, ..self }
+    }
+}
+
 impl FromStr for DeploymentRef {
     type Err = super::field::NameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse() {
-            Ok(id) => Ok(Self::Id(id)),
-            Err(_) => text.parse().map(Self::Name),
-        }
+        let which = match text.parse() {
+            Ok(id) => Which::Id(id),
+            Err(_) => Which::Name(text.parse()?),
+        };
+        Ok(Self { account: None, which })
     }
 }
 
 impl fmt::Display for DeploymentRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => id.fmt(f),
-            Self::Name(name) => name.fmt(f),
+        match &self.which {
+            Which::Id(id) => id.fmt(f),
+            Which::Name(name) => name.fmt(f),
         }
     }
 }

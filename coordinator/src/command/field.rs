@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use launchpad_protocol::limits::NAME_MAX_CHARS;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Characters of a secret's name: it becomes a file name, and 64 leaves room on every filesystem.
-pub const SECRET_NAME_MAX_CHARS: usize = 64;
+pub(super) const SECRET_NAME_MAX_CHARS: usize = 64;
 
 /// A name that a person chose: a DNS label, because it becomes part of a host name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,7 +88,7 @@ impl fmt::Display for SecretName {
 }
 
 /// One bad field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldProblem {
     /// Where: `name`, `secrets.api key`.
     pub field: String,

@@ -5,7 +5,7 @@ use launchpad_protocol::limits::LOG_TAIL_MAX_LINES;
 use super::FieldProblems;
 
 /// Lines from the past when the caller names no number: a few screens.
-pub const LOG_TAIL_DEFAULT_LINES: u32 = 100;
+pub(super) const LOG_TAIL_DEFAULT_LINES: u32 = 100;
 
 /// Which part of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

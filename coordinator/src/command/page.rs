@@ -3,9 +3,9 @@
 use super::FieldProblems;
 
 /// Items of a page when the caller names no number.
-pub const PAGE_DEFAULT_ITEMS: u32 = 50;
+pub(super) const PAGE_DEFAULT_ITEMS: u32 = 50;
 /// Items of a page at most: a page of deployments stays below a megabyte.
-pub const PAGE_MAX_ITEMS: u32 = 200;
+pub(super) const PAGE_MAX_ITEMS: u32 = 200;
 
 /// Which page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
