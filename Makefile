@@ -10,6 +10,7 @@
 
 BOT ?= openclaw
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Names the places at which tests kill our programs; absent from the demo, as from every release.
 KILLPOINTS := --features launchpad-protocol/killpoints
 
@@ -22,18 +23,23 @@ build: setup
 	$(CARGO) build --workspace --bins
 
 demo: build
-	@target/debug/demo up $(BOT)
+	@$(TARGET)/debug/demo up $(BOT)
 
 demo-down: build
-	@target/debug/demo down
+	@$(TARGET)/debug/demo down
 
 demo-check: build
-	@target/debug/demo check $(BOT)
+	@$(TARGET)/debug/demo check $(BOT)
 
 # The programs first: scenarios start them as they lie in target/debug.
 test: setup
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	$(CARGO) test --workspace $(KILLPOINTS)
+
+# Release builds: the figures are for what is shipped.
+bench: setup
+	$(CARGO) build --release --workspace --bins
+	@$(TARGET)/release/bench
 
 lint:
 	$(CARGO) fmt --all --check

@@ -77,6 +77,15 @@ impl Api {
         read(request.send_json(body).with_context(|| format!("POST {path}"))?)
     }
 
+    /// POST with a JSON body that takes effect once, however often it is sent with this `key`.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub fn post_once(&self, path: &str, body: &Value, key: &str) -> Result<Answer> {
+        let request = agent(TIMEOUT).post(self.url(path)).header("authorization", self.bearer());
+        read(request.header("idempotency-key", key).send_json(body).with_context(|| format!("POST {path}"))?)
+    }
+
     /// DELETE.
     ///
     /// # Errors

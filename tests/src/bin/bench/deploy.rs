@@ -1,0 +1,82 @@
+//! From the order to a ready bot, against the same container on the same network by plain `docker` calls.
+//!
+//! The tenant's network exists on both sides, the image is there, runs alternate. Our clock stops when the API says
+//! `running`; the peer's at the first 200 from its readiness path.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use launchpad_tests::deployment::Deployment;
+use launchpad_tests::lab::Lab;
+use launchpad_tests::wait::{Stopwatch, wait_until};
+use serde_json::json;
+
+use crate::figure::{Figure, median};
+
+/// Of each side.
+const RUNS: usize = 20;
+/// Milliseconds that we may take longer.
+const TARGET_MS: f64 = 100.0;
+/// For one bot to become ready.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Where the peer's container answers.
+const PEER_ADDRESS: &str = "172.31.77.2";
+
+/// Measures both sides.
+pub(crate) fn to_ready(lab: &mut Lab) -> Result<Figure> {
+    // Holds the tenant's network, and has the image pulled.
+    let holder = Deployment::running(lab, "holder")?;
+    lab.host(0)?.engine.docker(&["network", "create", "--subnet", "172.31.77.0/24", "peer"])?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for run in 0..RUNS {
+        ours.push(deploy(lab, run).with_context(|| format!("our run {run}"))?);
+        theirs.push(docker(lab).with_context(|| format!("the peer's run {run}"))?);
+    }
+    holder.delete(true)?;
+    holder.wait_state("terminated")?;
+    Ok(Figure {
+        name: "deploy to ready, echo, p50",
+        unit: "ms",
+        ours: median(ours),
+        peer: Some("docker run"),
+        theirs: Some(median(theirs)),
+        target: Some(TARGET_MS),
+    })
+}
+
+fn deploy(lab: &Lab, run: usize) -> Result<f64> {
+    let clock = Stopwatch::start();
+    let body =
+        json!({ "name": format!("run-{run}"), "profile": "echo", "plan": "starter", "image": lab.image("echo")? });
+    let deployment = Deployment::order(&lab.api()?, &body)?;
+    deployment.wait_state("running")?;
+    let took = clock.elapsed().as_secs_f64() * 1000.0;
+    deployment.delete(true)?;
+    deployment.wait_state("terminated")?;
+    Ok(took)
+}
+
+fn docker(lab: &mut Lab) -> Result<f64> {
+    let image = lab.image("echo")?;
+    let host = lab.host(0)?;
+    let limits = ["--memory", "1g", "--memory-swap", "1g", "--cpus", "0.5", "--pids-limit", "64"];
+    let held = [
+        "--read-only",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+        "--tmpfs",
+        "/tmp",
+        "--volume",
+        "/state",
+    ];
+    let place = ["run", "--detach", "--name", "peer", "--network", "peer", "--ip", PEER_ADDRESS];
+    let clock = Stopwatch::start();
+    host.engine.docker(&[&place[..], &limits[..], &held[..], &[&image]].concat())?;
+    let bot = host.bot(&format!("{PEER_ADDRESS}:8080"));
+    wait_until("the peer's bot", PATIENCE, || Ok(bot.get("/readyz").is_ok_and(|answer| answer.status == 200)))?;
+    let took = clock.elapsed().as_secs_f64() * 1000.0;
+    host.engine.docker(&["rm", "--force", "--volumes", "peer"])?;
+    Ok(took)
+}
