@@ -1,0 +1,273 @@
+//! The fleet's side of a coordinator, real in everything but the rest of the process: real sockets, real store.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use launchpad_coordinator::domain::actor::Scope;
+use launchpad_coordinator::domain::deployment::State;
+use launchpad_coordinator::domain::host::HostState;
+use launchpad_coordinator::fleet::Fleet;
+use launchpad_coordinator::fleet::server::{FleetConfig, FleetError, FleetParts, FleetServer};
+use launchpad_coordinator::signals::Signals;
+use launchpad_coordinator::store::accounts::{self, Account};
+use launchpad_coordinator::store::deployments::{self, Deployment};
+use launchpad_coordinator::store::join_tokens::{self, JoinTokenRow};
+use launchpad_coordinator::store::{
+    Commit, Intent, Store, StoreError, StoreUrl, Tx, certificates, hosts, meta, specs,
+};
+use launchpad_pki::bundle::TrustBundle;
+use launchpad_pki::ca_files::CaFiles;
+use launchpad_pki::identity::TrustDomain;
+use launchpad_pki::token::{JoinToken, TOKEN_LIFE};
+use launchpad_protocol::digest::Digest;
+use launchpad_protocol::entropy::Entropy;
+use launchpad_protocol::generation::{Epoch, Generation, Revision};
+use launchpad_protocol::id::{DeploymentId, HostId, IncarnationId, TypedId};
+use launchpad_protocol::report::Capacity;
+use launchpad_protocol::spec::{HostSpec, SpecOffer};
+use launchpad_protocol::time::{Clock, Moment};
+use launchpad_protocol::wire::encode_spec;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::agent::{Agent, Machine};
+use super::{PATIENCE, within};
+
+pub const SERVER_NAME: &str = "coordinator.launchpad.internal";
+
+/// What outlives the process: the data directory and its CA.
+pub struct Home {
+    dir: TempDir,
+    pub clock: Clock,
+}
+
+/// A running process, as far as the fleet sees it.
+pub struct Coordinator {
+    pub home: Home,
+    pub store: Store,
+    pub fleet: Fleet,
+    pub signals: Signals,
+    pub entropy: Entropy,
+    pub fleet_addr: SocketAddr,
+    pub enroll_addr: SocketAddr,
+    pub root: Digest,
+    pub bundle: TrustBundle,
+    stop: CancellationToken,
+    served: JoinHandle<Result<(), FleetError>>,
+}
+
+impl Home {
+    pub async fn new(clock: Clock) -> Self {
+        let home = Self { dir: tempfile::tempdir().unwrap(), clock };
+        let domain = TrustDomain::new("launchpad.internal").unwrap();
+        home.ca_files().create(&domain, home.clock.wall()).unwrap();
+        let store = Store::open(&home.url(), Intent::Create, home.clock.wall()).await.unwrap();
+        let incarnation = Entropy::system().id(home.clock.wall());
+        let stamp = async |tx: &mut Tx| meta::stamp(tx, incarnation).await;
+        store.write::<_, StoreError>(Commit::Initialise, stamp).await.unwrap();
+        store.close().await;
+        home
+    }
+
+    pub fn database(&self) -> std::path::PathBuf {
+        self.dir.path().join("coordinator.db")
+    }
+
+    fn ca_files(&self) -> CaFiles {
+        CaFiles::at(self.dir.path().join("pki"))
+    }
+
+    fn url(&self) -> StoreUrl {
+        StoreUrl::Sqlite(self.database())
+    }
+
+    /// Starts the process, on the given ports or on any.
+    pub async fn start(self, at: Option<(SocketAddr, SocketAddr)>) -> Coordinator {
+        let any = || SocketAddr::from(([127, 0, 0, 1], 0));
+        let (fleet_addr, enroll_addr) = at.unwrap_or_else(|| (any(), any()));
+        let store = Store::open(&self.url(), Intent::Use, self.clock.wall()).await.unwrap();
+        let ca = self.ca_files().load().unwrap();
+        let (entropy, signals) = (Entropy::system(), Signals::default());
+        let fleet = Fleet::new(self.clock.clone(), entropy.clone());
+        let (root, bundle) = (ca.root_digest(), ca.bundle().unwrap());
+        let config = FleetConfig {
+            fleet: fleet_addr,
+            enroll: enroll_addr,
+            server_names: vec![SERVER_NAME.to_owned()],
+            advertise: None,
+        };
+        let parts = FleetParts {
+            store: store.clone(),
+            signals: signals.clone(),
+            fleet: fleet.clone(),
+            ca,
+            clock: self.clock.clone(),
+            entropy: entropy.clone(),
+        };
+        let stop = CancellationToken::new();
+        let server = FleetServer::bind(config, parts, stop.clone()).await.unwrap();
+        let (fleet_addr, enroll_addr) = (server.fleet_addr(), server.enroll_addr());
+        let served = tokio::spawn(server.run());
+        Coordinator {
+            home: self,
+            store,
+            fleet,
+            signals,
+            entropy,
+            fleet_addr,
+            enroll_addr,
+            root,
+            bundle,
+            stop,
+            served,
+        }
+    }
+}
+
+impl Coordinator {
+    pub async fn start() -> Self {
+        Home::new(Clock::machine()).await.start(None).await
+    }
+
+    /// One whose clock stands still until the test moves it.
+    pub async fn with_manual_clock() -> Self {
+        Home::new(Clock::manual(Clock::machine().wall())).await.start(None).await
+    }
+
+    /// Stops the process in good order, and starts it again where it was.
+    pub async fn restart(self) -> Self {
+        self.stop.cancel();
+        within(self.served).await.unwrap().unwrap();
+        self.store.close().await;
+        self.home.start(Some((self.fleet_addr, self.enroll_addr))).await
+    }
+
+    /// Tells the process to stop, and does not wait.
+    pub fn begin_to_stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub fn enroll_endpoint(&self) -> String {
+        self.enroll_addr.to_string()
+    }
+
+    pub fn now(&self) -> Moment {
+        self.home.clock.wall()
+    }
+
+    pub fn id<I: TypedId>(&self) -> I {
+        self.entropy.id(self.now())
+    }
+
+    /// A join token, as an operator would make it.
+    pub async fn token(&self) -> JoinToken {
+        let token = JoinToken::new(self.id(), self.root).unwrap();
+        let row = JoinTokenRow {
+            id: token.id,
+            secret_hash: token.secret_hash(),
+            name: None,
+            pool: "shared".to_owned(),
+            created_by: self.id(),
+            created_at: self.now(),
+            expires_at: self.now() + TOKEN_LIFE,
+            used: None,
+        };
+        self.write(Commit::CreateJoinToken, async |tx| join_tokens::create(tx, &row).await).await;
+        token
+    }
+
+    /// A host that has joined under that name.
+    pub async fn host(&self, name: &str) -> Agent {
+        let token = self.token().await;
+        Machine::new(name, &self.home.clock).enroll(&self.enroll_endpoint(), &token).await
+    }
+
+    /// A deployment on that host, whose image is being fetched.
+    pub async fn deployment(&self, host: HostId, name: &str) -> Deployment {
+        let account = Account { id: self.id(), name: name.to_owned(), created_at: self.now() };
+        let deployment = Deployment {
+            id: self.id(),
+            account: account.id,
+            name: name.to_owned(),
+            profile: "echo".to_owned(),
+            plan: "starter".to_owned(),
+            image: format!("registry.test/echo@{}", Digest::of(b"echo")).parse().unwrap(),
+            pool: "shared".to_owned(),
+            state: State::Provisioning,
+            reason: None,
+            revision: Revision(1),
+            epoch: Epoch(1),
+            host: Some(host),
+            size: Capacity { cpu_millis: 500, memory_bytes: 1 << 30, storage_bytes: 10_000_000_000 },
+            created_at: self.now(),
+            changed_at: self.now(),
+            deleted_at: None,
+            version: 1,
+        };
+        let create = async |tx: &mut Tx| {
+            accounts::create(tx, &account).await?;
+            deployments::create(tx, &deployment).await
+        };
+        assert!(self.write(Commit::CreateDeployment, create).await);
+        deployment
+    }
+
+    /// What the store knows of a deployment now.
+    pub async fn seen(&self, id: DeploymentId) -> Deployment {
+        self.read(async |tx| deployments::get(tx, Scope::Every, id).await).await.unwrap()
+    }
+
+    /// Publishes an empty spec of that generation, as the compiler would, and signals it.
+    pub async fn publish(&self, host: HostId, generation: u64) -> SpecOffer {
+        let incarnation = self.read(meta::incarnation).await;
+        let offer = offer(host, incarnation, generation);
+        let publish = async |tx: &mut Tx| {
+            let read = specs::latest(tx, host).await?.map(|latest| latest.generation);
+            specs::publish(tx, host, read, &offer, self.now()).await
+        };
+        assert!(self.write(Commit::Publish, publish).await);
+        self.signals.publisher.notify();
+        offer
+    }
+
+    /// Revokes a host, as an operator would.
+    pub async fn revoke(&self, host: HostId) {
+        let revoke = async |tx: &mut Tx| {
+            hosts::set_state(tx, host, HostState::Retired).await?;
+            certificates::revoke_all(tx, host, self.now()).await
+        };
+        assert!(self.write(Commit::RevokeHost, revoke).await > 0);
+    }
+
+    /// Writes to the store as some other part of the coordinator would.
+    pub async fn write<T>(&self, commit: Commit, body: impl AsyncFnOnce(&mut Tx) -> Result<T, StoreError>) -> T {
+        self.store.write(commit, body).await.unwrap()
+    }
+
+    pub async fn read<T>(&self, body: impl AsyncFnOnce(&mut Tx) -> Result<T, StoreError>) -> T {
+        self.store.read(body).await.unwrap()
+    }
+}
+
+/// Polls until it holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// An empty spec.
+pub fn offer(host: HostId, incarnation: IncarnationId, generation: u64) -> SpecOffer {
+    let spec = HostSpec {
+        host,
+        incarnation,
+        generation: Generation(generation),
+        instances: BTreeMap::new(),
+        tombstones: BTreeMap::new(),
+    };
+    encode_spec(&spec)
+}
