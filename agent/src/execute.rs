@@ -28,6 +28,8 @@ pub mod engine;
 pub mod facts;
 pub mod places;
 
+pub mod fake;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 

@@ -16,6 +16,7 @@ pub mod answer;
 pub mod book;
 pub mod config;
 pub mod disk;
+pub mod doctor;
 pub mod enroll;
 pub mod execute;
 pub mod identity;

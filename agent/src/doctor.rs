@@ -1,0 +1,325 @@
+//! What this host is and can enforce, and what would mend what it cannot.
+//!
+//! `launchpad-agent doctor` prints it, and the report carries it ([`LiveFacts`]). Gathering ([`examine`]) and judging
+//! ([`capabilities`]) are apart: the second is pure. Nothing is changed here.
+//!
+//! ```text
+//! sockets, /proc, statvfs ──examine──► Examination ──► text for people   (doctor)
+//!                                          └─────────► Capability by name (report)
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::{Capability, Capacity};
+use nix::sys::statvfs::statvfs;
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::execute::engine::Engine;
+use crate::execute::facts::EngineFacts;
+use crate::execute::nat;
+use crate::reconcile::facts::HostFacts;
+
+/// Bytes of memory that no tenant gets: dockerd and containerd were measured at 51 MB, the agent at 12 MB, and each
+/// container's shim at 8 MB; the rest is the host's own.
+pub const MEMORY_RESERVE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// The share of the data directory's filesystem that no tenant gets, in percent: images, logs and the journal.
+pub const STORAGE_RESERVE_PERCENT: u64 = 10;
+
+/// Between two examinations of a running host: somebody may upgrade Docker or switch live-restore on.
+const EXAMINE_EVERY: Duration = Duration::from_secs(600);
+
+/// The same while the engine is away.
+const EXAMINE_AGAIN: Duration = Duration::from_secs(5);
+
+/// Without these a host should not run bots.
+const REQUIRED: [&str; 5] = ["engine", "limits", "live-restore", "nftables", "seccomp"];
+
+/// What was found on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examination {
+    /// Its size, or why that is unknown.
+    pub capacity: Result<Capacity, Reason>,
+    /// What it can enforce.
+    pub capabilities: BTreeMap<String, Capability>,
+    /// The engine, if it answers.
+    pub engine: Option<EngineFacts>,
+}
+
+/// Looks at the host, with Docker behind that socket and the agent's data in that directory.
+pub async fn examine(docker: &Path, data_dir: &Path) -> Examination {
+    let engine = EngineFacts::read(&Engine::behind(docker)).await.map_err(|error| error.reason().clone());
+    let capabilities = capabilities(engine.as_ref(), nat::usable().await);
+    Examination { capacity: capacity(data_dir), capabilities, engine: engine.ok() }
+}
+
+impl Examination {
+    /// What a host must be able to do, and this one cannot.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&Reason> {
+        REQUIRED.iter().filter_map(|name| self.capabilities.get(*name).and_then(reason)).collect()
+    }
+
+    /// For a terminal: what is well on a line, what is not with its mend.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |line: &str| {
+            text.push_str(line);
+            text.push('\n');
+        };
+        if let Some(engine) = &self.engine {
+            line(&format!("Docker {}, API {}", engine.version, engine.api));
+        }
+        match &self.capacity {
+            Ok(size) => line(&format!(
+                "for tenants: {} cores, {} MiB of memory, {} GiB of storage",
+                f64::from(size.cpu_millis) / 1000.0,
+                size.memory_bytes >> 20,
+                size.storage_bytes >> 30
+            )),
+            Err(reason) => line(&reason.paragraph()),
+        }
+        for (name, capability) in &self.capabilities {
+            let need = if REQUIRED.contains(&name.as_str()) { "MISSING" } else { "absent" };
+            match reason(capability) {
+                None => line(&format!("ok       {name}")),
+                Some(reason) => line(&format!("{need:8} {}", reason.paragraph())),
+            }
+        }
+        let missing = self.missing().len();
+        let verdict =
+            if missing == 0 { "this host can run bots".to_owned() } else { format!("{missing} to mend first") };
+        let _ = writeln!(text, "{verdict}");
+        text
+    }
+}
+
+/// The kernel's boot id; the text is empty where `/proc` is not what it should be.
+#[must_use]
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+/// What tenants may be given of this host, storage being that of the data directory's filesystem.
+///
+/// # Errors
+/// When that filesystem cannot be asked.
+pub fn capacity(data_dir: &Path) -> Result<Capacity, Reason> {
+    // Before the agent has run for the first time, its directory's future parent is as good.
+    let there = data_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let found = statvfs(there).map_err(|errno| {
+        Reason::new("storage-unknown", format!("cannot ask how large {} is", there.display()))
+            .because(errno.to_string())
+    })?;
+    let storage = found.blocks().saturating_mul(found.fragment_size());
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let memory = System::new_with_specifics(memory).map_err(|error| {
+        Reason::new("memory-unknown", "cannot ask how much memory the host has").because(error.to_string())
+    })?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(Capacity {
+        cpu_millis: u32::try_from(cores.saturating_mul(1000)).unwrap_or(u32::MAX),
+        memory_bytes: memory.total_memory().saturating_sub(MEMORY_RESERVE_BYTES),
+        storage_bytes: storage / 100 * (100 - STORAGE_RESERVE_PERCENT),
+    })
+}
+
+/// What the host can enforce, by name.
+#[must_use]
+pub fn capabilities(
+    engine: Result<&EngineFacts, &Reason>,
+    nftables: Result<(), Reason>,
+) -> BTreeMap<String, Capability> {
+    let mut found = BTreeMap::new();
+    let mut note = |name: &str, capability: Capability| drop(found.insert(name.to_owned(), capability));
+    note("engine", engine.map_or_else(|reason| absent(reason.clone()), |_| Capability::Present));
+    note("nftables", nftables.map_or_else(absent, |()| Capability::Present));
+    for check in ENGINE_CHECKS {
+        let capability = match engine {
+            Err(reason) => absent(reason.clone()),
+            Ok(facts) if (check.holds)(facts) => Capability::Present,
+            Ok(_) => absent(Reason::new(check.code, check.sentence).mend(check.mend)),
+        };
+        note(check.name, capability);
+    }
+    note(
+        "volume-quota",
+        absent(
+            Reason::new("no-volume-quota", "a volume may grow beyond what its plan grants")
+                .because("volumes are folders of one filesystem, which has no quota for them"),
+        ),
+    );
+    found
+}
+
+struct Check {
+    name: &'static str,
+    holds: fn(&EngineFacts) -> bool,
+    code: &'static str,
+    sentence: &'static str,
+    mend: &'static str,
+}
+
+const ENGINE_CHECKS: [Check; 7] = [
+    Check {
+        name: "live-restore",
+        holds: |facts| facts.live_restore,
+        code: "no-live-restore",
+        sentence: "bots die with dockerd",
+        mend: "set \"live-restore\": true in /etc/docker/daemon.json, then systemctl reload docker",
+    },
+    Check {
+        name: "limits",
+        holds: |facts| facts.memory_limit && facts.cpu_quota && facts.pids_limit,
+        code: "no-limits",
+        sentence: "the kernel does not limit memory, cpu and processes of a container",
+        mend: "boot a kernel with the memory, cpu and pids controllers enabled",
+    },
+    Check {
+        name: "swap-limit",
+        holds: |facts| facts.swap_limit,
+        code: "no-swap-limit",
+        sentence: "a bot may swap beyond its memory",
+        mend: "boot with swapaccount=1, or without swap",
+    },
+    Check {
+        name: "cgroup-v2",
+        holds: |facts| facts.cgroup_v2,
+        code: "cgroup-v1",
+        sentence: "cgroups are those of version 1: no soft memory limit and no pressure figures per bot",
+        mend: "boot with systemd.unified_cgroup_hierarchy=1",
+    },
+    Check {
+        name: "seccomp",
+        holds: |facts| facts.seccomp,
+        code: "no-seccomp",
+        sentence: "system calls of bots are not filtered",
+        mend: "boot a kernel with seccomp, and use a Docker built with it",
+    },
+    Check {
+        name: "apparmor",
+        holds: |facts| facts.apparmor,
+        code: "no-apparmor",
+        sentence: "bots run without an AppArmor profile",
+        mend: "boot a kernel with AppArmor, and install the apparmor package",
+    },
+    Check {
+        name: "userns-remap",
+        holds: |facts| facts.remapped.is_some(),
+        code: "no-userns-remap",
+        sentence: "user ids of bots are those of the host",
+        mend: "on a host that tenants share, set \"userns-remap\": \"default\" in /etc/docker/daemon.json while no bot is \
+               placed there",
+    },
+];
+
+const fn reason(capability: &Capability) -> Option<&Reason> {
+    match capability {
+        Capability::Present => None,
+        Capability::Absent { reason } => Some(reason),
+    }
+}
+
+const fn absent(reason: Reason) -> Capability {
+    Capability::Absent { reason }
+}
+
+/// The facts of a host that an agent runs on: examined now and then, in a task of their own.
+#[derive(Debug)]
+pub struct LiveFacts {
+    boot_id: String,
+    found: Arc<Mutex<Examination>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl LiveFacts {
+    /// Examines the host once, and from then on beside everything else.
+    pub async fn watch(docker: PathBuf, data_dir: PathBuf) -> Self {
+        let first = examine(&docker, &data_dir).await;
+        let found = Arc::new(Mutex::new(first));
+        let newest = Arc::clone(&found);
+        let task = async move {
+            loop {
+                let away = newest.lock().unwrap_or_else(PoisonError::into_inner).engine.is_none();
+                tokio::time::sleep(if away { EXAMINE_AGAIN } else { EXAMINE_EVERY }).await;
+                let examination = examine(&docker, &data_dir).await;
+                *newest.lock().unwrap_or_else(PoisonError::into_inner) = examination;
+            }
+        };
+        Self { boot_id: boot_id(), found, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
+    }
+
+    fn read<T>(&self, pick: impl FnOnce(&Examination) -> T) -> T {
+        pick(&self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl HostFacts for LiveFacts {
+    fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.read(|found| found.capacity.clone().unwrap_or_default())
+    }
+
+    fn capabilities(&self) -> BTreeMap<String, Capability> {
+        self.read(|found| found.capabilities.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::facts::tests::capable;
+
+    fn examined(engine: Result<&EngineFacts, &Reason>) -> Examination {
+        let capacity = Ok(Capacity { cpu_millis: 2500, memory_bytes: 7 << 30, storage_bytes: 90 << 30 });
+        Examination { capacity, capabilities: capabilities(engine, Ok(())), engine: engine.ok().cloned() }
+    }
+
+    #[test]
+    fn a_host_without_live_restore_is_told_so_and_how_to_mend_it() {
+        let facts = EngineFacts { live_restore: false, cgroup_v2: false, ..capable() };
+        let found = examined(Ok(&facts));
+        assert_eq!(
+            found.missing().iter().map(|reason| reason.code.as_str()).collect::<Vec<_>>(),
+            ["no-live-restore"]
+        );
+        insta::assert_snapshot!(found.text());
+    }
+
+    #[test]
+    fn every_absence_of_the_engine_names_a_mend() {
+        let away = Reason::new("engine-away", "Docker does not answer").mend("start it");
+        let found = examined(Err(&away));
+        for name in REQUIRED.iter().filter(|name| **name != "nftables") {
+            let Some(Capability::Absent { reason }) = found.capabilities.get(*name) else {
+                panic!("{name} is there")
+            };
+            assert!(reason.mend.is_some(), "{name}");
+        }
+        assert!(ENGINE_CHECKS.iter().all(|check| !check.mend.is_empty()));
+    }
+
+    #[test]
+    fn a_capable_host_lacks_nothing_that_it_must_have() {
+        assert_eq!(examined(Ok(&capable())).missing(), Vec::<&Reason>::new());
+    }
+
+    #[tokio::test]
+    async fn no_docker_is_a_finding_and_no_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = examine(&dir.path().join("docker.sock"), &dir.path().join("not yet there")).await;
+        assert!(found.missing().iter().any(|reason| reason.code == "engine-away"), "{}", found.text());
+        assert!(found.capacity.unwrap().storage_bytes > 0);
+    }
+}
