@@ -13,6 +13,8 @@ use launchpad_pki::token::{JoinToken, TokenError};
 use launchpad_protocol::id::DeploymentId;
 use serde::{Deserialize, Serialize};
 
+use crate::execute::address::{DEFAULT_POOL, Subnet};
+
 /// Where the agent keeps what must outlive it.
 pub const DATA_DIR: &str = "/var/lib/launchpad-agent";
 /// Where the agent keeps what need not outlive a boot.
@@ -86,6 +88,9 @@ pub struct Config {
     /// A name server for the bots, several times for several; without one, the host's own that are not local to it
     #[arg(long = "resolver", env = "LAUNCHPAD_AGENT_RESOLVERS", value_name = "IP", value_delimiter = ',')]
     pub resolvers: Vec<IpAddr>,
+    /// Where the tenants' networks come from: a private range of which this host's own networks use nothing
+    #[arg(long, env = "LAUNCHPAD_AGENT_SUBNET_POOL", value_name = "CIDR", default_value_t = DEFAULT_POOL)]
+    pub subnet_pool: Subnet,
 }
 
 /// What `enroll` is told.

@@ -69,7 +69,10 @@ pub fn table(status: &Status) -> String {
     }
     match &status.report {
         None => facts.push(("spec", "the host has not been observed yet".to_owned())),
-        Some(report) => facts.push(("spec", spec(report))),
+        Some(report) => {
+            facts.push(("spec", spec(report)));
+            facts.extend(lacks(report).map(|names| ("lacks", names)));
+        }
     }
     let mut text = columns(facts.into_iter().map(|(name, value)| vec![name.to_owned(), value]));
     let Some(report) = &status.report else { return text };
@@ -84,7 +87,7 @@ pub fn table(status: &Status) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(text, "\norphan: container {} {state}, and no spec names it", orphan.container);
     }
-    for reason in absent(report).chain(&report.troubles) {
+    for reason in &report.troubles {
         let _ = writeln!(text, "\n{}", reason.paragraph());
     }
     text
@@ -100,11 +103,14 @@ fn spec(report: &HostReport) -> String {
     }
 }
 
-fn absent(report: &HostReport) -> impl Iterator<Item = &Reason> {
-    report.capabilities.values().filter_map(|capability| match capability {
+/// What the host cannot do, by name: `doctor` has the reasons.
+fn lacks(report: &HostReport) -> Option<String> {
+    let absent = |(name, capability): (&String, &Capability)| match capability {
         Capability::Present => None,
-        Capability::Absent { reason } => Some(reason),
-    })
+        Capability::Absent { .. } => Some(name.clone()),
+    };
+    let names: Vec<String> = report.capabilities.iter().filter_map(absent).collect();
+    (!names.is_empty()).then(|| format!("{} (launchpad-agent doctor says why)", names.join(", ")))
 }
 
 fn row(id: &str, instance: &InstanceReport) -> Vec<String> {
@@ -191,6 +197,7 @@ mod tests {
     fn status() -> Status {
         let crash = Reason::new("crash-loop", "it ended with exit code 1").mend("read its log");
         let nft = Reason::new("nft-absent", "nft is not installed").mend("apt install nftables");
+        let disk = Reason::new("disk-full", "no space is left").mend("free some");
         let orphan = Orphan { container: "dead".to_owned(), deployment: None, account: None, running: true };
         let report = HostReport {
             boot_id: "boot".to_owned(),
@@ -207,7 +214,7 @@ mod tests {
             orphans: vec![orphan],
             buried: BTreeSet::new(),
             outcomes: BTreeMap::new(),
-            troubles: Vec::new(),
+            troubles: vec![disk],
             events: EventBatch { journal: id(3), dropped: 0, events: Vec::new() },
         };
         let away = Reason::new("link-lost", "the connection to the coordinator was lost");
@@ -224,7 +231,23 @@ mod tests {
 
     #[test]
     fn the_table_says_where_everything_stands_and_why() {
-        insta::assert_snapshot!(table(&status()), @"");
+        insta::assert_snapshot!(table(&status()), @r"
+        host         web-1 (host_00000000000000000000000000000009)
+        agent        0.1.0, pid 42
+        link         not connected since 1970-01-01T00:00:00.000000Z: the connection to the coordinator was lost
+        certificate  in force until 1970-01-02T00:00:00.000000Z
+        spec         generation 8 accepted, 7 applied
+        lacks        nft (launchpad-agent doctor says why)
+
+        DEPLOYMENT                            PHASE    RESTARTS  ADDRESS     REASON
+        dep_00000000000000000000000000000001  ready    3         172.29.0.2  -
+        dep_00000000000000000000000000000002  backoff  3         -           it ended with exit code 1; read its log
+
+        orphan: container dead runs, and no spec names it
+
+        disk-full: no space is left
+          mend:    free some
+        ");
     }
 
     #[test]

@@ -1,0 +1,166 @@
+//! The agent's binary: reads the command line, builds the world outside, and calls the library.
+//!
+//! A failure is one line on stderr, what it is and what mends it, and exit code 1; a misused command line is 2. The
+//! log goes to stderr, what was asked for to stdout. No bot is ever touched from here.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use launchpad_agent::book::SledBook;
+use launchpad_agent::config::{Cli, Command, Config, EnrollArgs, LOG_VARIABLE, LocalArgs, Output};
+use launchpad_agent::disk::Disk;
+use launchpad_agent::doctor::{LiveFacts, examine};
+use launchpad_agent::execute::docker::{DockerHost, HostConfig};
+use launchpad_agent::identity::Enrolled;
+use launchpad_agent::link::{Pace, Reach};
+use launchpad_agent::local::lock::DataLock;
+use launchpad_agent::local::{LocalSocket, LocalView, REQUESTS_QUEUED, Request, Response};
+use launchpad_agent::{Outside, VERSION, enroll, status};
+use launchpad_protocol::entropy::Entropy;
+use launchpad_protocol::time::Clock;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// What is logged unless [`LOG_VARIABLE`] says otherwise.
+const LOG_DEFAULT: &str = "info";
+
+/// Threads for what blocks, at once: a volume that is emptied, a name that is looked up. Each costs memory.
+const BLOCKING_THREADS_MAX: usize = 4;
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            // `{:#}` would put the sources behind it: each of ours says in its own text what is needed of them.
+            eprintln!("launchpad-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Enroll(args) => runtime()?.block_on(join(&args))?,
+        Command::Run(config) => runtime()?.block_on(run(config))?,
+        Command::Doctor(config) => return runtime()?.block_on(find_fault(&config)),
+        Command::Status { socket, output } => show_status(&socket, output)?,
+        Command::Plan { socket } => tell(&socket, &Request::Plan)?,
+        Command::Stop(args) => tell(&args.socket, &Request::Stop { deployment: args.deployment })?,
+        Command::Start(args) => tell(&args.socket, &Request::Start { deployment: args.deployment })?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One thread for everything that waits: an agent with thirty bots waits nearly always.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build()
+}
+
+async fn join(args: &EnrollArgs) -> anyhow::Result<()> {
+    let joined = enroll::enroll(args, VERSION, &Clock::machine()).await?;
+    say(&format!("{joined}\n"));
+    if let Some(missing) = enroll::docker_missing(&args.docker) {
+        eprintln!("launchpad-agent: {missing}");
+    }
+    Ok(())
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    start_log()?;
+    let enrolled = Enrolled::load(&config.data_dir)?;
+    // Held until the process ends.
+    let _lock = DataLock::take(&config.data_dir)?;
+    let socket = LocalSocket::bind(&config.run_dir)?;
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop)?;
+    let host = enrolled.identity().host;
+    let docker = Arc::new(DockerHost::connect(HostConfig {
+        docker: config.docker.clone(),
+        data_dir: config.data_dir.clone(),
+        run_dir: config.run_dir,
+        host,
+        subnet_pool: config.subnet_pool,
+        resolvers: config.resolvers,
+        sealing_key: Arc::new(enrolled.sealing_key()?),
+    })?);
+    let (book, damaged) = SledBook::open(&config.data_dir.join("book"))?;
+    let (reconciler, local) = mpsc::channel(REQUESTS_QUEUED);
+    let outside = Outside {
+        host,
+        clock: Clock::machine(),
+        entropy: Entropy::system(),
+        disk: Disk::open(&config.data_dir)?,
+        book: Box::new(book),
+        facts: Box::new(LiveFacts::watch(config.docker, config.data_dir).await),
+        hands: Arc::clone(&docker) as _,
+        eyes: docker,
+        reach: Reach::Fleet(Arc::clone(&enrolled)),
+        pace: Pace::default(),
+        local,
+        troubles: damaged.into_iter().collect(),
+    };
+    tracing::info!(%host, version = VERSION, pid = std::process::id(), "the agent starts");
+    let serving = socket.serve(LocalView { enrolled, reconciler }, stop.clone());
+    let (ended, ()) = tokio::join!(launchpad_agent::run(outside, stop), serving);
+    ended?;
+    tracing::info!("the agent has stopped; the bots run on");
+    Ok(())
+}
+
+/// Says what is well and what is not; a host that cannot run bots is a failure, for scripts.
+async fn find_fault(config: &Config) -> anyhow::Result<ExitCode> {
+    let found = examine(&config.docker, &config.data_dir).await;
+    say(&found.text());
+    Ok(if found.missing().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show_status(socket: &LocalArgs, output: Output) -> anyhow::Result<()> {
+    match status::ask(&socket.run_dir, &Request::Status)? {
+        Response::Status(found) => match output {
+            Output::Json => say(&format!("{}\n", serde_json::to_string_pretty(&found)?)),
+            Output::Table => say(&status::table(&found)),
+        },
+        Response::Done { text } => say(&text),
+        Response::Refused { reason } => return Err(reason.into()),
+    }
+    Ok(())
+}
+
+fn tell(socket: &LocalArgs, request: &Request) -> anyhow::Result<()> {
+    match status::ask(&socket.run_dir, request)? {
+        Response::Done { text } => say(&format!("{}\n", text.trim_end())),
+        Response::Status(found) => say(&status::table(&found)),
+        Response::Refused { reason } => return Err(reason.into()),
+    }
+    Ok(())
+}
+
+/// To stdout. Whoever closes it early (`| head`) has read enough.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn start_log() -> anyhow::Result<()> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| LOG_DEFAULT.to_owned());
+    let filter = EnvFilter::try_new(&wanted)
+        .map_err(|error| anyhow::anyhow!("{LOG_VARIABLE}=`{wanted}` says nothing that can be logged by: {error}"))?;
+    let ansi = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(io::stderr).init();
+    Ok(())
+}
+
+/// SIGTERM and SIGINT end the agent and nothing else.
+fn stop_on_signals(stop: &CancellationToken) -> io::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let (mut signals, stop) = (signal(kind)?, stop.clone());
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(())
+}
