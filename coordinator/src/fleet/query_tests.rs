@@ -1,4 +1,4 @@
-//! Every way in which a question can end, with a seat that nobody drives and time that is not waited for.
+//! Every way in which a question can end, with a seat that no session drives.
 
 use futures::stream;
 use launchpad_pki::pipe::Transport;
@@ -41,8 +41,8 @@ fn question() -> Question {
 }
 
 impl Scene {
-    fn ask(&self, number: u128) -> Result<Answers, Reason> {
-        self.asks.ask(host(1), self.seat.clone(), id(number), question(), DEADLINE)
+    fn ask(&self, number: u128, deadline: Duration) -> Result<Answers, Reason> {
+        self.asks.ask(host(1), self.seat.clone(), id(number), question(), deadline)
     }
 
     /// Waits until the session has that order.
@@ -51,7 +51,7 @@ impl Scene {
     }
 
     async fn asked(&mut self) -> Answers {
-        let answers = self.ask(7).unwrap();
+        let answers = self.ask(7, DEADLINE).unwrap();
         assert!(matches!(self.order().await, Order::Ask(ask) if ask.id == id(7) && ask.deadline_ms == 30_000));
         answers
     }
@@ -65,7 +65,7 @@ fn pieces(pieces: impl IntoIterator<Item = Result<Answer, Reason>>) -> Pieces {
     stream::iter(pieces.into_iter().collect::<Vec<_>>()).boxed()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_answer_arrives_in_order_and_ends_once() {
     let mut scene = scene();
     let mut answers = scene.asked().await;
@@ -79,7 +79,7 @@ async fn an_answer_arrives_in_order_and_ends_once() {
     assert_eq!(told, Ok(()));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_asker_who_goes_away_cancels_the_question() {
     let mut scene = scene();
     let answers = scene.asked().await;
@@ -87,7 +87,7 @@ async fn an_asker_who_goes_away_cancels_the_question() {
     scene.is_cancelled().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_host_that_is_answering_is_let_go_when_the_asker_goes_away() {
     let mut scene = scene();
     let mut answers = scene.asked().await;
@@ -100,16 +100,17 @@ async fn a_host_that_is_answering_is_let_go_when_the_asker_goes_away() {
     scene.is_cancelled().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_host_that_never_calls_back_is_given_up_at_the_deadline() {
     let mut scene = scene();
-    let mut answers = scene.asked().await;
+    let mut answers = scene.ask(7, Duration::from_millis(10)).unwrap();
+    assert!(matches!(scene.order().await, Order::Ask(_)));
     let Some(Answer::End(Some(reason))) = answers.next().await else { panic!("no end") };
     assert_eq!(reason.code, "answer-too-late");
     scene.is_cancelled().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_session_that_ends_takes_its_answers_with_it() {
     let mut scene = scene();
     let mut answers = scene.asked().await;
@@ -118,7 +119,7 @@ async fn a_session_that_ends_takes_its_answers_with_it() {
     assert_eq!(reason.code, "host-offline");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_answer_that_breaks_off_says_so_after_its_lines() {
     let mut scene = scene();
     let mut answers = scene.asked().await;
@@ -131,7 +132,7 @@ async fn an_answer_that_breaks_off_says_so_after_its_lines() {
     assert_eq!(told, Ok(()));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn only_the_host_that_was_asked_answers_and_only_once() {
     let mut scene = scene();
     let mut answers = scene.asked().await;
@@ -143,11 +144,11 @@ async fn only_the_host_that_was_asked_answers_and_only_once() {
     assert_eq!(answers.next().await, Some(Answer::End(None)));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_host_has_so_many_questions_to_answer_and_no_more() {
     let scene = scene();
-    let open: Vec<_> = (0..ASKS_PER_HOST_MAX).map(|number| scene.ask(number as u128).unwrap()).collect();
-    assert_eq!(scene.ask(1_000).unwrap_err().code, "too-many-questions");
+    let open: Vec<_> = (0..ASKS_PER_HOST_MAX).map(|number| scene.ask(number as u128, DEADLINE).unwrap()).collect();
+    assert_eq!(scene.ask(1_000, DEADLINE).unwrap_err().code, "too-many-questions");
     let elsewhere = scene.asks.ask(host(2), scene.seat.clone(), id(2_000), question(), DEADLINE);
     assert!(elsewhere.is_ok(), "another host's questions are its own");
     drop(open);

@@ -16,7 +16,6 @@ use launchpad_coordinator::store::join_tokens::{self, JoinTokenRow};
 use launchpad_coordinator::store::{
     Commit, Intent, Store, StoreError, StoreUrl, Tx, certificates, hosts, meta, specs,
 };
-use launchpad_pki::bundle::TrustBundle;
 use launchpad_pki::ca_files::CaFiles;
 use launchpad_pki::identity::TrustDomain;
 use launchpad_pki::token::{JoinToken, TOKEN_LIFE};
@@ -53,7 +52,6 @@ pub struct Coordinator {
     pub fleet_addr: SocketAddr,
     pub enroll_addr: SocketAddr,
     pub root: Digest,
-    pub bundle: TrustBundle,
     stop: CancellationToken,
     served: JoinHandle<Result<(), FleetError>>,
 }
@@ -91,7 +89,7 @@ impl Home {
         let ca = self.ca_files().load().unwrap();
         let (entropy, signals) = (Entropy::system(), Signals::default());
         let fleet = Fleet::new(self.clock.clone(), entropy.clone());
-        let (root, bundle) = (ca.root_digest(), ca.bundle().unwrap());
+        let root = ca.root_digest();
         let config = FleetConfig {
             fleet: fleet_addr,
             enroll: enroll_addr,
@@ -110,19 +108,7 @@ impl Home {
         let server = FleetServer::bind(config, parts, stop.clone()).await.unwrap();
         let (fleet_addr, enroll_addr) = (server.fleet_addr(), server.enroll_addr());
         let served = tokio::spawn(server.run());
-        Coordinator {
-            home: self,
-            store,
-            fleet,
-            signals,
-            entropy,
-            fleet_addr,
-            enroll_addr,
-            root,
-            bundle,
-            stop,
-            served,
-        }
+        Coordinator { home: self, store, fleet, signals, entropy, fleet_addr, enroll_addr, root, stop, served }
     }
 }
 
@@ -142,11 +128,6 @@ impl Coordinator {
         within(self.served).await.unwrap().unwrap();
         self.store.close().await;
         self.home.start(Some((self.fleet_addr, self.enroll_addr))).await
-    }
-
-    /// Tells the process to stop, and does not wait.
-    pub fn begin_to_stop(&self) {
-        self.stop.cancel();
     }
 
     pub fn enroll_endpoint(&self) -> String {
