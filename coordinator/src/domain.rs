@@ -21,5 +21,6 @@ pub mod revision;
 pub mod compile;
 pub mod fold;
 pub mod placement;
+pub mod recovery;
 
 pub mod audit;

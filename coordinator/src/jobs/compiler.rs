@@ -12,15 +12,12 @@ use std::collections::BTreeMap;
 
 use launchpad_pki::envelope::EnvelopeError;
 use launchpad_pki::sealing::{SealContext, SealError, SealingPublicKey};
-use launchpad_protocol::generation::{Accepted, Generation, Verdict, judge};
 use launchpad_protocol::id::{DeploymentId, HostId};
 use launchpad_protocol::limits::SPEC_MAX_BYTES;
-use launchpad_protocol::spec::{Power, SpecOffer};
-use launchpad_protocol::wire::encode_spec;
+use launchpad_protocol::spec::SpecOffer;
 
 use crate::app::App;
-use crate::domain::compile::{CompileError, Heading, PlacedDeployment, compile};
-use crate::domain::deployment::State;
+use crate::domain::compile::{Basis, CompileError, PlacedDeployment, is_wished, next_spec, power};
 use crate::store::deployments::Deployment;
 use crate::store::outbox::Mark;
 use crate::store::revisions::StoredFile;
@@ -88,10 +85,10 @@ async fn host(app: &App, mark: Mark) -> Result<bool, CompileFailed> {
     app.store.write(Commit::Publish, async |tx| publish(app, tx, mark).await).await
 }
 
-/// The deployments that belong into a host's spec. What is being terminated does not: its tombstone speaks for it.
+/// The deployments that belong into a host's spec.
 async fn on_host(tx: &mut Tx, host: HostId) -> Result<Vec<Deployment>, StoreError> {
     let mut rows = deployments::on_host(tx, host).await?;
-    rows.retain(|row| !matches!(row.state, State::Terminating | State::Terminated));
+    rows.retain(|row| is_wished(row.state));
     Ok(rows)
 }
 
@@ -136,26 +133,21 @@ async fn publish(app: &App, tx: &mut Tx, mark: Mark) -> Result<bool, CompileFail
     }
     let host = mark.host;
     let latest = specs::latest(tx, host).await?;
-    let floor = specs::floor(tx, host).await?;
     let mut placed = Vec::new();
     for deployment in on_host(tx, host).await? {
         placed.push(placed_deployment(tx, deployment, host).await?);
     }
     let tombstones = tombstones::unburied(tx, host).await?;
-    let incarnation = meta::incarnation(tx).await?;
-    let offer = |generation| -> Result<SpecOffer, CompileError> {
-        let heading = Heading { host, incarnation, generation };
-        compile(heading, placed.clone(), tombstones.clone()).map(|spec| encode_spec(&spec))
+    let basis = Basis {
+        host,
+        incarnation: meta::incarnation(tx).await?,
+        latest: latest.as_ref().map(SpecOffer::accepted),
+        floor: specs::floor(tx, host).await?,
     };
-    let same = match &latest {
-        Some(latest) if is_known(latest.accepted(), floor) => offer(latest.generation)?.digest == latest.digest,
-        Some(_) | None => false,
-    };
-    if same {
+    let Some(next) = next_spec(basis, placed, tombstones)? else {
         outbox::clear(tx, mark).await?;
         return Ok(false);
-    }
-    let next = offer(above(latest.as_ref().map(|latest| latest.generation), floor))?;
+    };
     if next.bytes.len() > SPEC_MAX_BYTES {
         return Err(CompileFailed::TooLarge { host, bytes: next.bytes.len() });
     }
@@ -177,7 +169,7 @@ async fn placed_deployment(
     Ok(PlacedDeployment {
         blueprint: revision.blueprint,
         epoch: deployment.epoch,
-        power: if deployment.state == State::Suspended { Power::Off } else { Power::On },
+        power: power(deployment.state),
         operations: operations::unanswered(tx, deployment.id).await?,
         sealed,
     })
@@ -185,13 +177,4 @@ async fn placed_deployment(
 
 const fn sealed_for(deployment: &Deployment, host: HostId) -> SealedFor {
     SealedFor { account: deployment.account, deployment: deployment.id, revision: deployment.revision, host }
-}
-
-/// Whether what the host holds is what this store made, or older: then the latest may stand.
-fn is_known(latest: Accepted, floor: Option<Accepted>) -> bool {
-    matches!(judge(floor, latest), Verdict::Accept | Verdict::Duplicate)
-}
-
-fn above(latest: Option<Generation>, floor: Option<Accepted>) -> Generation {
-    latest.max(floor.map(|floor| floor.generation)).unwrap_or_default().next()
 }

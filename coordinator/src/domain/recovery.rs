@@ -1,0 +1,91 @@
+//! When the store may be older than its fleet: what it has to learn from hosts before it wishes anything of them.
+//!
+//! `jobs::placer`, `fleet::view`, `app::recovery` and `app::restore` ask here, and so does the cluster test, which
+//! restores old copies at any moment. Publishing is frozen meanwhile.
+//!
+//! ```text
+//!   restored, frozen ── reports ──► rise: epochs      adopt: what runs already is where it runs
+//!       │                                                                     │
+//!       │ nothing is placed, old operations are refused     confirmed ◄───────┘
+//!       ▼                                                       ▼
+//!   hosts run on as they were                     overtake: revisions and epochs above what hosts hold
+//! ```
+
+use std::collections::BTreeMap;
+
+use launchpad_protocol::generation::{Epoch, Revision};
+use launchpad_protocol::id::{AccountId, DeploymentId};
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::{HostReport, InstanceReport};
+
+use super::placement::{Candidate, Placement, Wanted, place};
+
+/// Chooses a host, unless publishing is frozen: a deployment that waits for one may run somewhere already, as the store
+/// has forgotten.
+#[must_use]
+pub fn place_unless(frozen: Option<&Reason>, wanted: &Wanted, hosts: &[Candidate]) -> Placement {
+    match frozen {
+        Some(reason) => Placement::Nowhere { reason: waits_for_recovery(reason), refused: BTreeMap::new() },
+        None => place(wanted, hosts),
+    }
+}
+
+/// The epoch under which a host holds a deployment that this store has not placed yet; none: it does not hold it.
+///
+/// The host is to be one of the deployment's own pool. A host that lies about this gets no more than the placer might
+/// have given it.
+#[must_use]
+pub fn adopt(deployment: DeploymentId, account: AccountId, epoch: Epoch, report: &HostReport) -> Option<Epoch> {
+    if let Some(instance) = report.instances.get(&deployment) {
+        return Some(instance.epoch.max(epoch));
+    }
+    let is_it = |orphan: &launchpad_protocol::report::Orphan| {
+        orphan.deployment == Some(deployment) && orphan.account == Some(account)
+    };
+    report.orphans.iter().any(is_it).then(|| epoch.next())
+}
+
+/// The epoch that a host has seen, where this store has forgotten it.
+#[must_use]
+pub fn rise(epoch: Epoch, reported: &InstanceReport) -> Option<Epoch> {
+    (reported.epoch > epoch).then_some(reported.epoch)
+}
+
+/// What a wish must become to be newer than what its host holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overtaken {
+    /// Its revision: the same, or one above the host's.
+    pub revision: Revision,
+    /// Its epoch: at least the host's.
+    pub epoch: Epoch,
+}
+
+/// Raises a wish above what its host holds; none: it is not behind.
+#[must_use]
+pub fn overtake(revision: Revision, epoch: Epoch, reported: &InstanceReport) -> Option<Overtaken> {
+    let behind = reported.revision > revision;
+    let overtaken = Overtaken {
+        revision: if behind { reported.revision.next() } else { revision },
+        epoch: epoch.max(reported.epoch),
+    };
+    (behind || overtaken.epoch != epoch).then_some(overtaken)
+}
+
+/// Why an operation of a restored copy is not carried out. It may have been, after the copy was made, and its host has
+/// forgotten it since: a bot that runs is not restarted for a wish that may be a week old.
+#[must_use]
+pub fn operation_of_a_copy() -> Reason {
+    Reason::new("restored", "the store was restored from an older copy before this was known to be done")
+        .because("it may have been carried out after that copy was made")
+        .mend("ask for it again if it is still wanted")
+}
+
+fn waits_for_recovery(frozen: &Reason) -> Reason {
+    Reason::new("recovering", "nothing is placed until the recovery is confirmed")
+        .because(frozen.sentence.clone())
+        .mend("an operator confirms it: launchpad recover confirm")
+}
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;
