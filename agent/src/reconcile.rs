@@ -16,7 +16,7 @@
 mod doing;
 pub mod facts;
 pub mod request;
-mod standing;
+pub mod standing;
 mod telling;
 mod work;
 

@@ -10,6 +10,7 @@ use launchpad_protocol::spec::{InstanceSpec, Power};
 use launchpad_protocol::time::{BootMoment, Moment};
 use serde::{Deserialize, Serialize};
 
+use super::action::StopCause;
 use super::exit::{self, Meaning};
 use super::marks::{Marks, OperationMark};
 use super::{Context, Health};
@@ -82,6 +83,18 @@ impl Record {
                 self.absorb_exit(exit, spec, marks, context);
             }
             Some(ContainerState::Exited(_) | ContainerState::Created) | None => {}
+        }
+    }
+
+    /// Notes, before the instance is stopped, what its exit will mean.
+    pub fn expect_stop(&mut self, why: &StopCause) {
+        match why {
+            StopCause::Unhealthy(reason) => self.unhealthy = Some(reason.clone()),
+            StopCause::PowerOff
+            | StopCause::LocalStop
+            | StopCause::Replaced
+            | StopCause::Operation(_)
+            | StopCause::Tombstone(_) => self.stop_expected = true,
         }
     }
 

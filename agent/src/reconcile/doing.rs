@@ -15,7 +15,7 @@ use super::{Reconciler, TROUBLE_CAP, TROUBLE_INITIAL, disk_reason};
 use crate::disk::DiskError;
 use crate::execute::ExecuteError;
 use crate::plan::Subject;
-use crate::plan::action::{Action, StopCause};
+use crate::plan::action::Action;
 use crate::plan::record::Trouble;
 
 impl Reconciler {
@@ -82,14 +82,7 @@ impl Reconciler {
         let Action::StopContainer { container, why, .. } = action else { return };
         let owner = self.observed.as_ref().and_then(|observed| observed.containers.get(container));
         let Some(record) = owner.and_then(|owner| self.records.get_mut(&owner.deployment)) else { return };
-        match why {
-            StopCause::Unhealthy(reason) => record.unhealthy = Some(reason.clone()),
-            StopCause::PowerOff
-            | StopCause::LocalStop
-            | StopCause::Replaced
-            | StopCause::Operation(_)
-            | StopCause::Tombstone(_) => record.stop_expected = true,
-        }
+        record.expect_stop(why);
         let deployment = owner.map(|owner| owner.deployment);
         self.changes.records.extend(deployment.map(|deployment| (deployment, Some(record.clone()))));
         self.save();

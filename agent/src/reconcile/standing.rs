@@ -14,7 +14,8 @@ use crate::plan::instance::current_container;
 use crate::plan::record::Record;
 
 /// Where an instance stands while an action is being carried out for it.
-pub(super) fn during(action: Option<&Action>, planned: &Standing) -> Standing {
+#[must_use]
+pub fn during(action: Option<&Action>, planned: &Standing) -> Standing {
     let in_place = matches!(planned.phase, Phase::Ready | Phase::Unready);
     match action {
         Some(Action::PullImage { .. }) => Standing { phase: Phase::Pulling, ..planned.clone() },
@@ -43,7 +44,8 @@ fn stopping(why: &StopCause) -> Standing {
 }
 
 /// What the report says of every instance of the spec.
-pub(super) fn instances(
+#[must_use]
+pub fn instances(
     spec: Option<&HostSpec>,
     observed: Option<&Observed>,
     records: &BTreeMap<DeploymentId, Record>,
