@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use std::{process, thread};
+use std::{fs, process, thread};
 
 use anyhow::{Context as _, Result};
 use launchpad_tests::wait::wait_until;
@@ -72,6 +72,8 @@ pub(crate) fn on_interrupt(tidy: impl FnOnce() -> Result<()> + Send + 'static) -
 /// Stops and removes the demo of this very process.
 pub(crate) fn tidy() -> Result<()> {
     sweep::sweep(&directory(), RUN_ID)?;
+    // Still locked, by this process, until it ends: nobody can come in between.
+    let _ = fs::remove_file(directory().with_extension("lock"));
     eprintln!("demo: stopped, nothing left behind");
     Ok(())
 }
