@@ -35,14 +35,94 @@ fn events() -> Vec<Event> {
 const WORKING: [State; 6] =
     [State::Provisioning, State::Configuring, State::Starting, State::Running, State::Updating, State::Restarting];
 
+/// An event's name, without its reason.
+fn name(event: &Event) -> String {
+    let debug = format!("{event:?}");
+    debug.split('(').next().unwrap_or_default().to_owned()
+}
+
+/// One state's row: where each event leads; an event that is not in it is refused.
+fn row(state: State) -> String {
+    let mut leads: Vec<(State, Vec<String>)> = Vec::new();
+    for event in events() {
+        let Ok(transition) = step(state, event.clone()) else { continue };
+        match leads.iter_mut().find(|(to, _)| *to == transition.to) {
+            Some((_, names)) => names.push(name(&event)),
+            None => leads.push((transition.to, vec![name(&event)])),
+        }
+    }
+    let leads = leads.into_iter().map(|(to, names)| format!("\n    -> {to}: {}", names.join(" ")));
+    format!("{state}{}", leads.collect::<String>())
+}
+
 #[test]
 fn the_whole_table_is_as_drawn() {
-    let row = |state: State| {
-        let cell = |event| step(state, event).map_or("-", |transition| transition.to.as_str()).to_owned();
-        format!("{state}: {}", events().into_iter().map(cell).collect::<Vec<_>>().join(" "))
-    };
     let table = State::ALL.into_iter().map(row).collect::<Vec<_>>().join("\n");
-    insta::assert_snapshot!(table, @"");
+    insta::assert_snapshot!(table, @r#"
+    requested
+        -> provisioning: Placed
+        -> requested: Unplaceable
+        -> terminating: Delete
+    provisioning
+        -> provisioning: Pulling Unready Retrying Update
+        -> configuring: Preparing
+        -> starting: Started
+        -> running: Ready
+        -> failed: CrashLooping Refused Stopped
+        -> suspended: Suspend
+        -> terminating: Delete
+    configuring
+        -> provisioning: Pulling
+        -> configuring: Preparing Unready Retrying Update
+        -> starting: Started
+        -> running: Ready
+        -> failed: CrashLooping Refused Stopped
+        -> suspended: Suspend
+        -> terminating: Delete
+    starting
+        -> provisioning: Pulling
+        -> configuring: Preparing
+        -> starting: Started Unready Retrying Update
+        -> running: Ready
+        -> failed: CrashLooping Refused Stopped
+        -> suspended: Suspend
+        -> terminating: Delete
+    running
+        -> restarting: Pulling Preparing Started Retrying Restart
+        -> running: Ready Unready
+        -> failed: CrashLooping Refused Stopped
+        -> updating: Update
+        -> suspended: Suspend
+        -> terminating: Delete
+    updating
+        -> updating: Pulling Preparing Started Unready Retrying Stopped Restart Update
+        -> running: Ready
+        -> failed: CrashLooping Refused
+        -> suspended: Suspend
+        -> terminating: Delete
+    failed
+        -> restarting: Pulling Preparing Started Unready Retrying Restart
+        -> running: Ready
+        -> failed: CrashLooping Refused Stopped
+        -> updating: Update
+        -> suspended: Suspend
+        -> terminating: Delete
+    restarting
+        -> restarting: Pulling Preparing Started Unready Retrying Stopped Restart
+        -> running: Ready
+        -> failed: CrashLooping Refused
+        -> updating: Update
+        -> suspended: Suspend
+        -> terminating: Delete
+    suspended
+        -> suspended: Pulling Preparing Started Ready Unready CrashLooping Retrying Refused Stopped Update
+        -> starting: Resume
+        -> terminating: Delete
+    terminating
+        -> terminating: Delete ContainerGone
+        -> terminated: DataGone
+    terminated
+    "#);
 }
 
 #[test]

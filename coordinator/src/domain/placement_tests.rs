@@ -1,1 +1,160 @@
+//! Which host, and why not the others.
 
+use launchpad_protocol::id::HostId;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+const GIB: u64 = 1 << 30;
+
+fn id(number: u128) -> HostId {
+    HostId::from(Uuid::from_u128(number))
+}
+
+fn host(number: u128, memory_gib: u64) -> Candidate {
+    Candidate {
+        id: id(number),
+        name: format!("web-{number}"),
+        pool: "shared".to_owned(),
+        state: HostState::Active,
+        capacity: Capacity { cpu_millis: 2_000, memory_bytes: memory_gib * GIB, storage_bytes: 100_000_000_000 },
+        allocated: Capacity::default(),
+        instances: 0,
+        features: Feature::all(),
+    }
+}
+
+fn starter() -> Wanted {
+    Wanted {
+        pool: "shared".to_owned(),
+        size: Capacity { cpu_millis: 500, memory_bytes: GIB, storage_bytes: 10_000_000_000 },
+        requires: Feature::all(),
+    }
+}
+
+/// Why the only host refuses.
+fn only_refusal(wanted: &Wanted, host: Candidate) -> Reason {
+    match place(wanted, std::slice::from_ref(&host)) {
+        Placement::Nowhere { refused, .. } => refused[&host.id].clone(),
+        Placement::Chosen(id) => panic!("{id} took it"),
+    }
+}
+
+fn why(wanted: &Wanted, hosts: &[Candidate]) -> Reason {
+    match place(wanted, hosts) {
+        Placement::Nowhere { reason, .. } => reason,
+        Placement::Chosen(id) => panic!("{id} took it"),
+    }
+}
+
+#[test]
+fn the_host_with_most_free_memory_is_chosen_and_of_equals_the_lowest_id() {
+    let mut busy = host(1, 8);
+    busy.allocated.memory_bytes = 5 * GIB;
+    assert_eq!(place(&starter(), &[busy, host(3, 4), host(2, 4)]), Placement::Chosen(id(2)));
+}
+
+#[test]
+fn each_shortage_has_its_own_reason_in_numbers() {
+    let mut full = host(1, 8);
+    full.allocated.memory_bytes = 8 * GIB - 400 * (1 << 20);
+    full.instances = 7;
+    let reason = only_refusal(&starter(), full);
+    assert_eq!(reason.code, "memory-full");
+    assert_eq!(
+        reason.to_string(),
+        "host web-1 has 400 MiB of memory free, the plan needs 1024 MiB (7 deployments on it were promised the rest); \
+         add a host to pool `shared`, or remove a deployment"
+    );
+    let mut full = host(1, 8);
+    full.allocated.storage_bytes = 95_000_000_000;
+    assert_eq!(only_refusal(&starter(), full).code, "storage-full");
+    let mut full = host(1, 64);
+    full.allocated.cpu_millis = 2_000 * CPU_PROMISES_PER_CORE - 499;
+    assert_eq!(only_refusal(&starter(), full).code, "cpu-full");
+    let mut full = host(1, 64);
+    full.instances = INSTANCES_PER_HOST_MAX;
+    assert_eq!(only_refusal(&starter(), full).code, "host-full");
+}
+
+#[test]
+fn a_host_that_is_not_active_or_lacks_a_feature_is_refused_by_name() {
+    for state in [HostState::Pending, HostState::Silent, HostState::Retired] {
+        let reason = only_refusal(&starter(), Candidate { state, ..host(1, 8) });
+        assert_eq!((reason.code.as_str(), reason.sentence), ("host-not-active", format!("host web-1 is {state}")));
+    }
+    let features = Feature::all().into_iter().filter(|feature| *feature != Feature::volume()).collect();
+    let reason = only_refusal(&starter(), Candidate { features, ..host(1, 8) });
+    assert_eq!(reason.sentence, "the agent of host web-1 lacks volume.v1");
+}
+
+#[test]
+fn larger_than_any_host_is_not_the_same_as_full_now() {
+    let mut full = host(1, 2);
+    full.allocated.memory_bytes = 2 * GIB;
+    assert_eq!(why(&starter(), &[full]).code, "pool-full");
+    let mut team = starter();
+    team.size.memory_bytes = 4 * GIB;
+    assert_eq!(why(&team, &[host(1, 2), host(2, 3)]).code, "plan-larger-than-any-host");
+    assert_eq!(only_refusal(&team, host(1, 2)).code, "host-too-small");
+}
+
+#[test]
+fn an_empty_pool_says_so_and_other_pools_do_not_count() {
+    let mut other = host(1, 8);
+    other.pool = "gpu".to_owned();
+    assert_eq!(why(&starter(), &[other]).code, "no-hosts");
+}
+
+#[test]
+fn an_order_is_impossible_only_if_hosts_are_known_and_each_is_too_small() {
+    let mut team = starter();
+    team.size.memory_bytes = 4 * GIB;
+    assert_eq!(fits_somewhere(&team, &[]), Ok(()));
+    assert_eq!(fits_somewhere(&team, &[Candidate { state: HostState::Pending, ..host(1, 0) }]), Ok(()));
+    let mut full = host(1, 4);
+    full.allocated.memory_bytes = 4 * GIB;
+    assert_eq!(fits_somewhere(&team, &[full]), Ok(()));
+    let reason = fits_somewhere(&team, &[host(1, 2)]).expect_err("too large");
+    assert_eq!(reason.code, "plan-larger-than-any-host");
+}
+
+fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+    let one = (1..9_u128, 0..16_u64, 0..16_u64, prop_oneof![Just("shared"), Just("gpu")], 0..4_usize);
+    prop::collection::vec(one, 0..6).prop_map(|rows| {
+        let mut hosts: BTreeMap<HostId, Candidate> = BTreeMap::new();
+        for (number, memory, allocated, pool, state) in rows {
+            let mut one = host(number, memory);
+            one.allocated.memory_bytes = allocated.min(memory) * GIB;
+            one.pool = pool.to_owned();
+            one.state = HostState::ALL[state];
+            hosts.insert(one.id, one);
+        }
+        hosts.into_values().collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_order_in_which_hosts_are_listed_does_not_matter(hosts in candidates()) {
+        let mut reversed = hosts.clone();
+        reversed.reverse();
+        prop_assert_eq!(place(&starter(), &hosts), place(&starter(), &reversed));
+    }
+
+    #[test]
+    fn nothing_is_promised_twice_and_every_host_of_the_pool_that_is_not_chosen_says_why(hosts in candidates()) {
+        match place(&starter(), &hosts) {
+            Placement::Chosen(chosen) => {
+                let host = hosts.iter().find(|host| host.id == chosen).expect("one of them");
+                prop_assert!(host.pool == "shared" && host.state == HostState::Active);
+                prop_assert!(host.allocated.memory_bytes + GIB <= host.capacity.memory_bytes);
+            }
+            Placement::Nowhere { refused, .. } => {
+                let pool: Vec<_> = hosts.iter().filter(|host| host.pool == "shared").map(|host| host.id).collect();
+                prop_assert_eq!(refused.into_keys().collect::<Vec<_>>(), pool);
+            }
+        }
+    }
+}

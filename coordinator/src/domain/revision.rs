@@ -232,3 +232,7 @@ fn below_the_floor(profile: &Profile, plan: &Plan, floor_bytes: u64) -> Refusal 
     let sentence = format!("plan `{}` grants {has} MiB of memory, `{}` needs {needs} MiB", plan.name, profile.name);
     Refusal::impossible(Reason::new("plan-too-small", sentence).mend("choose a larger plan"))
 }
+
+#[cfg(test)]
+#[path = "revision_tests.rs"]
+pub(crate) mod tests;
