@@ -25,13 +25,19 @@ mod logs;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod recovery;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
 use launchpad_protocol::reason::Reason;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +70,7 @@ fn router(api: Api) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn(in_time))
+        .layer(from_fn(close_over_unread_bodies))
         .layer(DefaultBodyLimit::max(request::BODY_MAX_BYTES))
         .with_state(api)
 }
@@ -77,6 +84,25 @@ async fn in_time(request: Request, next: Next) -> Response {
             Problem::new(StatusCode::GATEWAY_TIMEOUT, Reason::new("too-slow", sentence).mend(mend)).into_response()
         }
     }
+}
+
+/// Says `Connection: close` where the answer came before the whole request was read, as a refusal's may: hyper closes
+/// such a connection, and a caller that was not told would send its next request into it.
+async fn close_over_unread_bodies(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let unread = Arc::new(AtomicBool::new(true));
+    let seen = Arc::clone(&unread);
+    let end = futures::stream::poll_fn(move |_| {
+        seen.store(false, Ordering::Relaxed);
+        Poll::Ready(None)
+    });
+    let mut response = next.run(request.map(|body| Body::from_stream(body.into_data_stream().chain(end)))).await;
+    if unread.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn no_such_path(State(_): State<Api>, uri: Uri) -> Problem {

@@ -23,8 +23,9 @@ pub(super) fn run(client: &Client, arguments: &Remove, output: Output) -> Result
     let accepted: Deployment = read(&accepted)?;
     let purge = arguments.purge;
     let gone = |now: &Deployment| if is_gone(now, purge) { Verdict::Done } else { Verdict::Wait };
-    let (value, _) = follow(client, &before.id, newest(&accepted), patience, &gone)?;
-    output.show(&value, || Ok(format!("{} is removed; {data}", before.name)))
+    let (value, after) = follow(client, &before.id, newest(&accepted), patience, &gone)?;
+    let left = if after.state == "terminated" { "nothing of it is left" } else { data };
+    output.show(&value, || Ok(format!("{} is removed; {left}", before.name)))
 }
 
 /// Without a purge the data, and with it the deployment, outlives the container.

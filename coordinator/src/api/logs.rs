@@ -93,7 +93,8 @@ pub(super) async fn logs(
         Form::Events => EVENTS,
         Form::Lines => NDJSON,
     };
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    let headers =
+        [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((headers, body).into_response())
 }
 

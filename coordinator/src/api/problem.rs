@@ -113,7 +113,8 @@ impl From<AppError> for Problem {
         match error {
             AppError::Refused(refusal) => refusal.into(),
             error if error.is_race() => {
-                let reason = Reason::new("raced", "somebody else changed it at the same moment").mend("send it again");
+                let reason =
+                    Reason::new("raced", "somebody else changed it at the same moment").mend("send it again");
                 Self::new(StatusCode::CONFLICT, reason)
             }
             error @ (AppError::Store(_) | AppError::Files(_) | AppError::NoEntropy(_)) => {

@@ -70,7 +70,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path(value) = Path::from_request_parts(parts, state).await.map_err(|error: PathRejection| {
-            Problem::bad_request(Reason::new("malformed-path", format!("the path does not fit: {}", error.body_text())))
+            Problem::bad_request(Reason::new(
+                "malformed-path",
+                format!("the path does not fit: {}", error.body_text()),
+            ))
         })?;
         Ok(Self(value))
     }

@@ -1,0 +1,12 @@
+//! The HTTP API of a whole coordinator, over a socket: who may do what, what is refused and how, what happens once.
+
+#[path = "api/authorisation.rs"]
+mod authorisation;
+#[path = "api/lab.rs"]
+mod lab;
+#[path = "api/once.rs"]
+mod once;
+#[path = "api/problems.rs"]
+mod problems;
+#[path = "api/resources.rs"]
+mod resources;

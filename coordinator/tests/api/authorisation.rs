@@ -1,0 +1,117 @@
+//! Who may do what, over every route of the OpenAPI document: a route that is not in the table fails the test.
+
+use std::collections::BTreeSet;
+
+use launchpad_coordinator::api::openapi;
+use serde_json::{Value, json};
+
+use super::lab::{Lab, Who, wish};
+
+/// What each caller is answered, in the order of [`Who::ALL`]: anonymous, stranger, viewer, member, owner, on-call,
+/// operator. 409 and 422 are answers of somebody who may: the bot has no host, so it has no log and no process.
+const TABLE: [(&str, &str, [u16; 7]); 12] = [
+    ("GET", "/deployments", [401, 200, 200, 200, 200, 200, 200]),
+    ("POST", "/deployments", [401, 404, 403, 201, 201, 403, 201]),
+    ("GET", "/deployments/{id}", [401, 404, 200, 200, 200, 200, 200]),
+    ("DELETE", "/deployments/{id}", [401, 404, 403, 202, 202, 403, 202]),
+    ("POST", "/deployments/{id}/restart", [401, 404, 403, 409, 409, 403, 409]),
+    ("GET", "/deployments/{id}/logs", [401, 404, 409, 409, 409, 409, 409]),
+    ("GET", "/hosts", [401, 403, 403, 403, 403, 200, 200]),
+    ("GET", "/hosts/{id}", [401, 403, 403, 403, 403, 200, 200]),
+    ("POST", "/hosts/tokens", [401, 403, 403, 403, 403, 403, 201]),
+    ("POST", "/hosts/{id}/revoke", [401, 403, 403, 403, 403, 403, 202]),
+    ("GET", "/recovery", [401, 403, 403, 403, 403, 200, 200]),
+    ("POST", "/recovery/confirm", [401, 403, 403, 403, 403, 403, 200]),
+];
+
+/// Open to all.
+const OPEN: [(&str, &str); 2] = [("GET", "/healthz"), ("GET", "/openapi.json")];
+
+#[test]
+fn every_route_is_in_the_table() {
+    let document: Value = serde_json::to_value(openapi::document()).unwrap();
+    let methods = |item: &Value| item.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let routes: BTreeSet<_> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| methods(item).into_iter().map(|method| (method.to_uppercase(), path.clone())))
+        .collect();
+    let told = TABLE.iter().map(|(method, path, _)| (*method, *path)).chain(OPEN);
+    let told: BTreeSet<_> = told.map(|(method, path)| (method.to_owned(), path.to_owned())).collect();
+    assert_eq!(routes, told);
+}
+
+#[test]
+fn every_role_is_answered_as_the_table_says() {
+    let lab = Lab::start();
+    for (row, (method, path, expected)) in TABLE.into_iter().enumerate() {
+        for (who, expected) in Who::ALL.into_iter().zip(expected) {
+            let name = format!("bot-{row}-{}", format!("{who:?}").to_lowercase());
+            let answer = lab.send(who, method, &address(&lab, path, &name), body(method, path, &name).as_ref());
+            assert_eq!(answer.status, expected, "{who:?} {method} {path}: {answer:?}");
+            if expected >= 400 {
+                assert_eq!(answer.kind, "application/problem+json", "{who:?} {method} {path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_open_routes_ask_for_no_token() {
+    let lab = Lab::start();
+    for (method, path) in OPEN {
+        assert_eq!(lab.send(Who::Anonymous, method, path, None).status, 200, "{method} {path}");
+    }
+}
+
+#[test]
+fn another_tenants_deployment_looks_like_none() {
+    let lab = Lab::start();
+    let ours = lab.deploy(Who::Owner, "web");
+    let id = ours["id"].as_str().unwrap();
+    let account = lab.account;
+    for path in [format!("/deployments/{id}"), "/deployments/web".to_owned()] {
+        let theirs = lab.send(Who::Stranger, "GET", &path, None);
+        let none = lab.send(Who::Stranger, "GET", "/deployments/none", None);
+        assert_eq!((theirs.status, theirs.code()), (none.status, none.code()), "{path}");
+    }
+    let named = lab.send(Who::Stranger, "GET", &format!("/deployments/web?account={account}"), None);
+    assert_eq!(named.status, 404, "{named:?}");
+    assert_eq!(lab.send(Who::Stranger, "GET", "/deployments", None).json()["items"], json!([]));
+}
+
+#[test]
+fn staff_reach_an_account_by_naming_it_and_not_by_a_name_alone() {
+    let lab = Lab::start();
+    let ours = lab.deploy(Who::Owner, "web");
+    let account = lab.account;
+    // The operator's own account has no `web`.
+    assert_eq!(lab.send(Who::Operator, "GET", "/deployments/web", None).status, 404);
+    let named = lab.send(Who::Operator, "GET", &format!("/deployments/web?account={account}"), None);
+    assert_eq!(named.json()["id"], ours["id"]);
+    let listed = lab.send(Who::Operator, "GET", &format!("/deployments?account={account}"), None).json();
+    assert_eq!(listed["items"][0]["id"], ours["id"]);
+    assert_eq!(lab.send(Who::Operator, "GET", "/deployments", None).json()["items"], json!([]));
+}
+
+/// The path of a request, about the account's own things; a deployment is made where one is needed.
+fn address(lab: &Lab, path: &str, name: &str) -> String {
+    let account = lab.account;
+    if path == "/deployments" {
+        return format!("{path}?account={account}");
+    }
+    if !path.starts_with("/deployments/") {
+        return path.replace("{id}", &lab.host.to_string());
+    }
+    let made = lab.deploy(Who::Owner, name);
+    format!("{}?account={account}", path.replace("{id}", made["id"].as_str().unwrap()))
+}
+
+fn body(method: &str, path: &str, name: &str) -> Option<Value> {
+    match (method, path) {
+        ("POST", "/deployments") => Some(wish(name)),
+        ("POST", _) => Some(json!({})),
+        _ => None,
+    }
+}

@@ -1,0 +1,275 @@
+//! A coordinator in this process, with an account, somebody of every role in it, and a stranger of another account.
+
+use std::collections::BTreeMap;
+use std::thread::JoinHandle;
+
+use launchpad_coordinator::app::init::init;
+use launchpad_coordinator::app::sign_in::ApiToken;
+use launchpad_coordinator::config::{Arguments, Command, Config};
+use launchpad_coordinator::domain::actor::Role;
+use launchpad_coordinator::outside::{Addresses, Outside};
+use launchpad_coordinator::store::accounts::{Account, User};
+use launchpad_coordinator::store::api_tokens::ApiTokenRow;
+use launchpad_coordinator::store::{Commit, Intent, Store, StoreError, StoreUrl, Tx, accounts, api_tokens, hosts};
+use launchpad_pki::sealing::SealingKey;
+use launchpad_protocol::id::{AccountId, HostId, TypedId};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use ureq::http::{Request, Response};
+use ureq::{Agent, Body};
+
+/// An image reference that nothing ever pulls.
+pub const IMAGE: &str =
+    "registry.example/echo@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// Somebody who calls the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// Nobody: no token.
+    Anonymous,
+    /// The owner of another account.
+    Stranger,
+    Viewer,
+    Member,
+    Owner,
+    OnCall,
+    Operator,
+}
+
+impl Who {
+    pub const ALL: [Self; 7] =
+        [Self::Anonymous, Self::Stranger, Self::Viewer, Self::Member, Self::Owner, Self::OnCall, Self::Operator];
+}
+
+/// A running coordinator.
+pub struct Lab {
+    pub account: AccountId,
+    pub stranger_account: AccountId,
+    pub host: HostId,
+    tokens: BTreeMap<Who, String>,
+    addresses: Addresses,
+    agent: Agent,
+    stop: CancellationToken,
+    running: Option<JoinHandle<()>>,
+    _dir: TempDir,
+}
+
+/// An answer: its status, headers and body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub kind: String,
+    pub challenge: Option<String>,
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// A problem's code.
+    pub fn code(&self) -> String {
+        let kind = self.json()["type"].as_str().unwrap_or_default().to_owned();
+        kind.strip_prefix("urn:launchpad:").unwrap_or_default().to_owned()
+    }
+}
+
+impl Lab {
+    /// Initialises a data directory, fills it with people, and starts a coordinator on it.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let outside = Outside::machine();
+        let mut people = runtime.block_on(people(&dir, &outside));
+        let config = Config::of(serve_arguments(&dir)).unwrap();
+        let stop = CancellationToken::new();
+        let mut listening = outside.listening.subscribe();
+        let running = {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                runtime.block_on(launchpad_coordinator::run(config, outside, stop)).unwrap();
+            })
+        };
+        let waiting = Runtime::new().unwrap();
+        let addresses = waiting.block_on(async { listening.wait_for(Option::is_some).await.map(|bound| *bound) });
+        let agent = Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
+        people.tokens.insert(Who::Anonymous, String::new());
+        Self {
+            account: people.account,
+            stranger_account: people.stranger_account,
+            host: people.host,
+            tokens: people.tokens,
+            addresses: addresses.unwrap().unwrap(),
+            agent,
+            stop,
+            running: Some(running),
+            _dir: dir,
+        }
+    }
+
+    /// Sends a request; the body's absence sends none.
+    pub fn send(&self, who: Who, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.send_with(who, method, path, body, &[])
+    }
+
+    /// Sends a request with more headers.
+    pub fn send_with(
+        &self,
+        who: Who,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let url = format!("http://{}{path}", self.addresses.http);
+        let mut request = Request::builder().method(method).uri(url);
+        let token = &self.tokens[&who];
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let request = self.agent.configure_request(request.body(bytes).unwrap()).allow_non_standard_methods(true);
+        answer(self.agent.run(request.build()).unwrap())
+    }
+
+    /// Asks for a bot of that name.
+    pub fn deploy(&self, who: Who, name: &str) -> Value {
+        let answer = self.send(who, "POST", "/deployments", Some(&wish(name)));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let ended = self.running.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            assert!(matches!(ended, Some(Ok(()))), "the coordinator did not stop in order");
+        }
+    }
+}
+
+/// A valid wish for a bot.
+pub fn wish(name: &str) -> Value {
+    serde_json::json!({ "name": name, "profile": "echo", "plan": "starter", "image": IMAGE })
+}
+
+fn answer(mut response: Response<Body>) -> Answer {
+    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    Answer {
+        status: response.status().as_u16(),
+        kind: header("content-type").unwrap_or_default(),
+        challenge: header("www-authenticate"),
+        text: response.body_mut().read_to_string().unwrap(),
+    }
+}
+
+struct People {
+    account: AccountId,
+    stranger_account: AccountId,
+    host: HostId,
+    tokens: BTreeMap<Who, String>,
+}
+
+async fn people(dir: &TempDir, outside: &Outside) -> People {
+    let data_dir = dir.path().to_str().unwrap();
+    let Command::Init(arguments) = parse(&["init", "--data-dir", data_dir]) else { panic!("not init") };
+    let installation = init(&arguments, outside).await.unwrap();
+    let url = StoreUrl::Sqlite(dir.path().join("coordinator.db"));
+    let store = Store::open(&url, Intent::Use, outside.clock.wall()).await.unwrap();
+    let (account, stranger_account, host) = (id(outside), id(outside), id(outside));
+    let mut tokens = BTreeMap::from([(Who::Operator, installation.token.to_string())]);
+    let fill = async |tx: &mut Tx| {
+        let now = outside.clock.wall();
+        for (name, id) in [("ours", account), ("theirs", stranger_account)] {
+            accounts::create(tx, &Account { id, name: name.to_owned(), created_at: now }).await?;
+        }
+        for (who, role, account) in [
+            (Who::Stranger, Role::Owner, Some(stranger_account)),
+            (Who::Viewer, Role::Viewer, Some(account)),
+            (Who::Member, Role::Member, Some(account)),
+            (Who::Owner, Role::Owner, Some(account)),
+            (Who::OnCall, Role::OnCall, None),
+        ] {
+            tokens.insert(who, person(tx, outside, role, account).await?);
+        }
+        let key = SealingKey::generate().unwrap();
+        hosts::create(tx, &hosts::newcomer(host, "web-1".to_owned(), "empty".to_owned(), &key.public(), now)).await
+    };
+    store.write::<_, StoreError>(Commit::Initialise, fill).await.unwrap();
+    store.close().await;
+    People { account, stranger_account, host, tokens }
+}
+
+async fn person(
+    tx: &mut Tx,
+    outside: &Outside,
+    role: Role,
+    account: Option<AccountId>,
+) -> Result<String, StoreError> {
+    let now = outside.clock.wall();
+    let user = User {
+        id: id(outside),
+        email: format!("{role}-{}@example", id::<HostId>(outside)),
+        staff: role.is_staff().then_some(role),
+        created_at: now,
+    };
+    accounts::create_user(tx, &user).await?;
+    if let Some(account) = account {
+        accounts::join(tx, account, user.id, role).await?;
+    }
+    let token = ApiToken::new(id(outside)).unwrap();
+    let row = ApiTokenRow {
+        id: token.id,
+        user: user.id,
+        account,
+        role,
+        name: "test".to_owned(),
+        secret_hash: token.secret_hash(),
+        created_at: now,
+        expires_at: None,
+        revoked_at: None,
+    };
+    api_tokens::create(tx, &row).await?;
+    Ok(token.to_text().to_string())
+}
+
+fn id<I: TypedId>(outside: &Outside) -> I {
+    outside.entropy.id(outside.clock.wall())
+}
+
+fn parse(words: &[&str]) -> Command {
+    use clap::Parser as _;
+    Arguments::parse_from(["launchpad-coordinator"].iter().chain(words)).command
+}
+
+fn serve_arguments(dir: &TempDir) -> launchpad_coordinator::config::ServeArguments {
+    let data_dir = dir.path().to_str().unwrap();
+    let any = "127.0.0.1:0";
+    let profiles = dir.path().join("profiles");
+    std::fs::create_dir(&profiles).unwrap();
+    std::fs::write(profiles.join("strict.toml"), strict_profile()).unwrap();
+    let profiles = profiles.to_str().unwrap();
+    let words =
+        ["serve", "--data-dir", data_dir, "--http", any, "--fleet", any, "--enroll", any, "--profiles", profiles];
+    let Command::Serve(arguments) = parse(&words) else { panic!("not serve") };
+    arguments
+}
+
+/// The echo profile with a config that has to be JSON.
+fn strict_profile() -> String {
+    let echo = include_str!("../../../profiles/echo.toml");
+    let (head, tail) = echo.split_once("default = \"\"\"").unwrap();
+    let (_, tail) = tail.split_once("\"\"\"").unwrap();
+    format!("{head}default = \"{{}}\"{tail}")
+        .replace("name = \"echo\"", "name = \"strict\"")
+        .replace("format = \"text\"", "format = \"json\"")
+}
