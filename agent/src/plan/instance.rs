@@ -310,12 +310,17 @@ impl Scene<'_> {
         };
         match self.health {
             Some(health) if health.ready => Standing::plain(Phase::Ready),
-            Some(health) if health.started => Standing::because(
+            Some(health) if self.record.ready_at.is_some() => Standing::because(
                 Phase::Unready,
                 Reason::new("not-ready", "the bot runs and does not call itself ready").because(said(health)),
             ),
             // Adopted after a restart of the agent: what was known holds until the probes say otherwise.
             None if self.record.ready_at.is_some() => Standing::plain(Phase::Ready),
+            // Never ready in this start: what a probe says is the best answer to "what is it waiting for".
+            Some(Health { started: true, last_failure: Some(said), .. }) => Standing::because(
+                Phase::Starting,
+                Reason::new("not-ready-yet", "the bot has started and is not ready yet").because(said.clone()),
+            ),
             Some(_) | None => self.waiting_or(Phase::Starting),
         }
     }
