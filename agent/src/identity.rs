@@ -62,7 +62,7 @@ pub struct Identity {
 pub enum IdentityFileError {
     /// Nobody has enrolled this host.
     #[error(
-        "this host has not joined a fleet: {} holds no identity; run `launchpad-agent enroll` with a token from \
+        "this host has not joined a fleet ({} is not there): run `launchpad-agent enroll` with a token from \
          `launchpad host token create`", .0.display()
     )]
     Absent(PathBuf),
@@ -227,7 +227,7 @@ impl IdentityFiles {
     pub fn load(&self) -> Result<Identity, IdentityFileError> {
         let bytes = match self.disk.read(IDENTITY)? {
             Found::Whole(bytes) => Zeroizing::new(bytes),
-            Found::Nothing => return Err(IdentityFileError::Absent(self.disk.path(""))),
+            Found::Nothing => return Err(IdentityFileError::Absent(self.disk.path(IDENTITY))),
             Found::SetAside(path) => return Err(IdentityFileError::Damaged(path)),
         };
         Identity::from_bytes(&bytes).map_err(|problem| self.unusable(&problem))
