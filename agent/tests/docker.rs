@@ -19,6 +19,9 @@ use launchpad_protocol::report::KernelLimits;
 use launchpad_protocol::spec::{HttpProbe, Resources};
 use tokio::sync::mpsc;
 
+/// What Docker calls an image's manifest.
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
 #[tokio::test]
 async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
     on_ground(|ground| async move {
@@ -67,6 +70,8 @@ async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
             }
         }
         assert_eq!(host.observe(&BTreeSet::new()).await.unwrap(), Observed::default());
+        let cgroups = ["memory/launchpad", "launchpad"].map(|dir| format!("/sys/fs/cgroup/{dir}/{}", spec.account));
+        assert!(cgroups.iter().all(|dir| !fs::exists(dir).unwrap()), "the tenant's cgroup is gone");
     })
     .await;
 }
@@ -180,6 +185,74 @@ async fn only_an_image_that_no_retry_mends_is_refused() {
         away.digest = Digest::of(b"no registry listens there");
         let error = host.execute(&Action::PullImage { image: away }).await.unwrap_err();
         assert!(matches!(&error, ExecuteError::Passing(reason) if reason.code == "image-pull-failed"), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_does_not_have_its_digest_is_refused() {
+    on_ground(|ground| async move {
+        let host = ground.host();
+        let manifest = format!(
+            "{{\"schemaVersion\":2,\"mediaType\":\"{MANIFEST}\",\"config\":{{\"mediaType\":\
+             \"application/vnd.docker.container.image.v1+json\",\"size\":2,\"digest\":\"{}\"}},\"layers\":[]}}",
+            Digest::of(b"{}")
+        );
+        let liar = registry_that_answers(manifest).await;
+        let image = format!("{liar}/echo@{}", Digest::of(b"what was asked for")).parse().unwrap();
+        let error = host.execute(&Action::PullImage { image }).await.unwrap_err();
+        assert!(
+            matches!(&error, ExecuteError::Refused(reason) if reason.code == "image-digest-mismatch"),
+            "{error:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_volume_that_somebody_took_away_is_a_passing_failure() {
+    on_ground(|ground| async move {
+        let host = ground.host();
+        let spec = ground.bot("");
+        let steps = steps(&spec);
+        let (before, create) = (&steps[..4], &steps[4]);
+        for action in before {
+            host.execute(action).await.unwrap();
+        }
+        fs::remove_dir_all(ground.dir.path().join(format!("data/volumes/{}", spec.deployment))).unwrap();
+        let error = host.execute(create).await.unwrap_err();
+        assert!(matches!(&error, ExecuteError::Passing(reason) if reason.code == "mount-missing"), "{error:?}");
+        deploy(&host, &spec).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_that_the_image_does_not_have_is_refused() {
+    on_ground(|ground| async move {
+        let host = ground.host();
+        let mut spec = ground.bot("");
+        let engine_made = ground.engine();
+        spec.process.command = vec!["ignored by the image's entry point".to_owned()];
+        deploy(&host, &spec).await;
+        let made = until(&host, "it runs", |container| container.running_since().is_some()).await;
+        host.execute(&stop(&made)).await.unwrap();
+        // A container of ours whose entry point is missing, as an image without its program would have.
+        let found = engine_made.inspect_container(&made.id, None).await.unwrap();
+        let body = bollard::models::ContainerCreateBody {
+            image: Some(spec.image.to_string()),
+            entrypoint: Some(vec!["/no-such-program".to_owned()]),
+            labels: found.config.unwrap().labels,
+            host_config: Some(bollard::models::HostConfig {
+                network_mode: Some("none".into()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let broken = engine_made.create_container(None, body).await.unwrap().id;
+        let start = Action::StartContainer { deployment: spec.deployment, container: Some(broken) };
+        let error = host.execute(&start).await.unwrap_err();
+        assert!(matches!(&error, ExecuteError::Refused(reason) if reason.code == "start-refused"), "{error:?}");
     })
     .await;
 }
@@ -383,6 +456,22 @@ async fn a_bot_resolves_by_our_own_file_and_leaves_by_our_own_translation() {
     .await;
 }
 
+#[tokio::test]
+async fn what_a_bot_sends_out_leaves_under_the_hosts_address() {
+    on_ground(|ground| async move {
+        let host = ground.host();
+        let spec = ground.bot("");
+        deploy(&host, &spec).await;
+        let container = until(&host, "it runs", |container| container.running_since().is_some()).await;
+        let found = ground.engine().inspect_container(&container.id, None).await.unwrap();
+        let process = found.state.unwrap().pid.unwrap();
+        let outside = Outside::new();
+        let seen = tokio::task::spawn_blocking(move || outside.sees(process)).await.unwrap();
+        assert_eq!(seen, "198.18.77.1", "and not {:?}", container.address);
+    })
+    .await;
+}
+
 /// Everything up to the start, which may find that the bot has ended already.
 async fn deploy_up_to_start(
     host: &launchpad_agent::execute::docker::DockerHost,
@@ -454,5 +543,78 @@ impl Door {
         self.porter.abort();
         fs::remove_file(&self.socket).unwrap();
         (self.socket, self.engine)
+    }
+}
+
+/// A registry that has everything, and whatever it is asked for is this. Its address.
+async fn registry_that_answers(body: String) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {MANIFEST}\r\n\
+                 docker-distribution-api-version: registry/2.0\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.write_all(body.as_bytes()).await;
+        }
+    });
+    address
+}
+
+/// A network namespace beyond the host's, which has no way back to a tenant's addresses.
+struct Outside;
+
+impl Outside {
+    const NAME: &str = "lp-test-outside";
+
+    fn new() -> Self {
+        let outside = Self;
+        for command in [
+            "ip netns add lp-test-outside",
+            "ip link add lp-out-a type veth peer name lp-out-b netns lp-test-outside",
+            "ip addr add 198.18.77.1/30 dev lp-out-a",
+            "ip link set lp-out-a up",
+            "ip -n lp-test-outside addr add 198.18.77.2/30 dev lp-out-b",
+            "ip -n lp-test-outside link set lp-out-b up",
+        ] {
+            let mut words = command.split(' ');
+            let ended = std::process::Command::new(words.next().unwrap()).args(words).output().unwrap();
+            assert!(ended.status.success(), "{command}: {}", String::from_utf8_lossy(&ended.stderr));
+        }
+        outside
+    }
+
+    /// The address under which a connection from that process's network arrives.
+    fn sees(&self, process: i64) -> String {
+        let within = |namespace: String| {
+            let namespace = fs::File::open(namespace).unwrap();
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        };
+        let (listening, address) = std::sync::mpsc::channel();
+        let listener = std::thread::spawn(move || {
+            within(format!("/run/netns/{}", Self::NAME));
+            let listener = std::net::TcpListener::bind("198.18.77.2:0").unwrap();
+            listening.send(listener.local_addr().unwrap()).unwrap();
+            listener.accept().unwrap().1.ip().to_string()
+        });
+        let address = address.recv().unwrap();
+        let caller = std::thread::spawn(move || {
+            within(format!("/proc/{process}/ns/net"));
+            std::net::TcpStream::connect_timeout(&address, docker_ground::PATIENCE).map(drop)
+        });
+        caller.join().unwrap().expect("the way out");
+        listener.join().unwrap()
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        // Its end of the link goes with it, and ours with that.
+        let _ = std::process::Command::new("ip").args(["netns", "delete", Self::NAME]).status();
     }
 }

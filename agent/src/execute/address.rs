@@ -193,7 +193,7 @@ impl AddressBook {
 
     /// Gives up an instance's address; whether it had one.
     pub fn release(&mut self, deployment: DeploymentId) -> bool {
-        self.tenants.values_mut().fold(false, |had, tenant| tenant.instances.remove(&deployment).is_some() || had)
+        self.tenants.values_mut().any(|tenant| tenant.instances.remove(&deployment).is_some())
     }
 
     /// Takes over what is in Docker and not in the book, as after a lost file. Docker is right where they differ: its

@@ -12,10 +12,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use launchpad_protocol::id::AccountId;
 use launchpad_protocol::report::KernelLimits;
 
 /// Where the kernel shows cgroups.
 const ROOT: &str = "/sys/fs/cgroup";
+
+/// The cgroup above those of all tenants, where the engine makes cgroups by their path.
+pub const PARENT: &str = "launchpad";
 
 /// From this many bytes on, a v1 memory limit means none: the kernel rounds the largest number down to a page.
 const V1_UNLIMITED_FROM: u64 = 1 << 62;
@@ -25,6 +29,16 @@ const V1_UNLIMITED_FROM: u64 = 1 << 62;
 pub fn limits(process_id: i64) -> Option<KernelLimits> {
     let membership = fs::read_to_string(format!("/proc/{process_id}/cgroup")).ok()?;
     read(&Cgroup::of(&membership, Path::new(ROOT))?)
+}
+
+/// Removes a tenant's own cgroup, which the engine leaves behind when the last container in it is gone. Under systemd
+/// it is a slice, and goes by itself. One that is in use stays: the kernel refuses.
+pub fn remove_parent(account: AccountId) {
+    let hierarchies = fs::read_dir(ROOT).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    for hierarchy in hierarchies.chain([PathBuf::from(ROOT)]) {
+        // Not there, or not empty: nothing to do in either case.
+        let _ = fs::remove_dir(hierarchy.join(PARENT).join(account.to_string()));
+    }
 }
 
 /// Where the three controllers of one cgroup are.

@@ -15,6 +15,7 @@ use launchpad_protocol::id::{AccountId, HostId};
 use launchpad_protocol::spec::{InstanceSpec, Isolation, LOG_FILES, Resources, Seccomp, Tmpfs};
 use zeroize::Zeroizing;
 
+use super::cgroup;
 use super::facts::{CgroupDriver, EngineFacts};
 use super::places::{Places, network_name};
 use crate::observe::{LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_EPOCH, LABEL_HOST, LABEL_RECREATE_HASH, LABEL_REVISION};
@@ -171,9 +172,9 @@ fn log_config(bytes: u64) -> HostConfigLogConfig {
 /// One cgroup per tenant above those of its containers, so that a tenant can be weighed as a whole.
 fn cgroup_parent(account: AccountId, driver: CgroupDriver) -> Option<String> {
     match driver {
-        CgroupDriver::Cgroupfs => Some(format!("/launchpad/{account}")),
+        CgroupDriver::Cgroupfs => Some(format!("/{}/{account}", cgroup::PARENT)),
         // In a slice's name a dash is a level: this one lies in launchpad.slice.
-        CgroupDriver::Systemd => Some(format!("launchpad-{account}.slice")),
+        CgroupDriver::Systemd => Some(format!("{}-{account}.slice", cgroup::PARENT)),
         CgroupDriver::None => None,
     }
 }

@@ -3,7 +3,9 @@
 //! `docker.rs` calls these. Before Docker is asked for anything, what is there is listed by label and judged by a pure
 //! function, so that done twice is done once and two containers of one deployment never run.
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use std::path::Path;
+
+use bollard::models::{ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::CreateContainerOptions;
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
@@ -11,7 +13,7 @@ use launchpad_protocol::spec::{InstanceSpec, Resources};
 
 use super::container::{self, Surroundings};
 use super::docker::DockerHost;
-use super::engine::{self, START_TIMEOUT};
+use super::engine::{self, CALL_TIMEOUT, START_TIMEOUT};
 use super::inspect::{self, Labels};
 use super::places::container_name;
 use super::{ExecuteError, resolv, stop};
@@ -60,8 +62,11 @@ pub async fn make(host: &DockerHost, spec: &InstanceSpec) -> Result<(), ExecuteE
         name: Some(container_name(&spec.name, spec.deployment)),
         ..CreateContainerOptions::default()
     };
-    let client = host.engine.client().await?;
-    match client.create_container(Some(options), container::body(spec, &around)).await {
+    let body = container::body(spec, &around);
+    see_sources(&body)?;
+    let made =
+        host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.create_container(Some(options), body).await });
+    match made.await? {
         Ok(made) => {
             for warning in made.warnings {
                 tracing::warn!(deployment = %spec.deployment, warning, "Docker made the container, with a warning");
@@ -88,8 +93,8 @@ pub async fn start(host: &DockerHost, deployment: DeploymentId, named: Option<&s
         Starting::Missing => return Err(ExecuteError::Passing(missing(deployment))),
     };
     resolv::write(&host.places, deployment, &host.resolvers).map_err(ExecuteError::Passing)?;
-    let client = host.engine.patient_client(START_TIMEOUT).await?;
-    match client.start_container(&id, None).await {
+    let started = host.engine.ask(START_TIMEOUT, |docker| async move { docker.start_container(&id, None).await });
+    match started.await? {
         Ok(()) => Ok(()),
         // runc's exit codes 126 and 127: the command is missing or cannot be run. The image will not change.
         Err(error) if engine::status(&error) == Some(400) => Err(ExecuteError::Refused(
@@ -107,14 +112,28 @@ pub async fn start(host: &DockerHost, deployment: DeploymentId, named: Option<&s
 /// `Refused` when the engine never sets such limits; `Passing` when the kernel does not take them now, as a memory
 /// limit below what is in use.
 pub async fn update(host: &DockerHost, id: &str, resources: &Resources) -> Result<(), ExecuteError> {
-    let client = host.engine.client().await?;
-    match client.update_container(id, container::update(resources)).await {
+    let limits = container::update(resources);
+    let updated = host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.update_container(id, limits).await });
+    match updated.await? {
         Ok(()) => Ok(()),
         Err(error) if engine::status(&error) == Some(400) => Err(ExecuteError::Refused(
             Reason::new("limits-refused", "Docker refuses these limits").because(engine::message(&error)),
         )),
         Err(error) => Err(host.engine.failed("change the container's limits", &error)),
     }
+}
+
+/// Docker refuses a mount without a source in the same way as a body that it does not understand. The first passes:
+/// somebody took a volume or files away, and the next plan puts them back.
+fn see_sources(body: &ContainerCreateBody) -> Result<(), ExecuteError> {
+    let mounts = body.host_config.iter().flat_map(|config| config.mounts.iter().flatten());
+    let missing = mounts.filter_map(|mount| mount.source.as_deref()).find(|source| !Path::new(source).exists());
+    missing.map_or(Ok(()), |source| {
+        Err(ExecuteError::Passing(
+            Reason::new("mount-missing", format!("{source} is to be mounted, and is not there"))
+                .because("somebody took it away since it was made"),
+        ))
+    })
 }
 
 fn judge_making(present: &[ContainerSummary], spec: &InstanceSpec, host: &DockerHost) -> Making {

@@ -7,6 +7,7 @@
 //! bollard's requests carry no version, so that an engine answers in its own newest dialect; what is negotiated here
 //! is only whether that is new enough.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -79,6 +80,24 @@ impl Engine {
         Ok(self.client().await?.with_timeout(timeout))
     }
 
+    /// Asks one question and waits that long at most, from the connection to the last byte of the answer. The outer
+    /// error is an engine that cannot even be asked, the inner one is the answer.
+    ///
+    /// # Errors
+    /// As [`Engine::client`].
+    pub async fn ask<T, F>(
+        &self,
+        within: Duration,
+        question: impl FnOnce(Docker) -> F,
+    ) -> Result<Result<T, DockerError>, ExecuteError>
+    where
+        F: Future<Output = Result<T, DockerError>>,
+    {
+        let client = self.patient_client(within).await?;
+        let answered = tokio::time::timeout(within, question(client)).await;
+        Ok(answered.unwrap_or(Err(DockerError::RequestTimeoutError)))
+    }
+
     /// Sorts a failed call: an engine that is away, or something that may pass. Callers that know a refusal when they
     /// see its status look at [`status`] first.
     pub fn failed(&self, step: &str, error: &DockerError) -> ExecuteError {
@@ -104,7 +123,8 @@ impl Engine {
         let away = |error: DockerError| ExecuteError::EngineAway(self.away("answer", &error.to_string()));
         let socket = self.socket.to_string_lossy();
         let client = Docker::connect_with_unix(&socket, CALL_TIMEOUT.as_secs(), API_DEFAULT_VERSION).map_err(away)?;
-        let client = client.negotiate_version().await.map_err(away)?;
+        let negotiated = tokio::time::timeout(CALL_TIMEOUT, client.negotiate_version()).await;
+        let client = negotiated.unwrap_or(Err(DockerError::RequestTimeoutError)).map_err(away)?;
         if client.client_version() < API_OLDEST {
             return Err(ExecuteError::EngineAway(too_old(&client.client_version())));
         }
@@ -195,11 +215,42 @@ mod tests {
         assert!(matches!(engine.failed("list", &DockerError::RequestTimeoutError), ExecuteError::EngineAway(_)));
     }
 
-    #[test]
-    fn an_engine_older_than_20_10_is_refused_by_name() {
-        let reason = too_old(&ClientVersion { major_version: 1, minor_version: 40 });
-        assert_eq!(reason.code, "engine-too-old");
-        assert!(ClientVersion { major_version: 1, minor_version: 40 } < API_OLDEST);
-        assert!(reason.sentence.contains("1.40"), "{reason}");
+    /// An engine that answers every request with that body, or, if there is none, with silence.
+    fn impostor(body: Option<&'static str>) -> (tempfile::TempDir, Engine) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("docker.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            let mut silent = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let Some(body) = body else {
+                    silent.push(stream);
+                    continue;
+                };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let length = body.len();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            }
+        });
+        (dir, Engine::behind(&socket))
+    }
+
+    #[tokio::test]
+    async fn an_engine_older_than_20_10_is_refused_by_name() {
+        let (_dir, engine) = impostor(Some(r#"{"Version":"19.03.15","ApiVersion":"1.40"}"#));
+        let error = engine.client().await.map(drop).unwrap_err();
+        assert_eq!(error.reason().code, "engine-too-old");
+        assert!(error.to_string().contains("1.40"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_says_nothing_is_away_after_the_named_time() {
+        let (_dir, engine) = impostor(None);
+        let asked = tokio::time::Instant::now();
+        let error = engine.client().await.map(drop).unwrap_err();
+        assert!(matches!(error, ExecuteError::EngineAway(_)), "{error}");
+        assert!(asked.elapsed() <= CALL_TIMEOUT + Duration::from_secs(1), "{:?}", asked.elapsed());
     }
 }

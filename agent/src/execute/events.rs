@@ -20,7 +20,7 @@ use launchpad_protocol::time::{Clock, Moment};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::engine::Engine;
+use super::engine::{CALL_TIMEOUT, Engine};
 use crate::observe::LABEL_HOST;
 
 /// Before the first attempt to reach an engine that went away. It is away for a second or two when it is upgraded.
@@ -98,7 +98,11 @@ async fn listen(engine: Arc<Engine>, host: HostId, board: Arc<Board>) {
         if let Ok(client) = engine.client().await {
             // From before everything is looked at: what happens between is told again, not missed.
             let since = Clock::machine().wall();
-            if client.ping().await.is_ok() {
+            if engine
+                .ask(CALL_TIMEOUT, |docker| async move { docker.ping().await })
+                .await
+                .is_ok_and(|pong| pong.is_ok())
+            {
                 pause = RETRY_FIRST;
                 board.mark(|stale| stale.all = true);
                 let mut events = client.events(Some(options(host, since)));

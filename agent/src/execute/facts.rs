@@ -5,7 +5,7 @@
 use bollard::models::{SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum};
 
 use super::ExecuteError;
-use super::engine::Engine;
+use super::engine::{CALL_TIMEOUT, Engine};
 
 /// What the engine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +53,9 @@ impl EngineFacts {
     /// # Errors
     /// When it does not answer.
     pub async fn read(engine: &Engine) -> Result<Self, ExecuteError> {
-        let client = engine.client().await?;
-        let info = client.info().await.map_err(|error| engine.failed("describe itself", &error))?;
-        let api = client.client_version();
+        let api = engine.client().await?.client_version();
+        let told = engine.ask(CALL_TIMEOUT, |docker| async move { docker.info().await }).await?;
+        let info = told.map_err(|error| engine.failed("describe itself", &error))?;
         Ok(Self::from_info(&info, format!("{}.{}", api.major_version, api.minor_version)))
     }
 

@@ -282,7 +282,7 @@ impl State {
             return Err(passing("network-missing", "the account has no network on this host yet"));
         }
         if !self.observed.volumes.contains(&spec.deployment) || !self.observed.files.contains_key(&spec.deployment) {
-            return Err(ExecuteError::Refused(Reason::new("container-refused", "a mount's source does not exist")));
+            return Err(passing("mount-missing", "what is to be mounted is not there"));
         }
         let address = self.book.address_for(spec.account, spec.deployment).map_err(ExecuteError::Passing)?;
         self.made += 1;
@@ -309,8 +309,9 @@ impl State {
             return if is_it { Ok(()) } else { Err(passing("second-container", "another container of it runs")) };
         }
         // The ids of a fake rise: the last is the newest.
-        let of_it = self.observed.containers.values_mut().filter(|found| found.deployment == deployment);
-        let Some(container) = of_it.filter(|found| named.is_none_or(|named| named == found.id)).next_back() else {
+        let is_it =
+            |found: &&mut Container| found.deployment == deployment && named.is_none_or(|named| named == found.id);
+        let Some(container) = self.observed.containers.values_mut().rfind(is_it) else {
             return Err(passing("container-missing", "there is no container of it to start"));
         };
         container.state = ContainerState::Running { started_at: now };

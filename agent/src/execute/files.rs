@@ -239,3 +239,7 @@ fn failed(step: &str, path: &Path, error: &io::Error) -> Reason {
     }
     reason
 }
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::reason::Reason;
 
 use super::ExecuteError;
-use super::engine::{self, Engine, PULL_SILENCE};
+use super::engine::{self, CALL_TIMEOUT, Engine, PULL_SILENCE};
 
 /// Fetches an image, unless it is there.
 ///
@@ -45,8 +45,9 @@ pub async fn pull(engine: &Engine, image: &ImageRef) -> Result<(), ExecuteError>
 /// # Errors
 /// When the engine does not answer.
 pub async fn holds(engine: &Engine, image: &ImageRef) -> Result<bool, ExecuteError> {
-    let client = engine.client().await?;
-    match client.inspect_image(&image.to_string()).await {
+    let name = image.to_string();
+    let looked = engine.ask(CALL_TIMEOUT, |docker| async move { docker.inspect_image(&name).await });
+    match looked.await? {
         Ok(found) => Ok(has_digest(found.repo_digests.as_deref().unwrap_or_default(), image)),
         Err(error) if engine::status(&error) == Some(404) => Ok(false),
         Err(error) => Err(engine.failed("look for the image", &error)),
@@ -100,7 +101,9 @@ fn judge(message: &str) -> Verdict {
     let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
     if says(&["manifest verification failed", "digest mismatch", "does not match digest", "unexpected digest"]) {
         Verdict::Mismatch
-    } else if says(&["manifest unknown", "name unknown", "not found", "repository does not exist"]) {
+    } else if says(&["manifest unknown", "name unknown", "repository does not exist"])
+        || message.ends_with(": not found")
+    {
         Verdict::Unknown
     } else {
         Verdict::Passing
@@ -127,6 +130,7 @@ mod tests {
         let away = "Get \"http://198.18.0.1:5000/v2/\": dial tcp 198.18.0.1:5000: connect: connection refused";
         assert_eq!(judge(away), Verdict::Passing);
         assert_eq!(judge("toomanyrequests: slow down"), Verdict::Passing);
+        assert_eq!(judge("error parsing HTTP 404 response body: 404 page not found"), Verdict::Passing);
         assert_eq!(judge("write /var/lib/docker/tmp/x: no space left on device"), Verdict::Passing);
         assert_eq!(
             judge("manifest for r/echo@sha256:00 not found: manifest unknown: manifest unknown"),

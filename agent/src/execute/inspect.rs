@@ -7,17 +7,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{ContainerInspectResponse, ContainerState as DockerState, ContainerSummary, HostConfig};
 use bollard::query_parameters::ListContainersOptions;
+use launchpad_protocol::generation::Epoch;
 use launchpad_protocol::id::{DeploymentId, HostId};
 use launchpad_protocol::spec::Resources;
 use launchpad_protocol::time::Moment;
 
 use super::ExecuteError;
-use super::engine::Engine;
+use super::engine::{CALL_TIMEOUT, Engine};
 use super::image;
 use crate::observe::{
     Container, ContainerState, Exit, LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_EPOCH, LABEL_HOST, LABEL_RECREATE_HASH,
 };
-use launchpad_protocol::generation::Epoch;
 
 /// Everything with this host's label, stopped or not; of one deployment, if one is named.
 ///
@@ -35,8 +35,8 @@ pub async fn list(
         filters: Some(HashMap::from([("label".to_owned(), labels)])),
         ..ListContainersOptions::default()
     };
-    let listed = engine.client().await?.list_containers(Some(options)).await;
-    listed.map_err(|error| engine.failed("list containers", &error))
+    let listed = engine.ask(CALL_TIMEOUT, |docker| async move { docker.list_containers(Some(options)).await });
+    listed.await?.map_err(|error| engine.failed("list containers", &error))
 }
 
 /// What the labels say.

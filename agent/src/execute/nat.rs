@@ -21,7 +21,7 @@ use launchpad_protocol::id::AccountId;
 use launchpad_protocol::reason::Reason;
 use nftables::batch::Batch;
 use nftables::expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix};
-use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
+use nftables::schema::{Chain, NfListObject, NfObject, Nftables, Rule, Table};
 use nftables::stmt::{Match, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use tokio::io::AsyncWriteExt as _;
@@ -125,19 +125,23 @@ pub async fn present() -> Result<BTreeMap<AccountId, Subnet>, Reason> {
 
 /// Reads a listing back. A rule that is not word for word ours counts as absent, and is replaced.
 fn listed(listing: &Nftables<'static>) -> BTreeMap<AccountId, Subnet> {
-    let rules = listing.objects.iter().filter_map(|object| match object {
-        nftables::schema::NfObject::ListObject(NfListObject::Rule(rule)) => Some(rule),
-        _ => None,
+    let rules = listing.objects.iter().filter_map(|object| {
+        if let NfObject::ListObject(NfListObject::Rule(rule)) = object { Some(rule) } else { None }
     });
     let ours = rules.filter_map(|rule| {
         let account: AccountId = rule.comment.as_deref()?.parse().ok()?;
-        let subnet = rule.expr.iter().find_map(|statement| match statement {
-            Statement::Match(Match { right: Expression::Named(NamedExpression::Prefix(range)), .. }) => prefix(range),
-            _ => None,
-        })?;
+        let subnet = rule.expr.iter().find_map(translated)?;
         (rule.expr == masquerade(account, subnet).expr).then_some((account, subnet))
     });
     ours.collect()
+}
+
+/// The subnet that a statement compares a packet's source with.
+fn translated(statement: &Statement<'static>) -> Option<Subnet> {
+    let Statement::Match(Match { right: Expression::Named(NamedExpression::Prefix(range)), .. }) = statement else {
+        return None;
+    };
+    prefix(range)
 }
 
 fn prefix(range: &Prefix<'_>) -> Option<Subnet> {
@@ -207,10 +211,10 @@ mod tests {
         let mut objects: Vec<_> = Vec::new();
         for (account, subnet) in tenants() {
             let object = NfListObject::Rule(masquerade(account, subnet));
-            objects.push(nftables::schema::NfObject::ListObject(object));
+            objects.push(NfObject::ListObject(object));
         }
         assert_eq!(listed(&Nftables { objects: objects.clone().into() }), tenants());
-        if let nftables::schema::NfObject::ListObject(NfListObject::Rule(rule)) = &mut objects[0] {
+        if let NfObject::ListObject(NfListObject::Rule(rule)) = &mut objects[0] {
             rule.expr.to_mut().pop();
         }
         let left = listed(&Nftables { objects: objects.into() });

@@ -16,9 +16,9 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::ExecuteError;
 use super::address::{self, AddressBook, Subnet};
-use super::engine::{self, Engine};
-use super::nat;
+use super::engine::{self, CALL_TIMEOUT, Engine};
 use super::places::{bridge_name, network_name};
+use super::{cgroup, nat};
 use crate::disk::{Disk, Found};
 use crate::observe::{LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_HOST};
 
@@ -85,6 +85,7 @@ impl Networks {
         }
         book.tenants.remove(&account);
         self.save(book)?;
+        cgroup::remove_parent(account);
         nat::apply(&subnets(book)).await.map_err(ExecuteError::Passing)
     }
 
@@ -136,11 +137,12 @@ impl Networks {
     async fn create(&self, book: &mut AddressBook, account: AccountId) -> Result<(), ExecuteError> {
         let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
         let mut avoid = address::routed(&routes);
-        let client = self.engine.client().await?;
         for _ in 0..SUBNET_TRIES {
             let subnet = book.subnet_for(account, self.pool, &avoid).map_err(ExecuteError::Passing)?;
             self.save(book)?;
-            match client.create_network(request(self.host, account, subnet)).await {
+            let request = request(self.host, account, subnet);
+            let made = self.engine.ask(CALL_TIMEOUT, |docker| async move { docker.create_network(request).await });
+            match made.await? {
                 Ok(_) => return Ok(()),
                 Err(error) if is_overlap(engine::status(&error), &engine::message(&error)) => {
                     avoid.insert(subnet);
@@ -158,7 +160,8 @@ impl Networks {
 
     async fn remove_from_docker(&self, network: &Network) -> Result<(), ExecuteError> {
         let name = network.id.as_deref().or(network.name.as_deref()).unwrap_or_default();
-        match self.engine.client().await?.remove_network(name).await {
+        let removed = self.engine.ask(CALL_TIMEOUT, |docker| async move { docker.remove_network(name).await });
+        match removed.await? {
             Err(error) if engine::status(&error) != Some(404) => {
                 Err(self.engine.failed("remove the tenant's network", &error))
             }
@@ -173,8 +176,8 @@ impl Networks {
     async fn all(&self) -> Result<Vec<Network>, ExecuteError> {
         let labels = vec![format!("{LABEL_HOST}={}", self.host)];
         let options = ListNetworksOptions { filters: Some(HashMap::from([("label".to_owned(), labels)])) };
-        let listed = self.engine.client().await?.list_networks(Some(options)).await;
-        listed.map_err(|error| self.engine.failed("list networks", &error))
+        let listed = self.engine.ask(CALL_TIMEOUT, |docker| async move { docker.list_networks(Some(options)).await });
+        listed.await?.map_err(|error| self.engine.failed("list networks", &error))
     }
 
     /// Reads the book once, and lets Docker correct it.

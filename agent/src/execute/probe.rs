@@ -81,11 +81,10 @@ fn contains(text: &[u8], wanted: &[u8]) -> bool {
 }
 
 fn in_few_words(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        std::io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
-        _ => error.to_string(),
+    if error.kind() == std::io::ErrorKind::ConnectionRefused {
+        return "connection refused".to_owned();
     }
+    error.to_string()
 }
 
 #[cfg(test)]

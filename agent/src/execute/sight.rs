@@ -12,7 +12,7 @@ use launchpad_protocol::image::ImageRef;
 use tokio::time::Instant;
 
 use super::docker::DockerHost;
-use super::engine;
+use super::engine::{self, CALL_TIMEOUT};
 use super::events::Stale;
 use super::{ExecuteError, cgroup, image, inspect, logs, volume};
 use crate::observe::{Container, ContainerState, Observed};
@@ -103,7 +103,8 @@ fn agrees(known: &Container, listed: Option<&ContainerSummaryStateEnum>) -> bool
 }
 
 async fn look(host: &DockerHost, id: &str) -> Result<Option<Container>, ExecuteError> {
-    let found: ContainerInspectResponse = match host.engine.client().await?.inspect_container(id, None).await {
+    let looked = host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.inspect_container(id, None).await });
+    let found: ContainerInspectResponse = match looked.await? {
         Ok(found) => found,
         // Removed since it was listed.
         Err(error) if engine::status(&error) == Some(404) => return Ok(None),

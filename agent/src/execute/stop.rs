@@ -11,7 +11,7 @@ use launchpad_protocol::reason::Reason;
 
 use super::ExecuteError;
 use super::docker::DockerHost;
-use super::engine::{self, STOP_MARGIN};
+use super::engine::{self, CALL_TIMEOUT, STOP_MARGIN};
 use super::inspect::Labels;
 
 /// Asks a container to stop, waits for its grace, kills it, and makes sure.
@@ -22,9 +22,10 @@ pub async fn stop(host: &DockerHost, id: &str, grace: Duration) -> Result<(), Ex
     if !find(host, id).await?.is_some_and(|found| runs(&found)) {
         return Ok(());
     }
-    let client = host.engine.patient_client(grace + STOP_MARGIN).await?;
     let options = StopContainerOptions { signal: None, t: Some(whole_seconds(grace)) };
-    match client.stop_container(id, Some(options)).await {
+    let stopped =
+        host.engine.ask(grace + STOP_MARGIN, |docker| async move { docker.stop_container(id, Some(options)).await });
+    match stopped.await? {
         Ok(()) => {}
         Err(error) if engine::status(&error) == Some(404) => return Ok(()),
         Err(error) => return Err(host.engine.failed("stop the container", &error)),
@@ -51,7 +52,9 @@ pub async fn remove(host: &DockerHost, id: &str) -> Result<(), ExecuteError> {
         ));
     }
     let options = RemoveContainerOptions { v: true, force: false, link: false };
-    match host.engine.client().await?.remove_container(id, Some(options)).await {
+    let removed =
+        host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.remove_container(id, Some(options)).await });
+    match removed.await? {
         Err(error) if engine::status(&error) != Some(404) => Err(host.engine.failed("remove the container", &error)),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -59,7 +62,8 @@ pub async fn remove(host: &DockerHost, id: &str) -> Result<(), ExecuteError> {
 
 /// A container by its id, if there is one, and only if its labels prove it to be ours.
 async fn find(host: &DockerHost, id: &str) -> Result<Option<ContainerInspectResponse>, ExecuteError> {
-    let found = match host.engine.client().await?.inspect_container(id, None).await {
+    let looked = host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.inspect_container(id, None).await });
+    let found = match looked.await? {
         Ok(found) => found,
         Err(error) if engine::status(&error) == Some(404) => return Ok(None),
         Err(error) => return Err(host.engine.failed("look at the container", &error)),

@@ -128,11 +128,14 @@ fn remove_tree(path: &Path) -> io::Result<()> {
 
 fn failed(step: &str, path: &Path, error: &io::Error) -> Reason {
     let reason = Reason::new("volume-failed", format!("cannot {step} {}", path.display())).because(error.to_string());
-    match error.kind() {
-        io::ErrorKind::StorageFull => reason.mend("free some space on that filesystem"),
-        io::ErrorKind::PermissionDenied => reason.mend("run the agent as root"),
-        io::ErrorKind::ReadOnlyFilesystem => reason.mend("remount that filesystem read-write"),
-        _ => reason,
+    let mends = [
+        (io::ErrorKind::StorageFull, "free some space on that filesystem"),
+        (io::ErrorKind::PermissionDenied, "run the agent as root"),
+        (io::ErrorKind::ReadOnlyFilesystem, "remount that filesystem read-write"),
+    ];
+    match mends.iter().find(|(kind, _)| *kind == error.kind()) {
+        Some((_, mend)) => reason.mend(*mend),
+        None => reason,
     }
 }
 

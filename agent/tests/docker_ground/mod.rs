@@ -193,8 +193,19 @@ impl Ground {
         for network in engine.list_networks(Some(ListNetworksOptions { filters: ours() })).await.expect("a list") {
             engine.remove_network(&network.id.unwrap_or_default()).await.expect("removed");
         }
+        remove_cgroups();
         let _ = std::process::Command::new("nft").args(["delete", "table", "inet", "launchpad_nat"]).output();
         let _ = nix::mount::umount2(&self.dir.path().join("run/files"), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+/// What the engine leaves of tenants whose network a test has not removed. Those of others are in use, and stay.
+fn remove_cgroups() {
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    for parent in hierarchies.map(|entry| entry.path().join("launchpad")) {
+        for tenant in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(tenant.path());
+        }
     }
 }
 
