@@ -7,7 +7,7 @@
 //! The tenant of anything comes from placement: what a host says of a deployment that is not placed on it changes
 //! nothing, and stays in its report for people to see. A report that comes twice is folded once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use launchpad_protocol::generation::{Accepted, Fence};
@@ -24,9 +24,8 @@ use crate::domain::fold::{Folded, Standing, View, fold};
 use crate::domain::host::{self, HostEvent, HostState};
 use crate::store::deployments::Deployment;
 use crate::store::hosts::Host;
-use crate::store::timeline::TimelineEntry;
 use crate::store::{
-    Commit, StoreError, Tx, audit, deployments, hosts, meta, operations, outbox, reports, specs, timeline, tombstones,
+    Commit, StoreError, Tx, audit, deployments, hosts, meta, operations, outbox, reports, specs, tombstones,
 };
 
 /// Why a report was not stored.
@@ -98,16 +97,14 @@ async fn take(
         specs::raise_floor(tx, host.id, held, now).await?;
     }
     let mut placed = placed(tx, host.id).await?;
-    let risen = if meta::frozen(tx).await?.is_some() { rise(&mut placed, report) } else { Vec::new() };
     let view = view(tx, host.id, &placed, report).await?;
     let folded = fold(report, view, now);
-    let mut news = News {
+    let news = News {
         timeline: !folded.steps.is_empty() || !folded.answered.is_empty(),
         spec: !folded.buried.is_empty() || !folded.answered.is_empty(),
         room: state != host.state || report.capacity != host.capacity || !folded.buried.is_empty(),
     };
-    news.spec |= !risen.is_empty();
-    commit_steps(ground, tx, &mut placed, &folded, risen, now).await?;
+    commit_steps(ground, tx, &mut placed, &folded, now).await?;
     for (id, outcome) in &folded.answered {
         operations::answer(tx, *id, outcome, now).await?;
     }
@@ -128,18 +125,6 @@ async fn take(
 async fn placed(tx: &mut Tx, host: HostId) -> Result<BTreeMap<DeploymentId, Deployment>, StoreError> {
     let rows = deployments::on_host(tx, host).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
-}
-
-/// While publishing is frozen the store may be older than its hosts: lifts epochs to what a host has started under, so
-/// that the next spec is not refused as an older lease. Answers whose rose.
-fn rise(placed: &mut BTreeMap<DeploymentId, Deployment>, report: &HostReport) -> Vec<DeploymentId> {
-    let mut risen = Vec::new();
-    for (id, instance) in &report.instances {
-        let Some(row) = placed.get_mut(id).filter(|row| row.epoch < instance.epoch) else { continue };
-        row.epoch = instance.epoch;
-        risen.push(*id);
-    }
-    risen
 }
 
 /// What the store knows about the host, for folding.
@@ -164,37 +149,19 @@ async fn view(
     })
 }
 
-/// Writes the folded steps: each a line of the timeline, and each deployment once.
+/// Writes the folded steps, each with its line in the timeline.
 async fn commit_steps(
     ground: &Ground,
     tx: &mut Tx,
     placed: &mut BTreeMap<DeploymentId, Deployment>,
     folded: &Folded,
-    risen: Vec<DeploymentId>,
     now: Moment,
 ) -> Result<(), StoreError> {
-    let mut changed: BTreeSet<_> = risen.into_iter().collect();
-    for (number, step) in folded.steps.iter().enumerate() {
+    for (turn, step) in (0_u64..).zip(&folded.steps) {
         let Some(row) = placed.get_mut(&step.deployment) else { continue };
-        row.advance(&step.transition, now);
-        changed.insert(row.id);
         // Ids sort by the microsecond: one each keeps the order in which things happened.
-        let turn = now + Duration::from_micros(number as u64);
-        let entry = TimelineEntry {
-            id: ground.entropy.id(turn),
-            account: row.account,
-            deployment: row.id,
-            at: step.at,
-            state: step.transition.to,
-            cause: step.transition.cause.to_owned(),
-            reason: step.transition.reason.clone(),
-        };
-        timeline::append(tx, &entry).await?;
-    }
-    for id in changed {
-        if let Some(row) = placed.get_mut(&id) {
-            deployments::update(tx, row).await?;
-        }
+        let line = ground.entropy.id(now + Duration::from_micros(turn));
+        deployments::advance(tx, row, &step.transition, line, step.at).await?;
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use launchpad_coordinator::store::certificates;
+use launchpad_coordinator::domain::host::HostState;
+use launchpad_coordinator::store::{Commit, Tx, certificates, hosts};
 use launchpad_pki::ca::{HOST_LIFE, SERVER_LIFE};
 use launchpad_pki::dial::Route;
 use launchpad_pki::enroll::Nonce;
@@ -100,6 +101,31 @@ async fn a_revoked_host_gets_no_certificate_after_expiry() {
     assert_eq!(refused_because(&refused).code, "host-revoked");
     let serial = HostIdentity::from_certificate(&agent.chain[0]).unwrap().serial;
     assert!(coordinator.read(async |tx| certificates::is_revoked(tx, serial).await).await);
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_renews_nothing_although_its_host_stands() {
+    let coordinator = Coordinator::with_manual_clock().await;
+    let agent = coordinator.host("web-1").await;
+    let now = coordinator.now();
+    let revoke = async |tx: &mut Tx| certificates::revoke_all(tx, agent.host, now).await;
+    assert_eq!(coordinator.write(Commit::RevokeHost, revoke).await, 1);
+    let refused = renew_expired(&coordinator, &agent, &HostKey::generate().unwrap()).await.unwrap_err();
+    assert_eq!(refused_because(&refused).code, "host-revoked");
+}
+
+#[tokio::test]
+async fn a_retired_host_renews_nothing_in_the_moment_before_it_is_cut() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.host("web-1").await;
+    let mut session = agent.connect(Route::Quic, hello(None, None)).await.unwrap();
+    session.welcome().await;
+    let mut client = session.client().await;
+    let retire = async |tx: &mut Tx| hosts::set_state(tx, agent.host, HostState::Retired).await;
+    coordinator.write(Commit::RevokeHost, retire).await;
+    let request = v1::RenewRequest { csr_der: HostKey::generate().unwrap().csr_der().unwrap() };
+    // Refused in words, or cut off before the words: whichever comes first.
+    assert!(within(client.renew(request)).await.is_err());
 }
 
 #[tokio::test]

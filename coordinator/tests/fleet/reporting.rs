@@ -6,12 +6,11 @@ use std::time::Duration;
 use launchpad_coordinator::domain::deployment::State;
 use launchpad_coordinator::store::deployments::Deployment;
 use launchpad_coordinator::store::{
-    Commit, StoreError, Tx, hosts, meta, operations, outbox, reports, timeline, tombstones,
+    Commit, StoreError, Tx, hosts, operations, outbox, reports, timeline, tombstones,
 };
 use launchpad_pki::dial::Route;
 use launchpad_protocol::generation::{Epoch, Revision};
 use launchpad_protocol::id::JournalId;
-use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Event, HostReport, InstanceReport, Outcome, Phase};
 use launchpad_protocol::spec::{Operation, OperationAction, Tombstone, TombstoneScope};
 
@@ -175,22 +174,6 @@ async fn a_tombstone_that_was_carried_out_ends_the_deployment_and_leaves_the_nex
     assert_eq!(scene.state().await, State::Terminated);
     assert_eq!(scene.coordinator.read(async |tx| tombstones::unburied(tx, host).await).await, []);
     assert!(scene.is_marked().await);
-}
-
-#[tokio::test]
-async fn while_frozen_a_lease_is_lifted_to_what_its_host_has_started_under() {
-    let mut scene = Scene::new().await;
-    let ahead = |scene: &Scene| {
-        let mut report = scene.report(Phase::Ready);
-        report.instances.insert(scene.deployment.id, InstanceReport { epoch: Epoch(5), ..instance(Phase::Ready) });
-        report
-    };
-    scene.session.stored(ahead(&scene)).await;
-    assert_eq!(scene.coordinator.seen(scene.deployment.id).await.epoch, Epoch(1), "only while frozen");
-    let reason = Reason::new("restored", "restored from a copy");
-    scene.coordinator.write(Commit::Freeze, async |tx| meta::freeze(tx, &reason).await).await;
-    scene.session.stored(ahead(&scene)).await;
-    assert_eq!(scene.coordinator.seen(scene.deployment.id).await.epoch, Epoch(5));
 }
 
 #[tokio::test]
