@@ -32,8 +32,6 @@ commits! {
     Restamp = "restamp";
     /// An operator lets publishing go on.
     ConfirmRecovery = "confirm-recovery";
-    /// A repeated request is recognised, or its first answer kept.
-    Idempotency = "idempotency";
 
     /// A deployment was asked for.
     CreateDeployment = "create-deployment";
