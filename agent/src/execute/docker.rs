@@ -200,6 +200,10 @@ impl Hands for DockerHost {
         let done = self.carry_out(action).await;
         if matches!(done, Err(ExecuteError::EngineAway(_))) {
             *self.facts.lock().await = None;
+        }
+        // What was believed when the plan was made is not so: an image or a volume may be gone. A registry that is away
+        // says nothing of the kind.
+        if done.is_err() && !matches!(action, Action::PullImage { .. }) {
             self.board.mark(|stale| stale.all = true);
         }
         self.mark(action);

@@ -1,10 +1,15 @@
 //! The fake keeps what the real host promises. What only a real engine can show is in `tests/docker.rs`.
 
 use launchpad_protocol::arbitrary;
+use launchpad_protocol::spec::InstanceSpec;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
+use launchpad_protocol::time::Moment;
+
+use super::state::passing;
 use super::*;
+use crate::observe::{Container, ContainerState};
 
 fn clock() -> Clock {
     Clock::manual(Moment::from_micros(1_000_000))

@@ -143,7 +143,7 @@ mod tests {
     fn another_digest_of_the_same_repository_is_not_the_image() {
         let wanted = ImageRef { repository: "r:5000/echo".to_owned(), digest: Digest::of(b"wanted") };
         let other = format!("r:5000/echo@{}", Digest::of(b"other"));
-        assert!(!has_digest(&[other.clone()], &wanted));
+        assert!(!has_digest(std::slice::from_ref(&other), &wanted));
         assert!(has_digest(&[other, wanted.to_string()], &wanted));
     }
 }

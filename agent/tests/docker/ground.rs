@@ -181,6 +181,17 @@ impl Ground {
         }
     }
 
+    /// The subnets of this host's networks, as the engine has them.
+    pub(crate) async fn networks(&self) -> Vec<String> {
+        let label = format!("{LABEL_HOST}={}", self.id);
+        let options = ListNetworksOptions { filters: Some(HashMap::from([("label".to_owned(), vec![label])])) };
+        let listed = self.engine().list_networks(Some(options)).await.expect("a list");
+        let ranges = listed.into_iter().filter_map(|network| network.ipam?.config?.into_iter().next()?.subnet);
+        let mut subnets: Vec<String> = ranges.collect();
+        subnets.sort();
+        subnets
+    }
+
     /// Removes all that the test has left, by the engine's own means.
     async fn clear(&self) {
         let engine = self.engine();
@@ -302,4 +313,11 @@ pub(crate) async fn post(address: Ipv4Addr, path: &str) {
     let mut answer = String::new();
     // A bot that is told to crash answers or does not.
     let _ = stream.read_to_string(&mut answer).await;
+}
+
+/// Everything up to the start, which may find that the bot has ended already.
+pub(crate) async fn deploy_up_to_start(host: &DockerHost, spec: &InstanceSpec) {
+    for action in steps(spec) {
+        host.execute(&action).await.unwrap_or_else(|error| panic!("{action}: {error}"));
+    }
 }
