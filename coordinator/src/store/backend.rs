@@ -41,6 +41,14 @@ impl Backend {
         }
     }
 
+    /// What a fresh connection that will only read is told beside that. Postgres is told with each transaction.
+    pub(super) const fn greet_reader(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &["PRAGMA query_only = ON"],
+            Self::Postgres => &[],
+        }
+    }
+
     /// What a fresh connection is told, statement by statement.
     pub(super) const fn greet(self) -> &'static [&'static str] {
         match self {

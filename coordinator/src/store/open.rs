@@ -96,10 +96,10 @@ impl Store {
         };
         let unusable = |source| unusable(url, source);
         let options: AnyConnectOptions = options.parse().map_err(unusable)?;
-        let writes = pool(backend, 1, options.clone()).await.map_err(unusable)?;
+        let writes = pool(backend, 1, &[], options.clone()).await.map_err(unusable)?;
         let schema = |source| schema(url, source);
         migrate::migrate(&writes, backend, now).await.map_err(schema)?;
-        let reads = pool(backend, READERS, options).await.map_err(unusable)?;
+        let reads = pool(backend, READERS, backend.greet_reader(), options).await.map_err(unusable)?;
         let store = Self(Arc::new(Pools { backend, writes, reads }));
         let stamped =
             store.read(async |tx| meta::is_stamped(tx).await).await.map_err(|error| schema(error.into()))?;
@@ -111,7 +111,12 @@ impl Store {
     }
 }
 
-async fn pool(backend: Backend, connections: u32, options: AnyConnectOptions) -> Result<AnyPool, sqlx::Error> {
+async fn pool(
+    backend: Backend,
+    connections: u32,
+    greet: &'static [&'static str],
+    options: AnyConnectOptions,
+) -> Result<AnyPool, sqlx::Error> {
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(CONNECTION_PATIENCE)
@@ -119,7 +124,7 @@ async fn pool(backend: Backend, connections: u32, options: AnyConnectOptions) ->
         .test_before_acquire(backend == Backend::Postgres)
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                for statement in backend.greet() {
+                for statement in backend.greet().iter().chain(greet) {
                     connection.execute(*statement).await?;
                 }
                 Ok(())

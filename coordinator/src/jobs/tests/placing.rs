@@ -1,0 +1,92 @@
+//! Wishes find hosts, or say what they wait for.
+
+use std::time::Duration;
+
+use launchpad_protocol::generation::Epoch;
+
+use super::lab::{GIB, Lab, START, named};
+use crate::app::AppError;
+use crate::domain::actor::Role;
+use crate::domain::deployment::{Event, State};
+use crate::domain::host::HostState;
+use crate::jobs::{placer, watcher};
+use crate::store::hosts;
+
+#[tokio::test]
+async fn a_wish_without_a_host_waits_with_its_reason_and_gets_the_first_that_comes() {
+    let lab = Lab::new().await;
+    let id = lab.create("web").await;
+    lab.settle().await;
+    let waiting = lab.row(id).await;
+    assert_eq!((waiting.state, waiting.host), (State::Requested, None));
+    assert_eq!(waiting.reason.map(|reason| reason.code).as_deref(), Some("no-hosts"));
+    let host = lab.host(4 * GIB).await;
+    lab.settle().await;
+    let placed = lab.row(id).await;
+    assert_eq!((placed.state, placed.host, placed.epoch), (State::Provisioning, Some(host.id), Epoch(1)));
+    assert_eq!(placed.reason, None);
+}
+
+#[tokio::test]
+async fn a_round_that_finds_nothing_new_writes_nothing() {
+    let lab = Lab::new().await;
+    let id = lab.create("web").await;
+    lab.settle().await;
+    let before = lab.row(id).await;
+    assert_eq!(placer::round(&lab.app).await.unwrap(), placer::Placed::default());
+    assert_eq!(lab.row(id).await, before);
+}
+
+#[tokio::test]
+async fn a_host_is_never_promised_twice_in_one_round_and_what_ends_makes_room() {
+    let lab = Lab::new().await;
+    lab.host(2 * GIB).await;
+    let ids = [lab.create("one").await, lab.create("two").await, lab.create("three").await];
+    lab.settle().await;
+    let states = async || [lab.row(ids[0]).await.state, lab.row(ids[1]).await.state, lab.row(ids[2]).await.state];
+    assert_eq!(states().await, [State::Provisioning, State::Provisioning, State::Requested]);
+    assert_eq!(lab.row(ids[2]).await.reason.map(|reason| reason.code).as_deref(), Some("pool-full"));
+    let member = lab.actor(Role::Member).await;
+    lab.app.delete_deployment(&member, &named(ids[0]), true).await.unwrap();
+    lab.settle().await;
+    // On its way out it still takes its room.
+    assert_eq!(states().await[2], State::Requested);
+    lab.happen(ids[0], Event::DataGone).await;
+    lab.settle().await;
+    assert_eq!(states().await, [State::Terminated, State::Provisioning, State::Provisioning]);
+}
+
+#[tokio::test]
+async fn a_plan_larger_than_any_host_is_refused_at_once_and_keeps_no_name() {
+    let lab = Lab::new().await;
+    lab.host(2 * GIB).await;
+    let Err(AppError::Refused(refusal)) = lab.try_create("web", "team").await else { panic!("it was taken") };
+    assert_eq!(refusal.reason.code, "plan-larger-than-any-host");
+    lab.create("web").await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_refused_with_what_to_do() {
+    let lab = Lab::new().await;
+    lab.create("web").await;
+    let Err(AppError::Refused(refusal)) = lab.try_create("web", "starter").await else {
+        panic!("it was taken twice")
+    };
+    assert_eq!(refusal.reason.code, "name-taken");
+    assert!(refusal.reason.mend.is_some());
+}
+
+#[tokio::test]
+async fn a_host_falls_silent_only_if_it_had_time_to_speak_and_then_gets_nothing_new() {
+    let lab = Lab::new().await;
+    let host = lab.host(4 * GIB).await;
+    let state = async || lab.read(async |tx| hosts::get(tx, host.id).await).await.unwrap().state;
+    lab.advance(Duration::from_secs(31));
+    // The coordinator has just started: it was the silent one.
+    assert_eq!(watcher::round(&lab.app, lab.app.clock.wall()).await.unwrap(), 0);
+    assert_eq!(watcher::round(&lab.app, START).await.unwrap(), 1);
+    assert_eq!(state().await, HostState::Silent);
+    let id = lab.create("web").await;
+    lab.settle().await;
+    assert_eq!(lab.row(id).await.state, State::Requested);
+}

@@ -1,0 +1,106 @@
+//! The store's suite on a real Postgres, named by `LAUNCHPAD_TEST_POSTGRES_URL` (`make test` starts one). Without it
+//! each case says that it was skipped.
+
+mod suite;
+
+use std::io::Write as _;
+
+use launchpad_coordinator::store::{Commit, Intent, OpenError, Store, StoreUrl, meta};
+use launchpad_protocol::entropy::Entropy;
+use launchpad_protocol::id::IncarnationId;
+use launchpad_protocol::time::Moment;
+
+const VARIABLE: &str = "LAUNCHPAD_TEST_POSTGRES_URL";
+const NOW: Moment = Moment::from_micros(1_800_000_000_000_000);
+
+/// A schema of its own on the server, so that cases run beside each other.
+struct Schema {
+    server: String,
+    name: String,
+}
+
+impl Schema {
+    /// None, and said so past the test harness, when no server is named.
+    async fn new(case: &str) -> Option<Self> {
+        let Ok(server) = std::env::var(VARIABLE) else {
+            let _ = writeln!(std::io::stderr(), "SKIPPED on Postgres, {VARIABLE} is not set: {case}");
+            return None;
+        };
+        let unique: IncarnationId = Entropy::system().id(NOW);
+        let schema = Self { server, name: format!("suite_{}", unique.uuid().simple()) };
+        schema.sql(format!("CREATE SCHEMA {}", schema.name)).await;
+        Some(schema)
+    }
+
+    fn url(&self) -> StoreUrl {
+        let separator = if self.server.contains('?') { '&' } else { '?' };
+        StoreUrl::Postgres(format!("{}{separator}options=-c%20search_path%3D{}", self.server, self.name))
+    }
+
+    async fn create(&self) -> Result<Store, OpenError> {
+        let store = Store::open(&self.url(), Intent::Create, NOW).await?;
+        let stamp = async |tx: &mut _| meta::stamp(tx, Entropy::system().id(NOW)).await;
+        store.write(Commit::Initialise, stamp).await.expect("a first stamp");
+        Ok(store)
+    }
+
+    async fn remove(self) {
+        self.sql(format!("DROP SCHEMA {} CASCADE", self.name)).await;
+    }
+
+    async fn sql(&self, statement: String) {
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::AnyPool::connect(&self.server).await.expect("the server");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&pool).await.expect("a statement");
+        pool.close().await;
+    }
+}
+
+macro_rules! on_postgres {
+    ($($case:ident)*) => {
+        $(#[tokio::test]
+        async fn $case() {
+            let Some(schema) = Schema::new(stringify!($case)).await else { return };
+            let store = schema.create().await.expect("a store");
+            suite::$case(store.clone()).await;
+            store.close().await;
+            schema.remove().await;
+        })*
+    };
+}
+suite::each_case!(on_postgres);
+
+#[tokio::test]
+async fn a_second_init_and_serving_before_the_first_are_refused() {
+    let Some(schema) = Schema::new("a_second_init_and_serving_before_the_first_are_refused").await else { return };
+    let early = Store::open(&schema.url(), Intent::Use, NOW).await.expect_err("there is none");
+    assert!(matches!(early, OpenError::Absent { .. }), "{early:?}");
+    schema.create().await.expect("a store").close().await;
+    let again = schema.create().await.expect_err("there is one");
+    assert!(matches!(again, OpenError::Present { .. }), "{again:?}");
+    schema.remove().await;
+}
+
+#[tokio::test]
+async fn two_replicas_share_one_line_of_writers() {
+    let Some(schema) = Schema::new("two_replicas_share_one_line_of_writers").await else { return };
+    let one = schema.create().await.expect("a store");
+    let other = Store::open(&schema.url(), Intent::Use, NOW).await.expect("the same store");
+    suite::two_stores_lose_no_update(&one, &other).await;
+    one.close().await;
+    other.close().await;
+    schema.remove().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_named_without_its_password() {
+    // Port 1 is nobody's: connections are refused at once.
+    let url = StoreUrl::Postgres("postgres://me:geheim@127.0.0.1:1/launchpad".to_owned());
+    let refused = Store::open(&url, Intent::Use, NOW).await.expect_err("nobody is there");
+    assert!(matches!(refused, OpenError::Unreachable { .. }), "{refused:?}");
+    let text = refused.to_string();
+    assert!(
+        text.contains("postgres://127.0.0.1:1/launchpad cannot be reached") && !text.contains("geheim"),
+        "{text}"
+    );
+}

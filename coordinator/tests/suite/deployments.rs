@@ -1,0 +1,244 @@
+//! Tenants' rows: deployments and all that hangs on them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use launchpad_coordinator::domain::actor::Scope;
+use launchpad_coordinator::domain::deployment::{Event, State, step};
+use launchpad_coordinator::store::deployments::{self, Deployment};
+use launchpad_coordinator::store::sealed::{self, SealedFor};
+use launchpad_coordinator::store::{Commit, Store, StoreError, Tx, operations, revisions, timeline, tombstones};
+use launchpad_protocol::generation::{Epoch, Revision};
+use launchpad_protocol::id::{DeploymentId, HostId};
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::{Capacity, Outcome};
+use launchpad_protocol::spec::{Operation, OperationAction, Tombstone, TombstoneScope};
+
+use super::rows::{NOW, account, deployment, host, id, read, some_deployment, some_files, write};
+
+async fn get(store: &Store, id: DeploymentId) -> Deployment {
+    read(store, async |tx| deployments::get(tx, Scope::Every, id).await).await.expect("the deployment")
+}
+
+async fn advance(store: &Store, row: &mut Deployment, event: Event) -> bool {
+    let transition = step(row.state, event).expect("a step");
+    write(store, async |tx| deployments::advance(tx, row, &transition, id(), NOW).await).await
+}
+
+async fn place(store: &Store, row: &mut Deployment) -> HostId {
+    let host = host(store).await;
+    row.host = Some(host);
+    row.epoch = Epoch(1);
+    assert!(advance(store, row, Event::Placed).await);
+    host
+}
+
+pub(crate) async fn a_deployment_reads_back_as_itself(store: Store) {
+    let mut row = deployment(&store, account(&store).await, "web").await;
+    assert_eq!(get(&store, row.id).await, row);
+    place(&store, &mut row).await;
+    row.reason = Some(Reason::new("why", "because").mend("so"));
+    row.deleted_at = Some(NOW);
+    row.revision = Revision(4);
+    write(&store, async |tx| deployments::update(tx, &mut row).await).await;
+    assert_eq!(get(&store, row.id).await, row);
+}
+
+pub(crate) async fn no_query_shows_another_accounts_deployments(store: Store) {
+    let (own, other) = (account(&store).await, account(&store).await);
+    let (mine, theirs) = (deployment(&store, own, "web").await, deployment(&store, other, "web").await);
+    let seen = async |scope: Scope| {
+        read(&store, async |tx| {
+            let mut seen = BTreeSet::new();
+            for id in [mine.id, theirs.id] {
+                seen.extend(deployments::get(tx, scope, id).await?.map(|row| row.id));
+            }
+            let named: BTreeSet<_> = deployments::named(tx, scope, "web").await?.iter().map(|row| row.id).collect();
+            let listed: BTreeSet<_> = deployments::list(tx, scope, "", 10).await?.iter().map(|row| row.id).collect();
+            assert_eq!((&named, &listed), (&seen, &seen), "{scope:?}");
+            Ok(seen)
+        })
+        .await
+    };
+    assert_eq!(seen(Scope::Account(own)).await, BTreeSet::from([mine.id]));
+    assert_eq!(seen(Scope::Account(other)).await, BTreeSet::from([theirs.id]));
+    assert_eq!(seen(Scope::Account(id())).await, BTreeSet::new());
+    assert_eq!(seen(Scope::Nothing).await, BTreeSet::new());
+    assert_eq!(seen(Scope::Every).await, BTreeSet::from([mine.id, theirs.id]));
+}
+
+pub(crate) async fn a_name_is_taken_until_its_deployment_is_terminated(store: Store) {
+    let account = account(&store).await;
+    let mut first = deployment(&store, account, "web").await;
+    let (second, _) = some_deployment(account, "web");
+    let create = async |tx: &mut Tx| deployments::create(tx, &second).await;
+    assert!(!write(&store, create).await);
+    advance(&store, &mut first, Event::Delete).await;
+    assert!(!write(&store, create).await);
+    advance(&store, &mut first, Event::DataGone).await;
+    assert!(write(&store, create).await);
+    let named = read(&store, async |tx| deployments::named(tx, Scope::Every, "web").await).await;
+    assert_eq!(named.iter().map(|row| row.id).collect::<Vec<_>>(), [second.id, first.id]);
+}
+
+pub(crate) async fn of_two_changes_to_one_version_the_second_is_refused(store: Store) {
+    let mut one = deployment(&store, account(&store).await, "web").await;
+    let mut other = one.clone();
+    one.epoch = Epoch(1);
+    write(&store, async |tx| deployments::update(tx, &mut one).await).await;
+    other.epoch = Epoch(9);
+    let refused = store.write(Commit::Place, async |tx| deployments::update(tx, &mut other).await).await;
+    assert!(matches!(refused, Err(StoreError::Raced { .. })), "{refused:?}");
+    assert_eq!(get(&store, one.id).await.epoch, Epoch(1));
+    // Whoever reads it again may go on.
+    one.epoch = Epoch(2);
+    write(&store, async |tx| deployments::update(tx, &mut one).await).await;
+}
+
+pub(crate) async fn a_transition_and_its_line_are_one_commit(store: Store) {
+    let mut row = deployment(&store, account(&store).await, "web").await;
+    place(&store, &mut row).await;
+    // All in one moment: lines are in the order in which they were written.
+    for event in [Event::Pulling, Event::Preparing, Event::Started, Event::Ready] {
+        advance(&store, &mut row, event).await;
+    }
+    let lines = read(&store, async |tx| timeline::latest(tx, row.id, 10).await).await;
+    let states: Vec<_> = lines.iter().map(|line| line.state).collect();
+    assert_eq!(states, [State::Provisioning, State::Configuring, State::Starting, State::Running]);
+    assert_eq!(lines[0].cause, "placed on a host");
+    let latest = read(&store, async |tx| timeline::latest(tx, row.id, 1).await).await;
+    assert_eq!(latest, lines[3..]);
+}
+
+pub(crate) async fn a_transition_that_is_no_news_changes_nothing(store: Store) {
+    let mut row = deployment(&store, account(&store).await, "web").await;
+    let full = || Event::Unplaceable(Reason::new("pool-full", "no room"));
+    assert!(advance(&store, &mut row, full()).await);
+    let version = row.version;
+    assert!(!advance(&store, &mut row, full()).await);
+    assert_eq!(get(&store, row.id).await.version, version);
+    assert_eq!(read(&store, async |tx| timeline::latest(tx, row.id, 10).await).await.len(), 1);
+}
+
+pub(crate) async fn a_terminated_deployments_files_are_destroyed(store: Store) {
+    let mut row = deployment(&store, account(&store).await, "web").await;
+    let host = place(&store, &mut row).await;
+    let of = SealedFor { account: row.account, deployment: row.id, revision: row.revision, host };
+    write(&store, async |tx| sealed::keep(tx, of, "token", b"sealed").await).await;
+    let left = async |store: &Store| {
+        read(store, async |tx| {
+            Ok((revisions::files(tx, of.deployment, of.revision).await?.len(), sealed::get(tx, of).await?.len()))
+        })
+        .await
+    };
+    advance(&store, &mut row, Event::Delete).await;
+    assert_eq!(left(&store).await, (2, 1));
+    advance(&store, &mut row, Event::DataGone).await;
+    assert_eq!(left(&store).await, (0, 0));
+    // What it was made from stays, for its history.
+    read(&store, async |tx| revisions::get(tx, row.id, row.revision).await).await;
+}
+
+pub(crate) async fn a_renumbered_revision_has_the_same_content(store: Store) {
+    let row = deployment(&store, account(&store).await, "web").await;
+    write(&store, async |tx| revisions::renumber(tx, row.id, Revision(1), Revision(7), NOW).await).await;
+    let (mut one, seven) = read(&store, async |tx| {
+        Ok((revisions::get(tx, row.id, Revision(1)).await?, revisions::get(tx, row.id, Revision(7)).await?))
+    })
+    .await;
+    one.blueprint.revision = Revision(7);
+    one.blueprint.files.iter_mut().for_each(|file| file.version = Revision(7));
+    assert_eq!(one, seven);
+    let files = read(&store, async |tx| revisions::files(tx, row.id, Revision(7)).await).await;
+    // What they are bound to stays: they decrypt as what they were encrypted as.
+    assert_eq!(files.into_values().collect::<Vec<_>>(), some_files());
+}
+
+pub(crate) async fn pages_follow_each_other_without_gaps(store: Store) {
+    let account = account(&store).await;
+    let mut made = BTreeSet::new();
+    for number in 0..7 {
+        made.insert(deployment(&store, account, &format!("web-{number}")).await.id.to_string());
+    }
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = read(&store, async |tx| deployments::list(tx, Scope::Account(account), &after, 3).await).await;
+        let Some(last) = page.last() else { break };
+        after = last.id.to_string();
+        seen.extend(page.iter().map(|row| row.id.to_string()));
+    }
+    assert_eq!(seen, made.into_iter().collect::<Vec<_>>());
+}
+
+pub(crate) async fn what_hosts_hold_is_the_sum_of_their_deployments(store: Store) {
+    let account = account(&store).await;
+    let mut one = deployment(&store, account, "one").await;
+    let host = place(&store, &mut one).await;
+    let mut two = deployment(&store, account, "two").await;
+    two.host = Some(host);
+    advance(&store, &mut two, Event::Placed).await;
+    let held = async || read(&store, async |tx| deployments::allocated(tx).await).await;
+    let both = Capacity {
+        cpu_millis: 2 * one.size.cpu_millis,
+        memory_bytes: 2 * one.size.memory_bytes,
+        storage_bytes: 2 * one.size.storage_bytes,
+    };
+    assert_eq!(held().await, [(host, both, 2)]);
+    // What is on its way out still takes its room; what is gone does not.
+    advance(&store, &mut two, Event::Delete).await;
+    assert_eq!(held().await, [(host, both, 2)]);
+    advance(&store, &mut two, Event::DataGone).await;
+    assert_eq!(held().await, [(host, one.size, 1)]);
+}
+
+pub(crate) async fn operations_are_answered_once(store: Store) {
+    let mut row = deployment(&store, account(&store).await, "web").await;
+    let host = place(&store, &mut row).await;
+    let operation = Operation { id: id(), action: OperationAction::Restart };
+    write(&store, async |tx| operations::create(tx, row.account, row.id, &operation, NOW).await).await;
+    let waiting = read(&store, async |tx| operations::unanswered(tx, row.id).await).await;
+    assert_eq!(waiting, [operation.clone()]);
+    let on_host = read(&store, async |tx| operations::unanswered_on_host(tx, host).await).await;
+    assert_eq!(on_host, [(operation.id, row.id)]);
+    let done = Outcome::Done { at: NOW };
+    let answer = async |tx: &mut Tx| operations::answer(tx, operation.id, &done, NOW).await;
+    assert!(write(&store, answer).await);
+    assert!(!write(&store, answer).await);
+    assert_eq!(read(&store, async |tx| operations::unanswered(tx, row.id).await).await, []);
+    assert_eq!(write(&store, async |tx| operations::sweep(tx, NOW + Duration::from_secs(1)).await).await, 1);
+}
+
+pub(crate) async fn tombstones_are_buried_once(store: Store) {
+    let mut row = deployment(&store, account(&store).await, "web").await;
+    let host = place(&store, &mut row).await;
+    let tombstone = |scope| Tombstone {
+        id: id(),
+        deployment: row.id,
+        account: row.account,
+        scope,
+        stop_grace: Duration::from_millis(3_500),
+    };
+    let container = tombstone(TombstoneScope::Container);
+    let ordered = async || read(&store, async |tx| tombstones::data_is_ordered_away(tx, row.id).await).await;
+    let waiting = async || read(&store, async |tx| tombstones::unburied(tx, host).await).await;
+    write(&store, async |tx| tombstones::create(tx, host, &container, NOW).await).await;
+    assert_eq!((waiting().await, ordered().await), (vec![container.clone()], false));
+    let bury = async |tx: &mut Tx| tombstones::bury(tx, container.id, NOW).await;
+    assert!(write(&store, bury).await);
+    assert!(!write(&store, bury).await);
+    let data = tombstone(TombstoneScope::Data);
+    write(&store, async |tx| tombstones::create(tx, host, &data, NOW).await).await;
+    assert_eq!((waiting().await, ordered().await), (vec![data], true));
+    assert_eq!(write(&store, async |tx| tombstones::sweep(tx, NOW + Duration::from_secs(1)).await).await, 1);
+}
+
+pub(crate) async fn a_sealed_file_stays_as_it_was_first_sealed(store: Store) {
+    let mut row = deployment(&store, account(&store).await, "web").await;
+    let host = place(&store, &mut row).await;
+    let of = SealedFor { account: row.account, deployment: row.id, revision: row.revision, host };
+    for ciphertext in [&b"first"[..], b"second"] {
+        write(&store, async |tx| sealed::keep(tx, of, "token", ciphertext).await).await;
+    }
+    let kept = read(&store, async |tx| sealed::get(tx, of).await).await;
+    assert_eq!(kept, [("token".to_owned(), b"first".to_vec())].into());
+}
