@@ -53,11 +53,7 @@ pub(super) async fn join(ground: &Ground, request: &EnrollRequest) -> Result<Joi
     let join = async |tx: &mut Tx| {
         let token = join_tokens::get(tx, request.token_id).await?.ok_or_else(|| refused(unknown_token()))?;
         match allowed(&token, &request.token_secret, now).map_err(refused)? {
-            Allowed::First => {
-                let joined = admit_newcomer(ground, tx, request, &token, (newcomer, &sealing_key), now).await?;
-                tracing::info!(host = %joined.host, token = %token.id, "a host has joined");
-                Ok(joined)
-            }
+            Allowed::First => admit_newcomer(ground, tx, request, &token, (newcomer, &sealing_key), now).await,
             Allowed::Again { host, key } => {
                 let certificate = issue(ground, tx, host, &request.csr_der, now).await?;
                 if certificate.public_key != key {
@@ -67,7 +63,9 @@ pub(super) async fn join(ground: &Ground, request: &EnrollRequest) -> Result<Joi
             }
         }
     };
-    ground.store.write(Commit::Enroll, join).await
+    let joined = ground.store.write(Commit::Enroll, join).await?;
+    tracing::info!(host = %joined.host, token = %request.token_id, "a host has joined");
+    Ok(joined)
 }
 
 async fn admit_newcomer(
