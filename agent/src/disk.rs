@@ -29,6 +29,8 @@ pub enum DiskError {
     },
 }
 
+// Of the many kinds of errors only these have a mend of their own.
+#[allow(clippy::wildcard_enum_match_arm)]
 fn mend_for(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run as root, or choose another --data-dir",

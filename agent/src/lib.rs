@@ -100,8 +100,11 @@ pub async fn run(outside: Outside, stop: CancellationToken) -> Result<(), AgentE
     let Outside { host, clock, entropy, disk, book, hands, eyes, facts, reach, pace, local, troubles } = outside;
     let ledger = Ledger::open(disk, host)?;
     let (link_ports, ports) = link::ports::ports(ledger.floor(), clock.wall());
-    let introduction =
-        Introduction { agent_version: VERSION.to_owned(), boot_id: facts.boot_id().to_owned(), features: Feature::all() };
+    let introduction = Introduction {
+        agent_version: VERSION.to_owned(),
+        boot_id: facts.boot_id().to_owned(),
+        features: Feature::all(),
+    };
     let link = Link {
         reach,
         introduction,

@@ -174,7 +174,11 @@ impl Scene<'_> {
                 Reason::new("stopped-here", "somebody stopped it on the host")
                     .mend("launchpad-agent start DEPLOYMENT on the host"),
             ),
-            _ => Standing::plain(phase),
+            StopCause::PowerOff
+            | StopCause::Replaced
+            | StopCause::Operation(_)
+            | StopCause::Tombstone(_)
+            | StopCause::Unhealthy(_) => Standing::plain(phase),
         };
         Decision::act(standing, actions)
     }

@@ -71,7 +71,18 @@ impl Reconciler {
                 self.parts.ledger.finish_operation(*operation, outcome)
             }
             Action::Bury { tombstone } => self.parts.ledger.bury(*tombstone),
-            _ => return None,
+            Action::PullImage { .. }
+            | Action::EnsureNetwork { .. }
+            | Action::PrepareVolume { .. }
+            | Action::WriteFiles { .. }
+            | Action::CreateContainer { .. }
+            | Action::StartContainer { .. }
+            | Action::UpdateResources { .. }
+            | Action::StopContainer { .. }
+            | Action::RemoveContainer { .. }
+            | Action::RemoveFiles { .. }
+            | Action::RemoveVolume { .. }
+            | Action::RemoveNetwork { .. } => return None,
         };
         self.look_within(Duration::ZERO);
         Some(done)
