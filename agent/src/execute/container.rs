@@ -149,7 +149,7 @@ fn tmpfs_options(tmpfs: &Tmpfs) -> String {
 fn security_options(isolation: &Isolation, facts: &EngineFacts) -> Vec<String> {
     let mut options = Vec::new();
     if isolation.no_new_privileges {
-        options.push("no-new-privileges:true".to_owned());
+        options.push("no-new-privileges=true".to_owned());
     }
     match &isolation.seccomp {
         Seccomp::EngineDefault => {}

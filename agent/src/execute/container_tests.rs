@@ -106,7 +106,7 @@ fn a_spec_becomes_a_container_that_is_confined_in_every_way() {
 fn what_the_kernel_lacks_is_not_asked_for_and_the_rest_still_is() {
     let facts = EngineFacts { apparmor: false, cgroup_driver: CgroupDriver::Cgroupfs, ..capable() };
     let config = body_on(&spec(), &facts).host_config.unwrap();
-    assert_eq!(config.security_opt, Some(vec!["no-new-privileges:true".to_owned()]));
+    assert_eq!(config.security_opt, Some(vec!["no-new-privileges=true".to_owned()]));
     assert_eq!(config.cgroup_parent, Some("/launchpad/acct_0000000000000000000000000000000a".to_owned()));
 }
 

@@ -194,6 +194,8 @@ impl Ground {
 
     /// Removes all that the test has left, by the engine's own means.
     async fn clear(&self) {
+        // First what needs no engine.
+        let _ = nix::mount::umount2(&self.dir.path().join("run/files"), nix::mount::MntFlags::MNT_DETACH);
         let engine = self.engine();
         let ours = || Some(HashMap::from([("label".to_owned(), vec![format!("{LABEL_HOST}={}", self.id)])]));
         let options = ListContainersOptions { all: true, filters: ours(), ..ListContainersOptions::default() };
@@ -206,7 +208,6 @@ impl Ground {
         }
         remove_cgroups();
         let _ = std::process::Command::new("nft").args(["delete", "table", "inet", "launchpad_nat"]).output();
-        let _ = nix::mount::umount2(&self.dir.path().join("run/files"), nix::mount::MntFlags::MNT_DETACH);
     }
 }
 
