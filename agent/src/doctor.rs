@@ -1,7 +1,7 @@
 //! What this host is and can enforce, and what would mend what it cannot.
 //!
-//! `launchpad-agent doctor` prints it, and the report carries it ([`LiveFacts`]). Gathering ([`examine`]) and judging
-//! ([`capabilities`]) are apart: the second is pure. Nothing is changed here.
+//! `launchpad-agent doctor` prints it, and the report carries it ([`LiveFacts`]). Gathering ([`examine`]) and
+//! judging ([`capabilities`]) are apart: the second is pure. Nothing is changed here.
 //!
 //! ```text
 //! sockets, /proc, statvfs ──examine──► Examination ──► text for people   (doctor)
@@ -26,11 +26,12 @@ use crate::execute::facts::EngineFacts;
 use crate::execute::nat;
 use crate::reconcile::facts::HostFacts;
 
-/// Bytes of memory that no tenant gets: dockerd and containerd were measured at 51 MB, the agent at 12 MB, and each
-/// container's shim at 8 MB; the rest is the host's own.
+/// Bytes of memory that no tenant gets: dockerd and containerd were measured at 51 MB, the agent at 12 MB,
+/// and each container's shim at 8 MB; the rest is the host's own.
 pub const MEMORY_RESERVE_BYTES: u64 = 512 * 1024 * 1024;
 
-/// The share of the data directory's filesystem that no tenant gets, in percent: images, logs and the journal.
+/// The share of the data directory's filesystem that no tenant gets, in percent: images, logs and the
+/// journal.
 pub const STORAGE_RESERVE_PERCENT: u64 = 10;
 
 /// Between two examinations of a running host: somebody may upgrade Docker or switch live-restore on.

@@ -1,8 +1,9 @@
 //! Who has which subnet and address: a pure book, kept in a file, rebuildable from what Docker shows.
 //!
-//! `network.rs` allocates a tenant's subnet here before it makes the network, `docker.rs` an instance's address before
-//! it makes the container; both write the book first. An address stays with its instance when the container is made
-//! anew, because a bot's neighbours and its own state may remember it. Nothing here does I/O.
+//! `network.rs` allocates a tenant's subnet here before it makes the network, `docker.rs` an instance's
+//! address before it makes the container; both write the book first. An address stays with its instance when
+//! the container is made anew, because a bot's neighbours and its own state may remember it. Nothing here
+//! does I/O.
 //!
 //! ```text
 //! 172.29.0.0/16 ─┬─ 172.29.0.0/26   acct_1   .1 bridge   .2 dep_1   .3 dep_2
@@ -21,8 +22,8 @@ use serde::{Deserialize, Serialize};
 /// Bits of a tenant's network prefix: 61 instances each, a thousand tenants in a /16.
 pub const TENANT_PREFIX_BITS: u8 = 26;
 
-/// Where tenants' subnets come from unless the configuration says otherwise: private (RFC 1918), and outside the
-/// ranges that Docker hands out by itself first.
+/// Where tenants' subnets come from unless the configuration says otherwise: private (RFC 1918), and outside
+/// the ranges that Docker hands out by itself first.
 pub const DEFAULT_POOL: Subnet = Subnet { base: 0xac1d_0000, bits: 16 };
 
 /// A range of IPv4 addresses: `172.29.0.0/16`.
@@ -196,8 +197,8 @@ impl AddressBook {
         self.tenants.values_mut().any(|tenant| tenant.instances.remove(&deployment).is_some())
     }
 
-    /// Takes over what is in Docker and not in the book, as after a lost file. Docker is right where they differ: its
-    /// networks are what containers are on.
+    /// Takes over what is in Docker and not in the book, as after a lost file. Docker is right where they
+    /// differ: its networks are what containers are on.
     pub fn adopt(&mut self, account: AccountId, subnet: Subnet, addresses: &BTreeMap<DeploymentId, Ipv4Addr>) {
         let tenant = self.tenants.entry(account).or_insert_with(|| Tenant { subnet, instances: BTreeMap::new() });
         if tenant.subnet != subnet {

@@ -1,7 +1,7 @@
 //! Limits as the kernel has them, read back from the cgroup of a running process.
 //!
-//! `sight.rs` calls [`limits`] for each container that runs. Nothing is written here: the engine sets limits, and a
-//! limit that the kernel does not show is reported as missing rather than assumed.
+//! `sight.rs` calls [`limits`] for each container that runs. Nothing is written here: the engine sets limits,
+//! and a limit that the kernel does not show is reported as missing rather than assumed.
 //!
 //! ```text
 //!          memory                     cpu                                  pids
@@ -21,7 +21,8 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// The cgroup above those of all tenants, where the engine makes cgroups by their path.
 pub const PARENT: &str = "launchpad";
 
-/// From this many bytes on, a v1 memory limit means none: the kernel rounds the largest number down to a page.
+/// From this many bytes on, a v1 memory limit means none: the kernel rounds the largest number down to a
+/// page.
 const V1_UNLIMITED_FROM: u64 = 1 << 62;
 
 /// The limits of the cgroup that a process is in; none when it is gone or one of them is not set.
@@ -31,8 +32,8 @@ pub fn limits(process_id: i64) -> Option<KernelLimits> {
     read(&Cgroup::of(&membership, Path::new(ROOT))?)
 }
 
-/// Removes a tenant's own cgroup, which the engine leaves behind when the last container in it is gone. Under systemd
-/// it is a slice, and goes by itself. One that is in use stays: the kernel refuses.
+/// Removes a tenant's own cgroup, which the engine leaves behind when the last container in it is gone. Under
+/// systemd it is a slice, and goes by itself. One that is in use stays: the kernel refuses.
 pub fn remove_parent(account: AccountId) {
     let hierarchies = fs::read_dir(ROOT).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     for hierarchy in hierarchies.chain([PathBuf::from(ROOT)]) {
@@ -49,8 +50,8 @@ enum Cgroup {
 }
 
 impl Cgroup {
-    /// From the text of `/proc/<pid>/cgroup`: `4:memory:/docker/…` per v1 hierarchy, `0::/…` for v2. A hybrid machine
-    /// has both, and its controllers are in v1.
+    /// From the text of `/proc/<pid>/cgroup`: `4:memory:/docker/…` per v1 hierarchy, `0::/…` for v2. A hybrid
+    /// machine has both, and its controllers are in v1.
     fn of(membership: &str, root: &Path) -> Option<Self> {
         let lines = || membership.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
         let below = |dir: &Path, path: &str| dir.join(path.trim_start_matches('/'));

@@ -1,7 +1,7 @@
 //! From a spec to what Docker is asked for: pure, and the one place that knows both.
 //!
-//! `create.rs` calls [`body`]. Everything that confines a bot is set here and only here; what the engine cannot apply
-//! (AppArmor on a kernel without it) is left out, and `doctor.rs` reports it as absent.
+//! `create.rs` calls [`body`]. Everything that confines a bot is set here and only here; what the engine
+//! cannot apply (AppArmor on a kernel without it) is left out, and `doctor.rs` reports it as absent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -54,8 +54,8 @@ pub fn body(spec: &InstanceSpec, around: &Surroundings<'_>) -> ContainerCreateBo
     }
 }
 
-/// What Docker is asked to change under a running container. Memory and memory+swap go in one request: Docker orders
-/// the two writes so that neither is ever below the other.
+/// What Docker is asked to change under a running container. Memory and memory+swap go in one request: Docker
+/// orders the two writes so that neither is ever below the other.
 #[must_use]
 pub fn update(resources: &Resources) -> ContainerUpdateBody {
     let limits = limits(resources);

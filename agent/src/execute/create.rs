@@ -1,7 +1,7 @@
 //! A container's beginning: made, started, its limits changed.
 //!
-//! `docker.rs` calls these. Before Docker is asked for anything, what is there is listed by label and judged by a pure
-//! function, so that done twice is done once and two containers of one deployment never run.
+//! `docker.rs` calls these. Before Docker is asked for anything, what is there is listed by label and judged
+//! by a pure function, so that done twice is done once and two containers of one deployment never run.
 
 use std::path::Path;
 
@@ -83,7 +83,8 @@ pub async fn make(host: &DockerHost, spec: &InstanceSpec) -> Result<(), ExecuteE
 /// Starts a container, the named one or the deployment's only one.
 ///
 /// # Errors
-/// `Refused` when the image has no such command; `Passing` when another of the deployment runs, or there is none.
+/// `Refused` when the image has no such command; `Passing` when another of the deployment runs, or there is
+/// none.
 pub async fn start(host: &DockerHost, deployment: DeploymentId, named: Option<&str>) -> Result<(), ExecuteError> {
     let present = inspect::list(&host.engine, host.id, Some(deployment)).await?;
     let id = match judge_starting(&present, named) {
@@ -109,8 +110,8 @@ pub async fn start(host: &DockerHost, deployment: DeploymentId, named: Option<&s
 /// Changes limits under a running container.
 ///
 /// # Errors
-/// `Refused` when the engine never sets such limits; `Passing` when the kernel does not take them now, as a memory
-/// limit below what is in use.
+/// `Refused` when the engine never sets such limits; `Passing` when the kernel does not take them now, as a
+/// memory limit below what is in use.
 pub async fn update(host: &DockerHost, id: &str, resources: &Resources) -> Result<(), ExecuteError> {
     let limits = container::update(resources);
     let updated = host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.update_container(id, limits).await });
@@ -123,8 +124,8 @@ pub async fn update(host: &DockerHost, id: &str, resources: &Resources) -> Resul
     }
 }
 
-/// Docker refuses a mount without a source in the same way as a body that it does not understand. The first passes:
-/// somebody took a volume or files away, and the next plan puts them back.
+/// Docker refuses a mount without a source in the same way as a body that it does not understand. The first
+/// passes: somebody took a volume or files away, and the next plan puts them back.
 fn see_sources(body: &ContainerCreateBody) -> Result<(), ExecuteError> {
     let mounts = body.host_config.iter().flat_map(|config| config.mounts.iter().flatten());
     let missing = mounts.filter_map(|mount| mount.source.as_deref()).find(|source| !Path::new(source).exists());

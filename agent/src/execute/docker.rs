@@ -1,15 +1,18 @@
 //! The real host: Docker Engine, nftables, folders and a tmpfs, behind [`Hands`] and [`Eyes`].
 //!
-//! `main.rs` makes one [`DockerHost`] and hands it to `run`. This file only says who carries out which action; each
-//! part is a neighbour:
+//! `main.rs` makes one [`DockerHost`] and hands it to `run`. This file only says who carries out which
+//! action; each part is a neighbour:
 //!
 //! ```text
-//! Action ─┬─ PullImage ──────────────────────── image     Observed ◄── sight ◄─┬─ inspect, cgroup, logs
-//!         ├─ EnsureNetwork, RemoveNetwork ───── network ─ address, nat         └─ network, volume, files, image
-//!         ├─ PrepareVolume, RemoveVolume ────── volume     changed  ◄── events
-//!         ├─ WriteFiles, RemoveFiles ────────── files      answer   ◄── logs
-//!         ├─ CreateContainer, Start, Update ─── create ─── container, resolv
-//!         └─ StopContainer, RemoveContainer ─── stop       probe    ◄── probe
+//! Action ─┬─ PullImage ─────────────────────── image
+//!         ├─ EnsureNetwork, RemoveNetwork ──── network ── address, nat
+//!         ├─ PrepareVolume, RemoveVolume ───── volume
+//!         ├─ WriteFiles, RemoveFiles ───────── files
+//!         ├─ CreateContainer, Start, Update ── create ─── container, resolv
+//!         └─ StopContainer, RemoveContainer ── stop
+//!
+//! observe ◄── sight ◄── inspect, cgroup, network, volume, files, image
+//! changed ◄── events        answer ◄── logs        probe ◄── probe
 //! ```
 //!
 //! The engine need not be there when this is made: everything that needs it says so until it is.
@@ -131,7 +134,8 @@ impl DockerHost {
         self.files.write(spec, uid, gid)
     }
 
-    /// An instance without files has no container any more: its address goes back, unless Docker still has one.
+    /// An instance without files has no container any more: its address goes back, unless Docker still has
+    /// one.
     async fn remove_files(&self, deployment: DeploymentId) -> Result<(), ExecuteError> {
         self.files.remove(deployment).map_err(ExecuteError::Passing)?;
         resolv::remove(&self.places, deployment).map_err(ExecuteError::Passing)?;
@@ -201,8 +205,8 @@ impl Hands for DockerHost {
         if matches!(done, Err(ExecuteError::EngineAway(_))) {
             *self.facts.lock().await = None;
         }
-        // What was believed when the plan was made is not so: an image or a volume may be gone. A registry that is away
-        // says nothing of the kind.
+        // What was believed when the plan was made is not so: an image or a volume may be gone. A registry
+        // that is away says nothing of the kind.
         if done.is_err() && !matches!(action, Action::PullImage { .. }) {
             self.board.mark(|stale| stale.all = true);
         }

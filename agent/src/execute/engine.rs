@@ -1,11 +1,12 @@
-//! The wire to dockerd: one client, made when first needed, and every failure sorted into an [`ExecuteError`].
+//! The wire to dockerd: one client, made when first needed, and every failure sorted into an
+//! [`ExecuteError`].
 //!
 //! Everything beside it that speaks to Docker asks [`Engine::client`] first and hands its errors to
-//! [`Engine::failed`]. A dockerd that is away is never mistaken for one without containers: whatever looks like a
-//! broken connection is [`ExecuteError::EngineAway`], and the client is made anew, version and all.
+//! [`Engine::failed`]. A dockerd that is away is never mistaken for one without containers: whatever looks
+//! like a broken connection is [`ExecuteError::EngineAway`], and the client is made anew, version and all.
 //!
-//! bollard's requests carry no version, so that an engine answers in its own newest dialect; what is negotiated here
-//! is only whether that is new enough.
+//! bollard's requests carry no version, so that an engine answers in its own newest dialect; what is
+//! negotiated here is only whether that is new enough.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -80,8 +81,8 @@ impl Engine {
         Ok(self.client().await?.with_timeout(timeout))
     }
 
-    /// Asks one question and waits that long at most, from the connection to the last byte of the answer. The outer
-    /// error is an engine that cannot even be asked, the inner one is the answer.
+    /// Asks one question and waits that long at most, from the connection to the last byte of the answer. The
+    /// outer error is an engine that cannot even be asked, the inner one is the answer.
     ///
     /// # Errors
     /// As [`Engine::client`].
@@ -98,8 +99,8 @@ impl Engine {
         Ok(answered.unwrap_or(Err(DockerError::RequestTimeoutError)))
     }
 
-    /// Sorts a failed call: an engine that is away, or something that may pass. Callers that know a refusal when they
-    /// see its status look at [`status`] first.
+    /// Sorts a failed call: an engine that is away, or something that may pass. Callers that know a refusal
+    /// when they see its status look at [`status`] first.
     pub fn failed(&self, step: &str, error: &DockerError) -> ExecuteError {
         if let DockerError::DockerResponseServerError { message, .. }
         | DockerError::DockerStreamError { error: message } = error

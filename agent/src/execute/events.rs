@@ -1,7 +1,7 @@
 //! Docker's events about containers of ours: what makes an old observation stale.
 //!
-//! [`Watch::start`] runs one task for as long as the host is held. It says nothing about what is so, only which
-//! container to look at again; when the stream breaks, everything is stale until it is back.
+//! [`Watch::start`] runs one task for as long as the host is held. It says nothing about what is so, only
+//! which container to look at again; when the stream breaks, everything is stale until it is back.
 //!
 //! ```text
 //!  away ── connected ──► listening ── event of id ──► stale.ids += id, wake
@@ -23,7 +23,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::engine::{CALL_TIMEOUT, Engine};
 use crate::observe::LABEL_HOST;
 
-/// Before the first attempt to reach an engine that went away. It is away for a second or two when it is upgraded.
+/// Before the first attempt to reach an engine that went away. It is away for a second or two when it is
+/// upgraded.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 /// Between later attempts: soon enough to see its return, too seldom to be noticed by the host.
 const RETRY_CAP: Duration = Duration::from_secs(5);

@@ -94,7 +94,8 @@ impl EngineFacts {
     }
 }
 
-/// A remapping engine keeps its things in a directory named after the first ids: `/var/lib/docker/200000.200000`.
+/// A remapping engine keeps its things in a directory named after the first ids:
+/// `/var/lib/docker/200000.200000`.
 fn remapped(docker_root_dir: &str) -> Option<(u32, u32)> {
     let (uid, gid) = docker_root_dir.rsplit('/').next()?.split_once('.')?;
     Some((uid.parse().ok()?, gid.parse().ok()?))

@@ -1,9 +1,9 @@
 //! A complete host without a machine: for property tests, the reconciler's tests and the simulator.
 //!
-//! A [`World`] is what would be on the machine; it outlives every [`FakeHost`], as Docker outlives the agent. It keeps
-//! the promises of the real executors, their refusals and their reason codes included, and fails where a test says so.
-//! Bots follow a [`Script`]. Time is the clock's that the world was given: an end that is due happens when
-//! somebody looks.
+//! A [`World`] is what would be on the machine; it outlives every [`FakeHost`], as Docker outlives the agent.
+//! It keeps the promises of the real executors, their refusals and their reason codes included, and fails
+//! where a test says so. Bots follow a [`Script`]. Time is the clock's that the world was given: an end that
+//! is due happens when somebody looks.
 //!
 //! ```text
 //!  test ── script, fail, away, advance ──► World ◄── Hands, Eyes ── agent (dies)

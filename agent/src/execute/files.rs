@@ -1,8 +1,10 @@
-//! Config and secrets, unsealed onto a tmpfs of ours and mounted read-only into the container as whole directories.
+//! Config and secrets, unsealed onto a tmpfs of ours and mounted read-only into the container as whole
+//! directories.
 //!
-//! `docker.rs` calls [`FileStore`]. All files of a set are opened before the first is written, so that a seal that
-//! does not open changes nothing. Each file is replaced by a rename: a running bot sees the old one or the new one,
-//! never half. The marker that names the set is written last. What is unsealed is never logged and never on a disk.
+//! `docker.rs` calls [`FileStore`]. All files of a set are opened before the first is written, so that a seal
+//! that does not open changes nothing. Each file is replaced by a rename: a running bot sees the old one or
+//! the new one, never half. The marker that names the set is written last. What is unsealed is never logged
+//! and never on a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,7 +26,8 @@ use super::ExecuteError;
 use super::places::{Places, dir_key};
 use crate::plan::action::files_digest;
 
-/// Bytes of the tmpfs: a thousand configs of openclaw's size. A full one fails one bot's update, not the host's memory.
+/// Bytes of the tmpfs: a thousand configs of openclaw's size. A full one fails one bot's update, not the
+/// host's memory.
 const TMPFS_BYTES: u64 = 64 * 1024 * 1024;
 /// Others pass through to the directory that they own.
 const PASSAGE_MODE: u32 = 0o711;

@@ -1,6 +1,7 @@
 //! Images: fetched by digest, and believed only when the engine says that it holds that very digest.
 //!
-//! `docker.rs` calls [`pull`] and [`holds`]. An image that is there causes no traffic. No tag is ever asked for.
+//! `docker.rs` calls [`pull`] and [`holds`]. An image that is there causes no traffic. No tag is ever asked
+//! for.
 
 use bollard::errors::Error as DockerError;
 use bollard::query_parameters::CreateImageOptionsBuilder;
@@ -15,8 +16,8 @@ use super::engine::{self, CALL_TIMEOUT, Engine, PULL_SILENCE};
 /// Fetches an image, unless it is there.
 ///
 /// # Errors
-/// `Refused` when the registry has no such image or it is not what its digest says; `Passing` when the registry does
-/// not answer.
+/// `Refused` when the registry has no such image or it is not what its digest says; `Passing` when the
+/// registry does not answer.
 pub async fn pull(engine: &Engine, image: &ImageRef) -> Result<(), ExecuteError> {
     if holds(engine, image).await? {
         return Ok(());

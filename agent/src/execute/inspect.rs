@@ -1,7 +1,7 @@
 //! From what Docker shows to what the plan reads: [`list`] asks, the rest is pure.
 //!
-//! `sight.rs` and `create.rs` call these. A container counts as ours only by its label, and as readable only if all
-//! its labels parse: anything else of ours is left alone and logged.
+//! `sight.rs` and `create.rs` call these. A container counts as ours only by its label, and as readable only
+//! if all its labels parse: anything else of ours is left alone and logged.
 
 use std::collections::{BTreeMap, HashMap};
 

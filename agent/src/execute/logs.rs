@@ -1,7 +1,7 @@
 //! What a bot wrote: asked of Docker, cut into bounded lines.
 //!
-//! `docker.rs` calls [`answer`] for a question of the coordinator's, and `sight.rs` [`tail`] for the last words of a
-//! container that failed. Memory stays bounded whatever a bot writes: a line is cut at
+//! `docker.rs` calls [`answer`] for a question of the coordinator's, and `sight.rs` [`tail`] for the last
+//! words of a container that failed. Memory stays bounded whatever a bot writes: a line is cut at
 //! [`LOG_LINE_MAX_BYTES`], and nothing is read ahead of whoever listens.
 
 use bollard::container::LogOutput;
@@ -19,8 +19,8 @@ use super::docker::DockerHost;
 use super::engine::{CALL_TIMEOUT, Engine};
 use super::inspect::{self, moment};
 
-/// Lines among which the last words of a container are looked for. A pattern's line is rarely the very last, and
-/// rarely further up than this.
+/// Lines among which the last words of a container are looked for. A pattern's line is rarely the very last,
+/// and rarely further up than this.
 const LAST_LINES: u32 = 64;
 
 /// What ends a line that was cut.
@@ -81,8 +81,8 @@ async fn send(
     Ok(())
 }
 
-/// The last words of a container, at most [`OUTPUT_TAIL_BYTES`]; what could be read of them when Docker stumbles, as
-/// over a log file that somebody has truncated.
+/// The last words of a container, at most [`OUTPUT_TAIL_BYTES`]; what could be read of them when Docker
+/// stumbles, as over a log file that somebody has truncated.
 pub async fn tail(engine: &Engine, id: &str) -> String {
     let Ok(client) = engine.client().await else { return String::new() };
     let options = LogsOptions { stdout: true, stderr: true, tail: LAST_LINES.to_string(), ..LogsOptions::default() };

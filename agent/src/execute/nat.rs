@@ -1,8 +1,9 @@
 //! Address translation for tenants, in an nftables table of our own that holds nothing else.
 //!
-//! Docker's masquerade is off on our networks: `nft flush ruleset` takes it away and Docker does not put it back
-//! until it restarts. `network.rs` calls [`apply`] with every tenant's subnet; the whole table is replaced in one
-//! atomic batch, so that there is never a moment without it. Docker's tables are never touched.
+//! Docker's masquerade is off on our networks: `nft flush ruleset` takes it away and Docker does not put it
+//! back until it restarts. `network.rs` calls [`apply`] with every tenant's subnet; the whole table is
+//! replaced in one atomic batch, so that there is never a moment without it. Docker's tables are never
+//! touched.
 //!
 //! ```text
 //! table inet launchpad_nat {

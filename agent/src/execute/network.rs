@@ -1,8 +1,8 @@
 //! A tenant's network: a Docker bridge network on a subnet of ours, its addresses, and its translation.
 //!
-//! `docker.rs` calls [`Networks`]; one lock is held through each change, so that two instances of one tenant never
-//! make two networks. The address book is written before Docker is asked, and rebuilt from Docker when it is lost.
-//! Networks without our label are never touched.
+//! `docker.rs` calls [`Networks`]; one lock is held through each change, so that two instances of one tenant
+//! never make two networks. The address book is written before Docker is asked, and rebuilt from Docker when
+//! it is lost. Networks without our label are never touched.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -25,8 +25,8 @@ use crate::observe::{LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_HOST};
 /// The state file of the address book.
 const BOOK: &str = "addresses";
 
-/// Subnets that are tried when Docker says of one after another that something else has it: more than any host was
-/// seen to have networks.
+/// Subnets that are tried when Docker says of one after another that something else has it: more than any
+/// host was seen to have networks.
 const SUBNET_TRIES: usize = 64;
 
 /// All tenants' networks.
@@ -104,7 +104,8 @@ impl Networks {
         Ok(address)
     }
 
-    /// Gives up an instance's address. Only when its last container is gone: Docker would let another start with it.
+    /// Gives up an instance's address. Only when its last container is gone: Docker would let another start
+    /// with it.
     ///
     /// # Errors
     /// When the book cannot be written.

@@ -101,8 +101,8 @@ pub fn dir_key(container_dir: &str) -> String {
     Digest::of(container_dir.as_bytes()).short()
 }
 
-/// Hex digits of an id that go into a name on the host. An interface's name has 15 characters (IFNAMSIZ, with its
-/// final zero), two of which say that it is ours.
+/// Hex digits of an id that go into a name on the host. An interface's name has 15 characters (IFNAMSIZ, with
+/// its final zero), two of which say that it is ours.
 const NAME_DIGITS: usize = 12;
 
 /// The random end of an id: its front is the time, which two ids may share.

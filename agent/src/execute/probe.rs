@@ -1,7 +1,7 @@
 //! One HTTP GET, answered 200 in time with the right words or not.
 //!
-//! The prober asks through [`super::Eyes::probe`]. The connection is made anew each time, as a visitor's would be;
-//! a body is read only as far as a verdict needs, and never beyond a bound.
+//! The prober asks through [`super::Eyes::probe`]. The connection is made anew each time, as a visitor's
+//! would be; a body is read only as far as a verdict needs, and never beyond a bound.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

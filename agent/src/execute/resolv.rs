@@ -1,7 +1,8 @@
-//! The resolver configuration of an instance: a file of ours, because Docker's own resolver dies with dockerd.
+//! The resolver configuration of an instance: a file of ours, because Docker's own resolver dies with
+//! dockerd.
 //!
-//! `create.rs` writes it before a container is made and before each start (it is gone after a boot). Which servers go
-//! in is decided here, from the agent's configuration or the host's own file.
+//! `create.rs` writes it before a container is made and before each start (it is gone after a boot). Which
+//! servers go in is decided here, from the agent's configuration or the host's own file.
 
 use std::fs;
 use std::io;
@@ -20,7 +21,8 @@ const HOST_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.
 /// Servers that libc asks at most (resolv.conf(5), MAXNS).
 const SERVERS_MAX: usize = 3;
 
-/// Writes an instance's file in place, so that a running container, which has this very file mounted, sees it too.
+/// Writes an instance's file in place, so that a running container, which has this very file mounted, sees it
+/// too.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -56,8 +58,8 @@ fn servers(configured: &[IpAddr]) -> Vec<IpAddr> {
     found.into_iter().find(|servers| !servers.is_empty()).unwrap_or_default()
 }
 
-/// Servers named in a resolv.conf, without those on the host's own loopback, which is not the container's, and
-/// without IPv6, which tenants do not have.
+/// Servers named in a resolv.conf, without those on the host's own loopback, which is not the container's,
+/// and without IPv6, which tenants do not have.
 fn reachable(resolv_conf: &str) -> Vec<IpAddr> {
     let named = resolv_conf.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();

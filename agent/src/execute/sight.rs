@@ -1,8 +1,9 @@
 //! The last observation, and what it takes to make it true again.
 //!
-//! `docker.rs` calls [`Sight::observe`]. A host where nothing happens is observed without a question: events and our
-//! own actions say what is stale ([`super::events`]), and once a minute everything is read again, because an event can
-//! be lost and somebody may have flushed the firewall. Half an observation is never kept or returned.
+//! `docker.rs` calls [`Sight::observe`]. A host where nothing happens is observed without a question: events
+//! and our own actions say what is stale ([`super::events`]), and once a minute everything is read again,
+//! because an event can be lost and somebody may have flushed the firewall. Half an observation is never kept
+//! or returned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A container's end: stopped with its grace, removed once stopped.
 //!
-//! `docker.rs` calls these. Nothing is removed by force, and nothing whose labels do not prove it to be ours: a
-//! container's id in a plan may be as old as the plan.
+//! `docker.rs` calls these. Nothing is removed by force, and nothing whose labels do not prove it to be ours:
+//! a container's id in a plan may be as old as the plan.
 
 use std::time::Duration;
 

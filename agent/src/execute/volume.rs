@@ -1,9 +1,9 @@
 //! An instance's state on disk: for now a folder.
 //!
-//! `docker.rs` calls these. A volume appears whole, by a rename, and disappears whole, by a rename into the trash,
-//! which is then emptied; a crash between leaves nothing that looks like a volume. A bot owns what is inside and may
-//! have put symbolic links there: deletion goes by directory handles (`std::fs::remove_dir_all` does not follow
-//! links), and nothing else here looks inside.
+//! `docker.rs` calls these. A volume appears whole, by a rename, and disappears whole, by a rename into the
+//! trash, which is then emptied; a crash between leaves nothing that looks like a volume. A bot owns what is
+//! inside and may have put symbolic links there: deletion goes by directory handles
+//! (`std::fs::remove_dir_all` does not follow links), and nothing else here looks inside.
 
 use std::collections::BTreeSet;
 use std::fs;

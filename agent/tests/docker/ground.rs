@@ -1,8 +1,10 @@
-//! What the tests against a real engine stand on: a host of their own on an engine that somebody started for them.
+//! What the tests against a real engine stand on: a host of their own on an engine that somebody started for
+//! them.
 //!
-//! `make test` starts a private dockerd in a network namespace of its own, runs this test in that namespace, and says
-//! so by two variables. Without them each test says loudly that it proves nothing, and passes. Tests take turns: an
-//! agent owns its namespace's translation table. Whatever a test leaves is removed, also when it fails.
+//! `make test` starts a private dockerd in a network namespace of its own, runs this test in that namespace,
+//! and says so by two variables. Without them each test says loudly that it proves nothing, and passes. Tests
+//! take turns: an agent owns its namespace's translation table. Whatever a test leaves is removed, also when
+//! it fails.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -211,7 +213,8 @@ impl Ground {
     }
 }
 
-/// What the engine leaves of tenants whose network a test has not removed. Those of others are in use, and stay.
+/// What the engine leaves of tenants whose network a test has not removed. Those of others are in use, and
+/// stay.
 fn remove_cgroups() {
     let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     for parent in hierarchies.map(|entry| entry.path().join("launchpad")) {
@@ -245,7 +248,8 @@ pub(crate) fn probe(path: &str) -> HttpProbe {
     }
 }
 
-/// Every action that leads to a running bot, each carried out twice: once must be enough, twice must be no more.
+/// Every action that leads to a running bot, each carried out twice: once must be enough, twice must be no
+/// more.
 pub(crate) async fn deploy(host: &DockerHost, spec: &InstanceSpec) {
     for action in steps(spec) {
         for time in ["once", "twice"] {

@@ -149,7 +149,8 @@ async fn two_bots_of_one_tenant_that_come_at_once_share_one_network() {
 async fn a_subnet_that_another_network_has_is_passed_over() {
     on_ground(|ground| async move {
         let engine = ground.engine();
-        // Somebody's network on the very first subnet of the pool, without a route yet: only Docker knows of it.
+        // Somebody's network on the very first subnet of the pool, without a route yet: only Docker knows of
+        // it.
         let range = bollard::models::IpamConfig { subnet: Some("172.29.0.0/26".to_owned()), ..Default::default() };
         let theirs = bollard::models::NetworkCreateRequest {
             name: "somebody-elses".to_owned(),

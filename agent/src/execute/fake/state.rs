@@ -1,6 +1,7 @@
 //! What is on a fake machine, and what each action does to it: plain data, without a lock or a clock.
 //!
-//! [`super::World`] holds one and hands in the time. Refusals and their codes are those of the real executors.
+//! [`super::World`] holds one and hands in the time. Refusals and their codes are those of the real
+//! executors.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
