@@ -114,9 +114,9 @@ pub async fn enroll(args: &EnrollArgs, agent_version: &str, clock: &Clock) -> Re
     let sealing = files.sealing_key_or_new()?;
     let request = v1::EnrollRequest {
         token_id: token.id.to_string(),
-        secret: token.secret.expose().to_vec().into(),
-        csr_der: key.csr_der()?.into(),
-        sealing_public_key: sealing.public().as_bytes().to_vec().into(),
+        secret: token.secret.expose().to_vec(),
+        csr_der: key.csr_der()?,
+        sealing_public_key: sealing.public().as_bytes().to_vec(),
         host_name: name.clone(),
         agent_version: agent_version.to_owned(),
         wall_us: clock.wall().micros(),

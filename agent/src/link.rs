@@ -30,7 +30,7 @@ use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::time::Clock;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HostPort;
@@ -73,13 +73,17 @@ impl Default for Pace {
             retry_first: Duration::from_millis(500),
             retry_cap: Duration::from_secs(30),
             quic_again: Duration::from_secs(450),
-            steady_after: Duration::from_secs(20),
+            steady_after: Duration::from_secs(5),
         }
     }
 }
 
 /// By how much of itself [`Pace::quic_again`] varies.
 const QUIC_AGAIN_SHARE: f64 = 1.0 / 3.0;
+
+/// How long the link goes on after `stop`, so that the end of its session still leaves the machine: otherwise the
+/// coordinator would believe the host connected until the transport gives it up, 30 s later.
+const GOODBYE: Duration = Duration::from_millis(50);
 
 /// Doublings of [`Pace::retry_first`] that are counted; the cap is reached long before.
 const DOUBLINGS_MAX: u32 = 16;
@@ -144,6 +148,9 @@ impl Link {
             () = stop.cancelled() => {}
             () = keep => {}
         }
+        if matches!(*self.ports.status.borrow(), LinkStatus::Connected { .. }) {
+            sleep(GOODBYE).await;
+        }
     }
 
     /// One attempt and, if it is answered, one session; returns why there is none any more.
@@ -176,20 +183,19 @@ impl Link {
         loop {
             memory.route = greeted.route;
             self.connected(&greeted);
-            let endpoint = greeted.endpoint.clone();
-            let dial = Arc::clone(&greeted.dial);
-            let transport = greeted.transport;
-            let caller = self.caller(endpoint);
+            let caller = self.caller(greeted.endpoint.clone());
+            let (dial, on_tcp) = (Arc::clone(&greeted.dial), greeted.transport == Transport::Tcp);
             let (clock, entropy, pace) = (self.clock.clone(), self.entropy.clone(), self.pace);
             let session = session::live(greeted, &mut self.ports, &self.eyes, &clock);
-            // None of the three keeps anything that dropping it would lose.
-            tokio::select! {
-                reason = session => return reason,
+            let better = Better { caller: &caller, entropy: &entropy, pace };
+            // Neither keeps anything that dropping it would lose.
+            let next = tokio::select! {
+                next = until_replaced(session, &better, on_tcp) => next,
                 never = keep_renewed(renewal, dial) => match never {},
-                better = quic_again(&caller, &entropy, pace), if transport == Transport::Tcp => {
-                    tracing::info!("QUIC answers again: the session moves to it");
-                    greeted = better;
-                }
+            };
+            match next {
+                Ok(better) => greeted = better,
+                Err(reason) => return reason,
             }
         }
     }
@@ -255,13 +261,55 @@ async fn keep_renewed(renewal: Option<&Renewal>, dial: Dial) -> std::convert::In
     }
 }
 
-/// Returns with a session over QUIC, once one is answered.
-async fn quic_again(caller: &connect::Caller, entropy: &Entropy, pace: Pace) -> Greeted {
-    loop {
-        sleep(entropy.around(pace.quic_again, QUIC_AGAIN_SHARE)).await;
-        match connect::connect_over(caller, Route::Quic).await {
-            Ok(greeted) => return greeted,
-            Err(reason) => tracing::debug!(%reason, "QUIC does not answer yet"),
+/// The way to a better route than the one that carries the session.
+struct Better<'a> {
+    caller: &'a connect::Caller,
+    entropy: &'a Entropy,
+    pace: Pace,
+}
+
+impl Better<'_> {
+    async fn wait(&self) {
+        sleep(self.entropy.around(self.pace.quic_again, QUIC_AGAIN_SHARE)).await;
+    }
+
+    async fn find(&self) -> Option<Greeted> {
+        let found = timeout(self.pace.first_answer, connect::connect_over(self.caller, Route::Quic)).await;
+        match found {
+            Ok(Ok(greeted)) => {
+                tracing::info!("QUIC answers again: the session moves to it");
+                Some(greeted)
+            }
+            Ok(Err(reason)) => {
+                tracing::debug!(%reason, "QUIC does not answer yet");
+                None
+            }
+            Err(_) => None,
         }
+    }
+}
+
+/// Carries the session until it is over, or until a better one stands. The coordinator ends a session when it admits
+/// its successor, often before the successor's Welcome: so a session that ends meanwhile still waits for the answer.
+async fn until_replaced(
+    session: impl Future<Output = Reason>,
+    better: &Better<'_>,
+    on_tcp: bool,
+) -> Result<Greeted, Reason> {
+    let mut session = std::pin::pin!(session);
+    loop {
+        tokio::select! {
+            reason = &mut session => return Err(reason),
+            () = better.wait(), if on_tcp => {}
+        }
+        let mut found = std::pin::pin!(better.find());
+        let over = tokio::select! {
+            greeted = &mut found => match greeted {
+                Some(greeted) => return Ok(greeted),
+                None => continue,
+            },
+            reason = &mut session => reason,
+        };
+        return found.await.ok_or(over);
     }
 }

@@ -161,7 +161,7 @@ impl Renewal {
         let key = HostKey::generate()?;
         let channel = dial::channel(Arc::clone(connection), Lane::Renew).await;
         let channel = channel.map_err(|error| RenewError::Refused(not_spoken_to("the coordinator", &error)))?;
-        let request = v1::RenewRequest { csr_der: key.csr_der()?.into() };
+        let request = v1::RenewRequest { csr_der: key.csr_der()? };
         let reply = wire::fleet_client(channel).renew(request).await;
         let reply = reply.map_err(|status| RenewError::Refused(not_carried_out("the coordinator", &status)))?;
         self.take(key, reply.into_inner())
@@ -175,17 +175,17 @@ impl Renewal {
         let tls = tls::enroll_client_config(identity.bundle.digests(), &self.clock)?;
         let channel = enrolment_channel(&identity.enroll_endpoint, tls).await;
         let mut client = wire::enrollment_client(channel.map_err(RenewError::Refused)?);
-        let challenge = v1::ChallengeRequest { certificate_der: leaf.to_vec().into() };
+        let challenge = v1::ChallengeRequest { certificate_der: leaf.to_vec() };
         let nonce = client.challenge(challenge).await.map_err(refused)?.into_inner().nonce;
         let nonce =
             Nonce::from_bytes(&nonce).ok_or_else(|| RenewError::Answer("its nonce is too short".to_owned()))?;
         let key = HostKey::generate()?;
         let request = request_renewal(leaf, &identity.key, &key, nonce)?;
         let message = v1::RenewExpiredRequest {
-            certificate_der: request.certificate_der.to_vec().into(),
-            csr_der: request.csr_der.into(),
-            nonce: request.nonce.as_bytes().to_vec().into(),
-            signature: request.signature.into(),
+            certificate_der: request.certificate_der.to_vec(),
+            csr_der: request.csr_der,
+            nonce: request.nonce.as_bytes().to_vec(),
+            signature: request.signature,
         };
         let reply = client.renew_expired(message).await.map_err(refused)?;
         self.take(key, reply.into_inner())

@@ -29,19 +29,21 @@ const NOTHING: &str = "-";
 /// When no agent runs there, or it does not answer: in one line, with what mends it.
 pub fn ask(run_dir: &Path, request: &Request) -> Result<Response, Reason> {
     let socket = run_dir.join(SOCKET);
-    exchange(&socket, request).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            Reason::new("agent-not-running", format!("no agent answers at {}", socket.display()))
-                .mend("start it (systemctl start launchpad-agent), or name the --run-dir with which it was started")
-        }
-        io::ErrorKind::PermissionDenied => {
-            Reason::new("not-root", format!("only root may talk to the agent at {}", socket.display()))
-                .mend("run the command as root")
-        }
-        _ => Reason::new("agent-silent", format!("the agent at {} did not answer", socket.display()))
+    exchange(&socket, request).map_err(|error| unanswered(&socket, &error))
+}
+
+fn unanswered(socket: &Path, error: &io::Error) -> Reason {
+    let (at, kind) = (socket.display(), error.kind());
+    if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+        Reason::new("agent-not-running", format!("no agent answers at {at}"))
+            .mend("start it (systemctl start launchpad-agent), or name the --run-dir with which it was started")
+    } else if kind == io::ErrorKind::PermissionDenied {
+        Reason::new("not-root", format!("only root may talk to the agent at {at}")).mend("run the command as root")
+    } else {
+        Reason::new("agent-silent", format!("the agent at {at} did not answer"))
             .because(error.to_string())
-            .mend("look at its log (journalctl -u launchpad-agent)"),
-    })
+            .mend("look at its log (journalctl -u launchpad-agent)")
+    }
 }
 
 fn exchange(socket: &Path, request: &Request) -> io::Result<Response> {

@@ -68,8 +68,6 @@ fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 }
 
 fn certificate_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
-    match error.downcast_ref::<rustls::Error>() {
-        Some(rustls::Error::InvalidCertificate(problem)) => Some(problem),
-        _ => None,
-    }
+    let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() else { return None };
+    Some(problem)
 }

@@ -167,14 +167,15 @@ async fn judgement(judging: &mut Option<Judging>) -> Option<Judged> {
     }
 }
 
-/// Returns when a report changed and may be sent, or is due again all the same.
+/// Returns when a report changed and may be sent, or is due again all the same. The wait comes first: a change that was
+/// seen and then waited with would be lost when a frame comes between and this is dropped.
 async fn changed_or_due<T>(reports: &mut watch::Receiver<T>, allowed: Instant, due: Instant) {
     let changed = async {
+        sleep_until(allowed).await;
         // A closed channel changes no more; the agent is about to stop.
         if reports.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-        sleep_until(allowed).await;
     };
     tokio::select! {
         () = changed => {}

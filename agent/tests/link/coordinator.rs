@@ -63,6 +63,8 @@ pub(crate) struct Heard {
     pub(crate) answers: Mutex<Vec<AnswerPart>>,
     pub(crate) answers_over: AtomicU64,
     pub(crate) renewals: AtomicU64,
+    /// Sessions that the agent's side has ended.
+    pub(crate) sessions_over: AtomicU64,
     /// The keys for which somebody asked to join.
     pub(crate) asked_for: Mutex<Vec<Digest>>,
     pub(crate) published: Mutex<Option<SpecOffer>>,
@@ -188,7 +190,10 @@ impl Service {
                         self.heard.frames.lock().unwrap().push(frame.clone());
                         CoordinatorInput::Frame(Box::new(frame))
                     }
-                    Ok(None) | Err(_) => return,
+                    Ok(None) | Err(_) => {
+                        self.heard.sessions_over.fetch_add(1, Ordering::SeqCst);
+                        return;
+                    }
                 },
                 Some(order) = ordered.recv() => order,
             };
@@ -204,7 +209,10 @@ impl Service {
                                 Some(reason) => CoordinatorInput::Dismiss(reason),
                                 None => CoordinatorInput::Admitted(Box::new(self.heard.admission(&self.world))),
                             });
-                            *self.heard.session.lock().unwrap() = Some(orders.clone());
+                            let before = self.heard.session.lock().unwrap().replace(orders.clone());
+                            if let Some(before) = before {
+                                dismiss(&before).await;
+                            }
                         }
                         CoordinatorEffect::Store { seq, .. } => inputs.push(CoordinatorInput::Stored { seq }),
                         CoordinatorEffect::Judged { .. } | CoordinatorEffect::FloorAbove { .. } => {}
@@ -222,10 +230,20 @@ impl Service {
     fn renewed(&self, host: HostId, csr_der: &[u8]) -> v1::RenewReply {
         let issued = self.issue(host, csr_der);
         v1::RenewReply {
-            chain_der: issued.chain_der.iter().map(|der| der.to_vec().into()).collect(),
+            chain_der: issued.chain_der.iter().map(|der| der.to_vec()).collect(),
             trust_bundle_pem: self.world.bundle.to_pem(),
             fleet_endpoints: Vec::new(),
         }
+    }
+}
+
+/// Ends the session that a newer one replaces, before the newer one is welcomed: the order that is hardest to bear.
+async fn dismiss(replaced: &mpsc::Sender<CoordinatorInput>) {
+    let reason = Reason::new("session-replaced", "a newer session of this host has taken its place");
+    if replaced.send(CoordinatorInput::Dismiss(reason)).await.is_ok() {
+        replaced.closed().await;
+        // The farewell is on its way; time for it to arrive first.
+        sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -285,7 +303,7 @@ impl Enrollment for Service {
         }
         Ok(Response::new(v1::EnrollReply {
             host_id: self.world.host.to_string(),
-            chain_der: issued.chain_der.iter().map(|der| der.to_vec().into()).collect(),
+            chain_der: issued.chain_der.iter().map(|der| der.to_vec()).collect(),
             trust_bundle_pem: self.world.bundle.to_pem(),
             fleet_endpoints: vec!["127.0.0.1:1".to_owned()],
             server_name: crate::world::SERVER.to_owned(),
@@ -294,7 +312,7 @@ impl Enrollment for Service {
     }
 
     async fn challenge(&self, _: Request<v1::ChallengeRequest>) -> Result<Response<v1::ChallengeReply>, Status> {
-        Ok(Response::new(v1::ChallengeReply { nonce: self.world.nonce.as_bytes().to_vec().into() }))
+        Ok(Response::new(v1::ChallengeReply { nonce: self.world.nonce.as_bytes().to_vec() }))
     }
 
     async fn renew_expired(
@@ -303,7 +321,7 @@ impl Enrollment for Service {
     ) -> Result<Response<v1::RenewReply>, Status> {
         let message = request.into_inner();
         let request = RenewRequest {
-            certificate_der: message.certificate_der.to_vec().into(),
+            certificate_der: message.certificate_der.into(),
             csr_der: message.csr_der.to_vec(),
             nonce: Nonce::from_bytes(&message.nonce).unwrap(),
             signature: message.signature.to_vec(),

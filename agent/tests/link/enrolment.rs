@@ -23,10 +23,9 @@ use crate::world::{World, any_port};
 fn args(data: &Path, coordinator: SocketAddr, token: &str, more: &[&str]) -> EnrollArgs {
     let (data, coordinator) = (data.display().to_string(), coordinator.to_string());
     let given = ["launchpad-agent", "enroll", "--data-dir", &data, "--coordinator", &coordinator, "--token", token];
-    match Cli::try_parse_from(given.into_iter().chain(more.iter().copied())).unwrap().command {
-        Command::Enroll(args) => args,
-        other => panic!("{other:?}"),
-    }
+    let cli = Cli::try_parse_from(given.into_iter().chain(more.iter().copied())).unwrap();
+    let Command::Enroll(args) = cli.command else { panic!("enroll is enroll") };
+    args
 }
 
 fn token(world: &World) -> String {

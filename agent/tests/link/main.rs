@@ -2,12 +2,13 @@
 //!
 //! - `coordinator.rs`: the small coordinator: protocol, certificates, no store. `relay.rs`: a network with faults.
 //! - `world.rs`: an installation, and an agent's link without a reconciler.
-//! - `session.rs`, `routes.rs`, `answers.rs`, `certificates.rs`, `enrolment.rs`, `socket.rs`: what is proved.
+//! - `session.rs`, `routes.rs`, `answers.rs`, `certificates.rs`, `enrolment.rs`, `identity.rs`, `socket.rs`: what is proved.
 
 mod answers;
 mod certificates;
 mod coordinator;
 mod enrolment;
+mod identity;
 mod relay;
 mod routes;
 mod session;

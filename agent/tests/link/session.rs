@@ -1,14 +1,18 @@
 //! What travels in a session, and what outlives one.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use launchpad_agent::link::ports::{Floor, Judged};
+use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::frame::AgentFrame;
 use launchpad_protocol::generation::Generation;
+use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Event, EventBatch, Phase};
 use launchpad_protocol::session::CoordinatorInput;
-use tokio::time::timeout;
+use launchpad_protocol::time::Moment;
+use tokio::time::{Instant, timeout};
 
 use crate::coordinator::Coordinator;
 use crate::world::{Agent, DEADLINE, World, no_events, offer, quick, report, until};
@@ -24,6 +28,12 @@ fn applied(generation: u64) -> impl Fn(&AgentFrame) -> bool {
     move |frame| matches!(frame, AgentFrame::Report { report, .. } if report.applied == Generation(generation))
 }
 
+fn one_event(seq: u64) -> EventBatch {
+    let deployment = "dep_00000000000000000000000000000001".parse().unwrap();
+    let at = Moment::from_micros(0);
+    EventBatch { events: vec![Event { seq, at, deployment, phase: Phase::Ready, reason: None }], ..no_events() }
+}
+
 #[tokio::test]
 async fn a_spec_is_offered_judged_and_answered_and_a_report_is_stored() {
     let world = World::new();
@@ -36,14 +46,10 @@ async fn a_spec_is_offered_judged_and_answered_and_a_report_is_stored() {
     assert_eq!(agent.accept().await, offer(1));
     until("the verdict arrives", || coordinator.heard.saw(verdict(1, true))).await;
 
-    let deployment = "dep_00000000000000000000000000000001".parse().unwrap();
-    let event = Event { seq: 7, at: world.now(), deployment, phase: Phase::Ready, reason: None };
-    let events = EventBatch { events: vec![event], ..no_events() };
-    let journal = events.journal;
-    agent.ports.reports.send_replace(Some(report(1, events)));
+    agent.ports.reports.send_replace(Some(report(1, one_event(7))));
     until("the report arrives", || coordinator.heard.saw(applied(1))).await;
     let forget = timeout(DEADLINE, agent.ports.forgets.recv()).await.unwrap().unwrap();
-    assert_eq!((forget.journal, forget.through), (journal, 7));
+    assert_eq!((forget.journal, forget.through), (no_events().journal, 7));
     agent.stop().await;
 }
 
@@ -108,8 +114,8 @@ async fn a_coordinator_that_restarts_is_resumed_with_what_the_agent_holds_now() 
     agent.connected().await;
     coordinator.publish(offer(3)).await;
     agent.accept().await;
-    agent.ports.reports.send_replace(Some(report(3, no_events())));
-    until("the report arrives", || coordinator.heard.saw(applied(3))).await;
+    agent.ports.reports.send_replace(Some(report(3, one_event(1))));
+    timeout(DEADLINE, agent.ports.forgets.recv()).await.expect("the report is not confirmed").unwrap();
 
     let address = coordinator.fleet;
     drop(coordinator);
@@ -136,5 +142,38 @@ async fn a_farewell_is_told_in_the_coordinators_own_words_and_ends_with_its_caus
     agent.connected().await;
     coordinator.tell(CoordinatorInput::Dismiss(Reason::new("host-retired", "now it is"))).await;
     agent.disconnected("host-retired").await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_takes_its_leave_of_the_coordinator() {
+    let world = World::new();
+    let coordinator = Coordinator::start(&world).await;
+    let identity = world.identity(Duration::ZERO, &[coordinator.fleet], coordinator.enroll);
+    let (agent, process) = Agent::start_apart(&identity, Floor::default(), quick());
+    agent.connected().await;
+    let began = Instant::now();
+    agent.stop().await;
+    tokio::task::spawn_blocking(move || process.join().unwrap()).await.unwrap();
+    until("the coordinator knows", || coordinator.heard.sessions_over.load(Ordering::SeqCst) > 0).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn no_report_is_forgotten_because_a_frame_came_between() {
+    let world = World::new();
+    let coordinator = Coordinator::start(&world).await;
+    let identity = world.identity(Duration::ZERO, &[coordinator.fleet], coordinator.enroll);
+    let agent = Agent::start(&identity, Floor::default(), quick());
+    agent.connected().await;
+    let began = Instant::now();
+    for round in 1..=20 {
+        agent.ports.reports.send_replace(Some(report(round, no_events())));
+        // A cancel of what was never asked: a frame that the agent has nothing to do for.
+        let nothing = Entropy::system().id(Moment::from_micros(0));
+        coordinator.tell(CoordinatorInput::Cancel(nothing)).await;
+        until("the report arrives", || coordinator.heard.saw(applied(round))).await;
+    }
+    assert!(began.elapsed() < REPORT_INTERVAL, "{:?}", began.elapsed());
     agent.stop().await;
 }

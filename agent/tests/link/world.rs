@@ -118,7 +118,7 @@ pub(crate) struct Agent {
     pub(crate) enrolled: Arc<Enrolled>,
     pub(crate) data: tempfile::TempDir,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
 }
 
 /// As fast as a test wants it.
@@ -134,6 +134,23 @@ pub(crate) fn quick() -> Pace {
 
 impl Agent {
     pub(crate) fn start(identity: &Identity, floor: Floor, pace: Pace) -> Self {
+        let (agent, link) = Self::prepare(identity, floor, pace);
+        let task = tokio::spawn(link.run(agent.stop.clone()));
+        Self { task: Some(task), ..agent }
+    }
+
+    /// Like [`Agent::start`], with a process of its own for the link: when the link ends, nothing of it goes on.
+    pub(crate) fn start_apart(identity: &Identity, floor: Floor, pace: Pace) -> (Self, std::thread::JoinHandle<()>) {
+        let (agent, link) = Self::prepare(identity, floor, pace);
+        let stop = agent.stop.clone();
+        let process = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(link.run(stop));
+        });
+        (agent, process)
+    }
+
+    fn prepare(identity: &Identity, floor: Floor, pace: Pace) -> (Self, Link) {
         let data = tempfile::tempdir().unwrap();
         let files = IdentityFiles::open(data.path()).unwrap();
         files.store(identity).unwrap();
@@ -151,9 +168,7 @@ impl Agent {
             entropy: Entropy::system(),
             pace,
         };
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(link.run(stop.clone()));
-        Self { ports, enrolled, data, stop, task }
+        (Self { ports, enrolled, data, stop: CancellationToken::new(), task: None }, link)
     }
 
     pub(crate) async fn connected(&self) {
@@ -188,7 +203,9 @@ impl Agent {
     /// Ends the link as a signal would, and waits until it has.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        timeout(DEADLINE, self.task).await.expect("the link does not end").unwrap();
+        if let Some(task) = self.task {
+            timeout(DEADLINE, task).await.expect("the link does not end").unwrap();
+        }
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
