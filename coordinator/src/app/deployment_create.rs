@@ -196,7 +196,7 @@ fn contents(profile: &Profile, command: &CreateDeployment) -> Result<Contents, A
 fn generated() -> Result<Zeroizing<Vec<u8>>, NoEntropy> {
     let mut bytes = Zeroizing::new([0_u8; GENERATED_SECRET_BYTES]);
     aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| NoEntropy)?;
-    Ok(Zeroizing::new(hex::encode(&*bytes).into_bytes()))
+    Ok(Zeroizing::new(hex::encode(bytes.as_slice()).into_bytes()))
 }
 
 fn name_taken(name: &str) -> Refusal {

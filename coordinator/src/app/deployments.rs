@@ -14,10 +14,11 @@ use super::{App, AppError};
 use crate::command::{DeploymentRef, Page, PageRequest, Which};
 use crate::domain::actor::{Action, Actor, Scope, authorise};
 use crate::domain::deployment::{Event, State, step};
-use crate::domain::host::HostState;
+use crate::domain::host::{HostState, silence};
 use crate::domain::refusal::Refusal;
 use crate::store::audit::Deed;
 use crate::store::deployments::Deployment;
+use crate::store::hosts::Host;
 use crate::store::timeline::TimelineEntry;
 use crate::store::{
     Commit, StoreError, Tx, audit, deployments, hosts, operations, outbox, reports, revisions, timeline, tombstones,
@@ -105,6 +106,13 @@ impl DeploymentView {
             instance,
         }
     }
+
+    /// The same on that host, whose silence is told where nothing else is. It is not stored: it ends when the host
+    /// speaks.
+    fn on(mut self, host: Option<&Host>) -> Self {
+        self.reason = self.reason.or_else(|| host.and_then(|host| silence(host.state, host.last_seen_at)));
+        self
+    }
 }
 
 impl App {
@@ -135,8 +143,14 @@ impl App {
     ) -> Result<Page<DeploymentView>, AppError> {
         let scope = actor.scope_in(account);
         let after = page.after.as_deref().unwrap_or_default();
-        let rows = self.store.read(async |tx| deployments::list(tx, scope, after, page.limit + 1).await).await?;
-        let views = rows.iter().map(|row| DeploymentView::of(row, Vec::new(), None)).collect();
+        let listed = self.store.read(async |tx| {
+            let rows = deployments::list(tx, scope, after, page.limit + 1).await?;
+            Ok::<_, StoreError>((rows, hosts::all(tx).await?))
+        });
+        let (rows, hosts) = listed.await?;
+        let host = |row: &Deployment| hosts.iter().find(|host| Some(host.id) == row.host);
+        let view = |row| DeploymentView::of(row, Vec::new(), None).on(host(row));
+        let views = rows.iter().map(view).collect();
         Ok(Page::of(views, page, |view| view.id.to_string()))
     }
 
@@ -303,12 +317,12 @@ async fn find_to_change(tx: &mut Tx, actor: &Actor, target: &DeploymentRef) -> R
 /// What is shown of one deployment.
 async fn view(tx: &mut Tx, deployment: &Deployment) -> Result<DeploymentView, StoreError> {
     let timeline = timeline::latest(tx, deployment.id, TIMELINE_LINES).await?;
-    let report = match deployment.host {
-        Some(host) => reports::latest(tx, host).await?,
-        None => None,
+    let (host, report) = match deployment.host {
+        Some(host) => (hosts::get(tx, host).await?, reports::latest(tx, host).await?),
+        None => (None, None),
     };
     let instance = report.and_then(|mut stored| stored.report.instances.remove(&deployment.id));
-    Ok(DeploymentView::of(deployment, timeline, instance))
+    Ok(DeploymentView::of(deployment, timeline, instance).on(host.as_ref()))
 }
 
 async fn record(

@@ -3,20 +3,23 @@
 //! ```text
 //!   restore, or a host that holds more than the store ever made ──► frozen: nothing is published
 //!       operator: `launchpad recover status` ──► hosts, their floors
-//!       operator: `launchpad recover confirm` ─► revisions and epochs raised above what hosts report,
-//!                                                every host's spec compiled anew above its floor
+//!       operator: `launchpad recover confirm` ─► what runs somewhere already is placed there, revisions and epochs
+//!                                                are raised above what hosts report (`domain::recovery`), and every
+//!                                                host's spec is compiled anew above its floor
 //! ```
 //! While it is frozen hosts report as ever, so that the floors and revisions are known when it is confirmed.
 
 use launchpad_protocol::generation::{Accepted, Generation};
 use launchpad_protocol::id::{HostId, IncarnationId};
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::InstanceReport;
+use launchpad_protocol::report::{HostReport, InstanceReport};
 use launchpad_protocol::time::Moment;
 
 use super::{App, AppError};
 use crate::domain::actor::{Action, Actor, authorise};
+use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::HostState;
+use crate::domain::recovery;
 use crate::store::audit::Deed;
 use crate::store::deployments::Deployment;
 use crate::store::{Commit, StoreError, Tx, audit, deployments, hosts, meta, outbox, reports, revisions, specs};
@@ -69,7 +72,7 @@ impl App {
         let now = self.clock.wall();
         let confirm = async |tx: &mut Tx| {
             if let Some(reason) = meta::frozen(tx).await? {
-                overtake_hosts(tx, now).await?;
+                self.catch_up(tx, now).await?;
                 meta::thaw(tx).await?;
                 outbox::mark_all(tx).await?;
                 let target = meta::incarnation(tx).await?.to_string();
@@ -103,34 +106,55 @@ impl App {
     }
 }
 
-/// Raises revisions and epochs to where hosts have been seen to be: what this store wishes is newer than that.
-async fn overtake_hosts(tx: &mut Tx, now: Moment) -> Result<(), StoreError> {
-    for host in hosts::all(tx).await? {
-        let Some(stored) = reports::latest(tx, host.id).await? else { continue };
-        for mut deployment in deployments::on_host(tx, host.id).await? {
-            if let Some(instance) = stored.report.instances.get(&deployment.id) {
-                overtake(tx, &mut deployment, instance, now).await?;
+impl App {
+    /// Learns from the hosts' latest reports what this store has forgotten: where deployments that it has not placed
+    /// run already, and how far revisions and epochs have come.
+    async fn catch_up(&self, tx: &mut Tx, now: Moment) -> Result<(), StoreError> {
+        for host in hosts::all(tx).await? {
+            let Some(stored) = reports::latest(tx, host.id).await? else { continue };
+            for mut deployment in deployments::in_state(tx, State::Requested).await? {
+                if deployment.pool == host.pool {
+                    self.adopt(tx, &mut deployment, host.id, &stored.report, now).await?;
+                }
+            }
+            for mut deployment in deployments::on_host(tx, host.id).await? {
+                if let Some(instance) = stored.report.instances.get(&deployment.id) {
+                    overtake(tx, &mut deployment, instance, now).await?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Places a deployment where it runs already.
+    async fn adopt(
+        &self,
+        tx: &mut Tx,
+        deployment: &mut Deployment,
+        host: HostId,
+        report: &HostReport,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        let Some(epoch) = recovery::adopt(deployment.id, deployment.account, deployment.epoch, report) else {
+            return Ok(());
+        };
+        let Ok(transition) = step(deployment.state, Event::Placed) else { return Ok(()) };
+        (deployment.host, deployment.epoch) = (Some(host), epoch);
+        deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await.map(drop)
+    }
 }
 
+/// Raises a deployment above what its host holds: what this store wishes is newer than that.
 async fn overtake(
     tx: &mut Tx,
     deployment: &mut Deployment,
     instance: &InstanceReport,
     now: Moment,
 ) -> Result<(), StoreError> {
-    let behind = instance.revision > deployment.revision;
-    if !behind && instance.epoch <= deployment.epoch {
-        return Ok(());
+    let Some(overtaken) = recovery::overtake(deployment.revision, deployment.epoch, instance) else { return Ok(()) };
+    if overtaken.revision != deployment.revision {
+        revisions::renumber(tx, deployment.id, deployment.revision, overtaken.revision, now).await?;
     }
-    if behind {
-        let next = instance.revision.next();
-        revisions::renumber(tx, deployment.id, deployment.revision, next, now).await?;
-        deployment.revision = next;
-    }
-    deployment.epoch = deployment.epoch.max(instance.epoch);
+    (deployment.revision, deployment.epoch) = (overtaken.revision, overtaken.epoch);
     deployments::update(tx, deployment).await
 }

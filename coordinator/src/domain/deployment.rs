@@ -89,6 +89,8 @@ pub enum Event {
     Resume,
     /// Somebody wants it gone.
     Delete,
+    /// Its host will not do what it was asked to do once.
+    WishRefused(Reason),
     /// Its container is gone from its host.
     ContainerGone,
     /// All of it is gone from its host, or it never had one.
@@ -154,6 +156,7 @@ fn requested(event: Event) -> Step {
         | Event::Update
         | Event::Suspend
         | Event::Resume
+        | Event::WishRefused(_)
         | Event::ContainerGone
         | Event::DataGone => Err(no_step(State::Requested, &event)),
     }
@@ -166,7 +169,7 @@ fn coming_up(state: State, event: Event) -> Step {
         Event::Preparing => Ok((State::Configuring, None)),
         Event::Started => Ok((State::Starting, None)),
         Event::Ready => Ok((State::Running, None)),
-        Event::Unready(reason) | Event::Retrying(reason) => Ok((state, Some(reason))),
+        Event::Unready(reason) | Event::Retrying(reason) | Event::WishRefused(reason) => Ok((state, Some(reason))),
         Event::CrashLooping(reason) | Event::Refused(reason) => Ok((State::Failed, Some(reason))),
         Event::Stopped => Ok((State::Failed, Some(stopped_by_hand()))),
         Event::Update => Ok((state, None)),
@@ -188,6 +191,7 @@ fn settled(state: State, event: Event) -> Step {
         Event::Ready => Ok((State::Running, None)),
         Event::Unready(reason) if state == State::Running => Ok((State::Running, Some(reason))),
         Event::Unready(reason) | Event::Retrying(reason) => Ok((State::Restarting, Some(reason))),
+        Event::WishRefused(reason) => Ok((state, Some(reason))),
         Event::CrashLooping(reason) | Event::Refused(reason) => Ok((State::Failed, Some(reason))),
         Event::Stopped => Ok((State::Failed, Some(stopped_by_hand()))),
         Event::Update => Ok((State::Updating, None)),
@@ -199,13 +203,14 @@ fn settled(state: State, event: Event) -> Step {
     }
 }
 
-/// On the way from one running to the next: a stop in between is part of it.
+/// On the way from one running to the next.
 fn changing(state: State, event: Event) -> Step {
     match event {
-        Event::Pulling | Event::Preparing | Event::Started | Event::Stopped => Ok((state, None)),
+        Event::Pulling | Event::Preparing | Event::Started => Ok((state, None)),
         Event::Ready => Ok((State::Running, None)),
-        Event::Unready(reason) | Event::Retrying(reason) => Ok((state, Some(reason))),
+        Event::Unready(reason) | Event::Retrying(reason) | Event::WishRefused(reason) => Ok((state, Some(reason))),
         Event::CrashLooping(reason) | Event::Refused(reason) => Ok((State::Failed, Some(reason))),
+        Event::Stopped => Ok((State::Failed, Some(stopped_by_hand()))),
         Event::Restart => Ok((state, None)),
         Event::Update => Ok((State::Updating, None)),
         Event::Suspend => Ok((State::Suspended, None)),
@@ -227,7 +232,8 @@ fn suspended(event: Event) -> Step {
         | Event::CrashLooping(_)
         | Event::Retrying(_)
         | Event::Refused(_)
-        | Event::Stopped => Ok((State::Suspended, None)),
+        | Event::Stopped
+        | Event::WishRefused(_) => Ok((State::Suspended, None)),
         Event::Update => Ok((State::Suspended, None)),
         Event::Resume => Ok((State::Starting, None)),
         Event::Delete => Ok((State::Terminating, None)),
@@ -260,7 +266,8 @@ fn terminating(event: Event) -> Step {
         | Event::Restart
         | Event::Update
         | Event::Suspend
-        | Event::Resume => Err(no_step(State::Terminating, &event)),
+        | Event::Resume
+        | Event::WishRefused(_) => Err(no_step(State::Terminating, &event)),
     }
 }
 
@@ -282,7 +289,8 @@ fn no_step(state: State, event: &Event) -> Refusal {
         State::Requested => reason.mend("wait until it has a host; its status says what it waits for"),
         State::Provisioning | State::Configuring | State::Starting => reason.mend("wait until it runs or has failed"),
         State::Suspended => reason.mend("resume it first"),
-        State::Terminating | State::Terminated => reason.mend("deploy it again under a new name"),
+        State::Terminating => reason.mend("deploy it again under a new name"),
+        State::Terminated => reason.mend("deploy it again"),
         State::Running | State::Failed | State::Updating | State::Restarting => reason,
     })
 }
@@ -308,6 +316,7 @@ impl Event {
             Self::Suspend => "suspension requested",
             Self::Resume => "resumption requested",
             Self::Delete => "deletion requested",
+            Self::WishRefused(_) => "the host refused the operation",
             Self::ContainerGone => "the container is gone",
             Self::DataGone => "nothing of it is left",
         }
@@ -327,6 +336,7 @@ impl Event {
             Self::Suspend => "suspended",
             Self::Resume => "resumed",
             Self::Delete => "deleted",
+            Self::WishRefused(_) => "refused",
             Self::ContainerGone | Self::DataGone => "cleared away",
         }
     }

@@ -26,6 +26,7 @@ fn events() -> Vec<Event> {
         Event::Suspend,
         Event::Resume,
         Event::Delete,
+        Event::WishRefused(why()),
         Event::ContainerGone,
         Event::DataGone,
     ]
@@ -64,7 +65,7 @@ fn the_whole_table_is_as_drawn() {
         -> requested: Unplaceable
         -> terminating: Delete
     provisioning
-        -> provisioning: Pulling Unready Retrying Update
+        -> provisioning: Pulling Unready Retrying Update WishRefused
         -> configuring: Preparing
         -> starting: Started
         -> running: Ready
@@ -73,7 +74,7 @@ fn the_whole_table_is_as_drawn() {
         -> terminating: Delete
     configuring
         -> provisioning: Pulling
-        -> configuring: Preparing Unready Retrying Update
+        -> configuring: Preparing Unready Retrying Update WishRefused
         -> starting: Started
         -> running: Ready
         -> failed: CrashLooping Refused Stopped
@@ -82,40 +83,40 @@ fn the_whole_table_is_as_drawn() {
     starting
         -> provisioning: Pulling
         -> configuring: Preparing
-        -> starting: Started Unready Retrying Update
+        -> starting: Started Unready Retrying Update WishRefused
         -> running: Ready
         -> failed: CrashLooping Refused Stopped
         -> suspended: Suspend
         -> terminating: Delete
     running
         -> restarting: Pulling Preparing Started Retrying Restart
-        -> running: Ready Unready
+        -> running: Ready Unready WishRefused
         -> failed: CrashLooping Refused Stopped
         -> updating: Update
         -> suspended: Suspend
         -> terminating: Delete
     updating
-        -> updating: Pulling Preparing Started Unready Retrying Stopped Restart Update
+        -> updating: Pulling Preparing Started Unready Retrying Restart Update WishRefused
         -> running: Ready
-        -> failed: CrashLooping Refused
+        -> failed: CrashLooping Refused Stopped
         -> suspended: Suspend
         -> terminating: Delete
     failed
         -> restarting: Pulling Preparing Started Unready Retrying Restart
         -> running: Ready
-        -> failed: CrashLooping Refused Stopped
+        -> failed: CrashLooping Refused Stopped WishRefused
         -> updating: Update
         -> suspended: Suspend
         -> terminating: Delete
     restarting
-        -> restarting: Pulling Preparing Started Unready Retrying Stopped Restart
+        -> restarting: Pulling Preparing Started Unready Retrying Restart WishRefused
         -> running: Ready
-        -> failed: CrashLooping Refused
+        -> failed: CrashLooping Refused Stopped
         -> updating: Update
         -> suspended: Suspend
         -> terminating: Delete
     suspended
-        -> suspended: Pulling Preparing Started Ready Unready CrashLooping Retrying Refused Stopped Update
+        -> suspended: Pulling Preparing Started Ready Unready CrashLooping Retrying Refused Stopped Update WishRefused
         -> starting: Resume
         -> terminating: Delete
     terminating

@@ -99,9 +99,13 @@ struct Folding {
 
 impl Folding {
     fn answers(&mut self, report: &HostReport) {
-        let view = &mut self.view;
-        let known = report.outcomes.iter().filter(|(id, _)| view.operations.remove(id).is_some());
-        self.folded.answered = known.map(|(id, outcome)| (*id, outcome.clone())).collect();
+        for (id, outcome) in &report.outcomes {
+            let Some(deployment) = self.view.operations.remove(id) else { continue };
+            self.folded.answered.insert(*id, outcome.clone());
+            if let Outcome::Refused { reason } = outcome {
+                self.happen(deployment, Event::WishRefused(reason.clone()), self.now);
+            }
+        }
     }
 
     fn journal(&mut self, report: &HostReport) {

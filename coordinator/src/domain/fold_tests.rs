@@ -151,6 +151,19 @@ fn a_bot_that_was_ready_before_its_restart_is_not_taken_for_restarted() {
 }
 
 #[test]
+fn a_refused_restart_is_told_and_leaves_the_bot_what_it_is() {
+    let operation = OperationId::from(Uuid::from_u128(5));
+    let mut awaiting = view(State::Restarting);
+    awaiting.operations.insert(operation, dep(1));
+    let mut refused = report(instance(Phase::Stopped), &[]);
+    let reason = Reason::new("instance-off", "somebody stopped it on the host");
+    refused.outcomes.insert(operation, Outcome::Refused { reason: reason.clone() });
+    let folded = fold(&refused, awaiting, NOW);
+    assert_eq!(states(&folded), [State::Restarting, State::Failed]);
+    assert_eq!(folded.steps[0].transition.reason, Some(reason));
+}
+
+#[test]
 fn an_answer_to_nothing_that_was_asked_is_dropped() {
     let mut odd = report(instance(Phase::Ready), &[]);
     odd.outcomes.insert(OperationId::from(Uuid::from_u128(5)), Outcome::Done { at: NOW });

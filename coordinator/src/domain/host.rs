@@ -13,6 +13,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
 
 /// What a host is.
@@ -51,6 +53,20 @@ pub const fn step(state: HostState, event: HostEvent) -> HostState {
         (HostState::Pending, HostEvent::FellSilent) => HostState::Pending,
         (HostState::Active | HostState::Silent, HostEvent::FellSilent) => HostState::Silent,
     }
+}
+
+/// What a host's deployments are told while it is silent: what is shown of them was true when it last spoke. None: it is
+/// not silent.
+#[must_use]
+pub fn silence(state: HostState, last_seen_at: Option<Moment>) -> Option<Reason> {
+    if state != HostState::Silent {
+        return None;
+    }
+    let since = last_seen_at.map_or_else(String::new, |at| format!(" since {at}"));
+    let reason = Reason::new("host-silent", format!("its host has not been heard of{since}"))
+        .because("the host is down, or cannot reach the coordinator; what runs there may well run on")
+        .mend("bring the host back: it is never started elsewhere by itself, because it must not run twice");
+    Some(reason)
 }
 
 impl HostState {
@@ -109,6 +125,14 @@ mod tests {
         for state in HostState::ALL {
             assert_eq!(step(state, HostEvent::Revoked), HostState::Retired);
         }
+    }
+
+    #[test]
+    fn only_a_silent_host_has_a_silence_to_tell_of() {
+        let told = HostState::ALL.map(|state| silence(state, None).is_some());
+        assert_eq!(told, HostState::ALL.map(|state| state == HostState::Silent));
+        let reason = silence(HostState::Silent, Some(Moment::from_micros(0))).expect("silent");
+        assert!(reason.sentence.contains("1970-01-01"), "{reason}");
     }
 
     #[test]

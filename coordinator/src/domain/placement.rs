@@ -18,6 +18,9 @@ use super::host::HostState;
 /// more, and the kernel shares fairly when all are busy; memory and storage are never promised twice.
 pub const CPU_PROMISES_PER_CORE: u32 = 4;
 
+/// Refused hosts of which a full pool tells the reason: a screenful. Of a larger pool it tells how many more there are.
+const REFUSALS_TOLD: usize = 10;
+
 /// Bytes of a mebibyte, for people.
 const MIB_BYTES: u64 = 1 << 20;
 /// Bytes of a decimal gigabyte, for people.
@@ -133,10 +136,18 @@ fn nowhere(wanted: &Wanted, pool: &[&Candidate], refused: &BTreeMap<HostId, Reas
     if !active.is_empty() && active.iter().all(|host| !covers(promised(host.capacity), wanted.size)) {
         return larger_than_any(wanted, &active);
     }
-    // A BTreeMap that was filled from a pool which is not empty, and no host of which was chosen.
-    let first = refused.values().next().map(ToString::to_string).unwrap_or_default();
     let sentence = format!("none of the {} hosts in pool `{}` can take it now", pool.len(), wanted.pool);
-    Reason::new("pool-full", sentence).because(first).mend("the deployment waits; add a host to the pool")
+    let why = each_refusal(refused);
+    Reason::new("pool-full", sentence).because(why).mend("the deployment waits; add a host to the pool")
+}
+
+/// Why each host refuses, as far as a person reads on.
+fn each_refusal(refused: &BTreeMap<HostId, Reason>) -> String {
+    let told: Vec<_> = refused.values().take(REFUSALS_TOLD).map(|reason| reason.sentence.as_str()).collect();
+    match refused.len() - told.len() {
+        0 => told.join("; "),
+        more => format!("{}; and {more} more", told.join("; ")),
+    }
 }
 
 fn larger_than_any(wanted: &Wanted, pool: &[&Candidate]) -> Reason {

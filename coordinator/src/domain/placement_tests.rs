@@ -101,6 +101,19 @@ fn larger_than_any_host_is_not_the_same_as_full_now() {
 }
 
 #[test]
+fn a_full_pool_tells_why_each_host_refuses_up_to_a_screenful() {
+    let full = |number| {
+        let mut full = host(number, 2);
+        full.allocated.memory_bytes = 2 * GIB;
+        full
+    };
+    let cause = |hosts: u128| why(&starter(), &(1..=hosts).map(full).collect::<Vec<_>>()).cause.unwrap();
+    assert_eq!(cause(2).matches("has 0 MiB of memory free").count(), 2, "{}", cause(2));
+    assert_eq!(cause(12).matches("has 0 MiB of memory free").count(), REFUSALS_TOLD);
+    assert!(cause(12).ends_with("; and 2 more"), "{}", cause(12));
+}
+
+#[test]
 fn an_empty_pool_says_so_and_other_pools_do_not_count() {
     let mut other = host(1, 8);
     other.pool = "gpu".to_owned();

@@ -141,10 +141,11 @@ async fn view(
         epoch: row.epoch,
     };
     let unburied = tombstones::unburied(tx, host).await?;
+    let waiting = operations::unanswered_on_host(tx, host).await?;
     Ok(View {
         standings: placed.iter().map(|(id, row)| (*id, standing(row))).collect(),
         tombstones: unburied.into_iter().map(|one| (one.id, (one.deployment, one.scope))).collect(),
-        operations: operations::unanswered_on_host(tx, host).await?.into_iter().collect(),
+        operations: waiting.into_iter().map(|(deployment, operation)| (operation.id, deployment)).collect(),
         folded: reports::folded(tx, host, report.events.journal).await?,
     })
 }

@@ -14,11 +14,10 @@ use launchpad_pki::envelope::EnvelopeError;
 use launchpad_pki::sealing::{SealContext, SealError, SealingPublicKey};
 use launchpad_protocol::id::{DeploymentId, HostId};
 use launchpad_protocol::limits::SPEC_MAX_BYTES;
-use launchpad_protocol::spec::SpecOffer;
+use launchpad_protocol::spec::{Operation, SpecOffer};
 
 use crate::app::App;
 use crate::domain::compile::{Basis, CompileError, PlacedDeployment, is_wished, next_spec, power};
-use crate::store::deployments::Deployment;
 use crate::store::outbox::Mark;
 use crate::store::revisions::StoredFile;
 use crate::store::sealed::SealedFor;
@@ -43,13 +42,6 @@ pub(super) enum CompileFailed {
     TooLarge { host: HostId, bytes: usize },
 }
 
-/// A file that is not sealed to its host yet.
-struct Unsealed {
-    of: SealedFor,
-    key: SealingPublicKey,
-    file: StoredFile,
-}
-
 /// Compiles every marked host. Answers how many have a newer spec. One host's trouble is logged, and does not keep the
 /// others waiting.
 pub(super) async fn round(app: &App) -> Result<usize, StoreError> {
@@ -71,9 +63,10 @@ pub(super) async fn round(app: &App) -> Result<usize, StoreError> {
 }
 
 async fn host(app: &App, mark: Mark) -> Result<bool, CompileFailed> {
-    let unsealed = app.store.read(async |tx| unsealed(tx, mark.host).await).await?;
+    let unsealed = app.store.read(async |tx| sealed::missing(tx, mark.host).await).await?;
     if !unsealed.is_empty() {
-        let fresh = seal(app, unsealed).await?;
+        let key = sealing_key(app, mark.host).await?;
+        let fresh = seal(app, key, unsealed).await?;
         let keep = async |tx: &mut Tx| {
             for (of, name, ciphertext) in &fresh {
                 sealed::keep(tx, *of, name, ciphertext).await?;
@@ -85,32 +78,20 @@ async fn host(app: &App, mark: Mark) -> Result<bool, CompileFailed> {
     app.store.write(Commit::Publish, async |tx| publish(app, tx, mark).await).await
 }
 
-/// The deployments that belong into a host's spec.
-async fn on_host(tx: &mut Tx, host: HostId) -> Result<Vec<Deployment>, StoreError> {
-    let mut rows = deployments::on_host(tx, host).await?;
-    rows.retain(|row| is_wished(row.state));
-    Ok(rows)
-}
-
-async fn unsealed(tx: &mut Tx, host: HostId) -> Result<Vec<Unsealed>, CompileFailed> {
-    let Some(row) = hosts::get(tx, host).await? else { return Ok(Vec::new()) };
-    let key =
-        SealingPublicKey::from_bytes(&row.sealing_key).map_err(|source| CompileFailed::Seal { host, source })?;
-    let mut missing = Vec::new();
-    for deployment in on_host(tx, host).await? {
-        let of = sealed_for(&deployment, host);
-        let present = sealed::get(tx, of).await?;
-        let files = revisions::files(tx, deployment.id, deployment.revision).await?;
-        let absent = files.into_values().filter(|file| !present.contains_key(&file.name));
-        missing.extend(absent.map(|file| Unsealed { of, key, file }));
-    }
-    Ok(missing)
+async fn sealing_key(app: &App, host: HostId) -> Result<SealingPublicKey, CompileFailed> {
+    let row = app.store.read(async |tx| hosts::get(tx, host).await).await?;
+    let row = row.ok_or(StoreError::Missing { what: "host of a placed deployment" })?;
+    SealingPublicKey::from_bytes(&row.sealing_key).map_err(|source| CompileFailed::Seal { host, source })
 }
 
 /// Opens each envelope and seals its content to the host. The content is wiped as soon as it is sealed.
-async fn seal(app: &App, unsealed: Vec<Unsealed>) -> Result<Vec<(SealedFor, String, Vec<u8>)>, CompileFailed> {
+async fn seal(
+    app: &App,
+    key: SealingPublicKey,
+    unsealed: Vec<(SealedFor, StoredFile)>,
+) -> Result<Vec<(SealedFor, String, Vec<u8>)>, CompileFailed> {
     let mut fresh = Vec::with_capacity(unsealed.len());
-    for Unsealed { of, key, file } in unsealed {
+    for (of, file) in unsealed {
         let decrypted = file.envelope.decrypt(&*app.keys, &file.context(of.account, of.deployment)).await;
         let content = decrypted.map_err(|source| CompileFailed::Decrypt {
             deployment: of.deployment,
@@ -132,18 +113,10 @@ async fn publish(app: &App, tx: &mut Tx, mark: Mark) -> Result<bool, CompileFail
         return Ok(false);
     }
     let host = mark.host;
-    let latest = specs::latest(tx, host).await?;
-    let mut placed = Vec::new();
-    for deployment in on_host(tx, host).await? {
-        placed.push(placed_deployment(tx, deployment, host).await?);
-    }
-    let tombstones = tombstones::unburied(tx, host).await?;
-    let basis = Basis {
-        host,
-        incarnation: meta::incarnation(tx).await?,
-        latest: latest.as_ref().map(SpecOffer::accepted),
-        floor: specs::floor(tx, host).await?,
-    };
+    let latest = specs::latest(tx, host).await?.as_ref().map(SpecOffer::accepted);
+    let basis =
+        Basis { host, incarnation: meta::incarnation(tx).await?, latest, floor: specs::floor(tx, host).await? };
+    let (placed, tombstones) = (placed(tx, host).await?, tombstones::unburied(tx, host).await?);
     let Some(next) = next_spec(basis, placed, tombstones)? else {
         outbox::clear(tx, mark).await?;
         return Ok(false);
@@ -151,7 +124,8 @@ async fn publish(app: &App, tx: &mut Tx, mark: Mark) -> Result<bool, CompileFail
     if next.bytes.len() > SPEC_MAX_BYTES {
         return Err(CompileFailed::TooLarge { host, bytes: next.bytes.len() });
     }
-    let published = specs::publish(tx, host, latest.map(|latest| latest.generation), &next, app.clock.wall()).await?;
+    let before = latest.map(|latest| latest.generation);
+    let published = specs::publish(tx, host, before, &next, app.clock.wall()).await?;
     if published {
         outbox::clear(tx, mark).await?;
         tracing::debug!(%host, generation = %next.generation, bytes = next.bytes.len(), "a host has a newer spec");
@@ -159,22 +133,23 @@ async fn publish(app: &App, tx: &mut Tx, mark: Mark) -> Result<bool, CompileFail
     Ok(published)
 }
 
-async fn placed_deployment(
-    tx: &mut Tx,
-    deployment: Deployment,
-    host: HostId,
-) -> Result<PlacedDeployment, StoreError> {
-    let sealed: BTreeMap<_, _> = sealed::get(tx, sealed_for(&deployment, host)).await?;
-    let revision = revisions::get(tx, deployment.id, deployment.revision).await?;
-    Ok(PlacedDeployment {
-        blueprint: revision.blueprint,
-        epoch: deployment.epoch,
-        power: power(deployment.state),
-        operations: operations::unanswered(tx, deployment.id).await?,
-        sealed,
+/// The deployments that belong into a host's spec.
+async fn placed(tx: &mut Tx, host: HostId) -> Result<Vec<PlacedDeployment>, StoreError> {
+    let mut blueprints = revisions::blueprints_on_host(tx, host).await?;
+    let mut sealed = sealed::on_host(tx, host).await?;
+    let mut operations: BTreeMap<DeploymentId, Vec<Operation>> = BTreeMap::new();
+    for (deployment, operation) in operations::unanswered_on_host(tx, host).await? {
+        operations.entry(deployment).or_default().push(operation);
+    }
+    let rows = deployments::on_host(tx, host).await?.into_iter().filter(|row| is_wished(row.state));
+    rows.map(|row| {
+        Ok(PlacedDeployment {
+            blueprint: blueprints.remove(&row.id).ok_or(StoreError::Missing { what: "revision" })?,
+            epoch: row.epoch,
+            power: power(row.state),
+            operations: operations.remove(&row.id).unwrap_or_default(),
+            sealed: sealed.remove(&row.id).unwrap_or_default(),
+        })
     })
-}
-
-const fn sealed_for(deployment: &Deployment, host: HostId) -> SealedFor {
-    SealedFor { account: deployment.account, deployment: deployment.id, revision: deployment.revision, host }
+    .collect()
 }

@@ -1,15 +1,16 @@
 //! Requested deployments, each to a host.
 //!
 //! One transaction a round: the hosts are read once, and each placement counts against the next. A deployment that
-//! finds no host stays requested and says why.
+//! finds no host stays requested and says why. While publishing is frozen nothing is placed: it may run already.
 
 use launchpad_protocol::report::Capacity;
 
 use crate::app::{App, candidates, wanted};
 use crate::domain::deployment::{Event, State, step};
-use crate::domain::placement::{Candidate, Placement, place};
+use crate::domain::placement::{Candidate, Placement};
+use crate::domain::recovery::place_unless;
 use crate::store::deployments::Deployment;
-use crate::store::{Commit, StoreError, Tx, deployments, outbox, revisions};
+use crate::store::{Commit, StoreError, Tx, deployments, meta, outbox, revisions};
 
 /// What a round did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,11 +38,12 @@ pub(super) async fn round(app: &App) -> Result<Placed, StoreError> {
 }
 
 async fn place_all(app: &App, tx: &mut Tx) -> Result<Placed, StoreError> {
+    let frozen = meta::frozen(tx).await?;
     let mut hosts = candidates(tx).await?;
     let mut done = Placed::default();
     for mut deployment in deployments::in_state(tx, State::Requested).await? {
         let revision = revisions::get(tx, deployment.id, deployment.revision).await?;
-        let placement = place(&wanted(&revision.blueprint, &deployment), &hosts);
+        let placement = place_unless(frozen.as_ref(), &wanted(&revision.blueprint, &deployment), &hosts);
         if let Placement::Chosen(host) = placement {
             deployment.host = Some(host);
             deployment.epoch = deployment.epoch.next();

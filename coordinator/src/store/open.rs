@@ -78,7 +78,7 @@ pub enum OpenError {
         /// Which store.
         at: StoreUrl,
         /// Why.
-        source: MigrateError,
+        source: Box<MigrateError>,
     },
 }
 
@@ -170,6 +170,6 @@ fn schema(url: &StoreUrl, source: MigrateError) -> OpenError {
             MigrateError::Failed { source, .. }
             | MigrateError::Store(StoreError::Begin(source) | StoreError::Statement { source, .. }),
         ) => OpenError::Corrupt { path: path.clone(), source },
-        (_, source) => OpenError::Schema { at: url.clone(), source },
+        (_, source) => OpenError::Schema { at: url.clone(), source: Box::new(source) },
     }
 }

@@ -42,19 +42,21 @@ pub async fn unanswered(tx: &mut Tx, deployment: DeploymentId) -> Result<Vec<Ope
     rows.iter().map(|row| Ok(Operation { id: row.parse("id")?, action: row.json("action")? })).collect()
 }
 
-/// The operations that wait for an answer of that host.
+/// The operations that wait for an answer of that host, each with its deployment, oldest first.
 ///
 /// # Errors
 /// When SQL fails.
-pub async fn unanswered_on_host(tx: &mut Tx, host: HostId) -> Result<Vec<(OperationId, DeploymentId)>, StoreError> {
+pub async fn unanswered_on_host(tx: &mut Tx, host: HostId) -> Result<Vec<(DeploymentId, Operation)>, StoreError> {
     let sql = sqlx::query(
-        "SELECT operations.id AS id, deployment_id FROM operations
+        "SELECT operations.id AS id, deployment_id, action FROM operations
          JOIN deployments ON deployments.id = operations.deployment_id
          WHERE deployments.host_id = $1 AND answered_at IS NULL ORDER BY operations.id",
     )
     .bind(host.to_string());
     let rows = tx.all("read a host's operations", sql).await?;
-    rows.iter().map(|row| Ok((row.parse("id")?, row.parse("deployment_id")?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.parse("deployment_id")?, Operation { id: row.parse("id")?, action: row.json("action")? })))
+        .collect()
 }
 
 /// Keeps an answer. The first stays; answers false when there was one.
@@ -68,6 +70,18 @@ pub async fn answer(tx: &mut Tx, id: OperationId, outcome: &Outcome, now: Moment
             .bind(to_json(outcome))
             .bind(now.micros());
     Ok(tx.execute("keep an operation's outcome", sql).await? > 0)
+}
+
+/// Gives every operation that waits the same answer. For `restore`: they may have been carried out since the copy was
+/// made. Answers how many waited.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn answer_all(tx: &mut Tx, outcome: &Outcome, now: Moment) -> Result<u64, StoreError> {
+    let sql = sqlx::query("UPDATE operations SET outcome = $1, answered_at = $2 WHERE answered_at IS NULL")
+        .bind(to_json(outcome))
+        .bind(now.micros());
+    tx.execute("answer all operations", sql).await
 }
 
 /// Forgets operations that were answered before that moment. Answers how many.

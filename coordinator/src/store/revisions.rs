@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use launchpad_pki::envelope::{Envelope, EnvelopeContext};
 use launchpad_protocol::generation::Revision;
-use launchpad_protocol::id::{AccountId, DeploymentId};
+use launchpad_protocol::id::{AccountId, DeploymentId, HostId};
 use launchpad_protocol::profile::Profile;
 use launchpad_protocol::spec::InstanceSpec;
 use launchpad_protocol::time::Moment;
@@ -93,6 +93,24 @@ pub async fn get(tx: &mut Tx, deployment: DeploymentId, number: Revision) -> Res
     .bind(to_int(number.0));
     let row = tx.optional("read a revision", sql).await?.ok_or(StoreError::Missing { what: "revision" })?;
     pinned(&row)
+}
+
+/// The blueprints of the current revisions of the deployments on a host.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn blueprints_on_host(
+    tx: &mut Tx,
+    host: HostId,
+) -> Result<BTreeMap<DeploymentId, InstanceSpec>, StoreError> {
+    let sql = sqlx::query(
+        "SELECT deployments.id AS id, blueprint FROM revisions
+         JOIN deployments ON deployments.id = revisions.deployment_id AND deployments.revision = revisions.number
+         WHERE deployments.host_id = $1 AND deployments.state <> 'terminated'",
+    )
+    .bind(host.to_string());
+    let rows = tx.all("read a host's revisions", sql).await?;
+    rows.iter().map(|row| Ok((row.parse("id")?, row.json("blueprint")?))).collect()
 }
 
 /// The files of one revision, by name.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use launchpad_protocol::generation::Revision;
 use launchpad_protocol::id::{AccountId, DeploymentId, HostId};
 
+use super::revisions::StoredFile;
 use super::row::to_int;
 use super::tx::{StoreError, Tx};
 
@@ -21,19 +22,57 @@ pub struct SealedFor {
     pub host: HostId,
 }
 
-/// What is sealed already, by file name.
+/// A deployment's sealed files by name.
+pub type SealedFiles = BTreeMap<String, Vec<u8>>;
+
+/// The files of the deployments on a host, at their current revision, that are not sealed to it yet. What is being
+/// terminated needs none.
 ///
 /// # Errors
 /// When SQL fails.
-pub async fn get(tx: &mut Tx, of: SealedFor) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+pub async fn missing(tx: &mut Tx, host: HostId) -> Result<Vec<(SealedFor, StoredFile)>, StoreError> {
     let sql = sqlx::query(
-        "SELECT name, ciphertext FROM sealed WHERE deployment_id = $1 AND revision = $2 AND host_id = $3 ORDER BY name",
+        "SELECT files.account_id AS account_id, files.deployment_id AS deployment_id, files.revision AS revision,
+         files.name AS name, files.version AS version, files.envelope AS envelope FROM files
+         JOIN deployments ON deployments.id = files.deployment_id AND deployments.revision = files.revision
+         LEFT JOIN sealed ON sealed.deployment_id = files.deployment_id AND sealed.revision = files.revision
+         AND sealed.host_id = deployments.host_id AND sealed.name = files.name
+         WHERE deployments.host_id = $1 AND deployments.state NOT IN ('terminating', 'terminated')
+         AND sealed.name IS NULL ORDER BY files.deployment_id, files.name",
     )
-    .bind(of.deployment.to_string())
-    .bind(to_int(of.revision.0))
-    .bind(of.host.to_string());
-    let rows = tx.all("read what is sealed", sql).await?;
-    rows.iter().map(|row| Ok((row.text("name")?, row.bytes("ciphertext")?))).collect()
+    .bind(host.to_string());
+    let rows = tx.all("find what is not sealed", sql).await?;
+    rows.iter()
+        .map(|row| {
+            let of = SealedFor {
+                account: row.parse("account_id")?,
+                deployment: row.parse("deployment_id")?,
+                revision: Revision(row.uint("revision")?),
+                host,
+            };
+            let (name, version) = (row.text("name")?, row.uint("version")?);
+            Ok((of, StoredFile { name, version, envelope: row.json("envelope")? }))
+        })
+        .collect()
+}
+
+/// What is sealed to a host of the current revisions of its deployments.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn on_host(tx: &mut Tx, host: HostId) -> Result<BTreeMap<DeploymentId, SealedFiles>, StoreError> {
+    let sql = sqlx::query(
+        "SELECT sealed.deployment_id AS deployment_id, sealed.name AS name, ciphertext FROM sealed
+         JOIN deployments ON deployments.id = sealed.deployment_id AND deployments.revision = sealed.revision
+         WHERE sealed.host_id = $1",
+    )
+    .bind(host.to_string());
+    let mut sealed: BTreeMap<DeploymentId, SealedFiles> = BTreeMap::new();
+    for row in tx.all("read what is sealed to a host", sql).await? {
+        let files = sealed.entry(row.parse("deployment_id")?).or_default();
+        files.insert(row.text("name")?, row.bytes("ciphertext")?);
+    }
+    Ok(sealed)
 }
 
 /// Keeps a sealed file, unless one is there: the first stays.

@@ -1,6 +1,6 @@
 //! Tenants' rows: deployments and all that hangs on them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use launchpad_coordinator::domain::actor::Scope;
@@ -127,7 +127,8 @@ pub(crate) async fn a_terminated_deployments_files_are_destroyed(store: Store) {
     write(&store, async |tx| sealed::keep(tx, of, "token", b"sealed").await).await;
     let left = async |store: &Store| {
         read(store, async |tx| {
-            Ok((revisions::files(tx, of.deployment, of.revision).await?.len(), sealed::get(tx, of).await?.len()))
+            let files = revisions::files(tx, of.deployment, of.revision).await?.len();
+            Ok((files, sealed::on_host(tx, host).await?.values().map(BTreeMap::len).sum::<usize>()))
         })
         .await
     };
@@ -197,9 +198,9 @@ pub(crate) async fn operations_are_answered_once(store: Store) {
     let operation = Operation { id: id(), action: OperationAction::Restart };
     write(&store, async |tx| operations::create(tx, row.account, row.id, &operation, NOW).await).await;
     let waiting = read(&store, async |tx| operations::unanswered(tx, row.id).await).await;
-    assert_eq!(waiting, [operation.clone()]);
+    assert_eq!(waiting, std::slice::from_ref(&operation));
     let on_host = read(&store, async |tx| operations::unanswered_on_host(tx, host).await).await;
-    assert_eq!(on_host, [(operation.id, row.id)]);
+    assert_eq!(on_host, [(row.id, operation.clone())]);
     let done = Outcome::Done { at: NOW };
     let answer = async |tx: &mut Tx| operations::answer(tx, operation.id, &done, NOW).await;
     assert!(write(&store, answer).await);
@@ -239,6 +240,12 @@ pub(crate) async fn a_sealed_file_stays_as_it_was_first_sealed(store: Store) {
     for ciphertext in [&b"first"[..], b"second"] {
         write(&store, async |tx| sealed::keep(tx, of, "token", ciphertext).await).await;
     }
-    let kept = read(&store, async |tx| sealed::get(tx, of).await).await;
-    assert_eq!(kept, [("token".to_owned(), b"first".to_vec())].into());
+    let mut kept = read(&store, async |tx| sealed::on_host(tx, host).await).await;
+    assert_eq!(kept.remove(&row.id), Some([("token".to_owned(), b"first".to_vec())].into()));
+    let missing = read(&store, async |tx| sealed::missing(tx, host).await).await;
+    let missing: Vec<_> = missing.iter().map(|(of, file)| (of.deployment, file.name.as_str())).collect();
+    assert_eq!(missing, [(row.id, "echo.conf")]);
+    // What is on its way out needs nothing sealed.
+    advance(&store, &mut row, Event::Delete).await;
+    assert_eq!(read(&store, async |tx| sealed::missing(tx, host).await).await, []);
 }

@@ -50,6 +50,26 @@ async fn a_confirmed_recovery_publishes_above_what_every_host_holds() {
 }
 
 #[tokio::test]
+async fn what_runs_somewhere_already_is_placed_there_and_nowhere_else() {
+    let lab = Lab::new().await;
+    // The copy was made before the placer came to it.
+    let id = lab.create("web").await;
+    let (holder, larger) = (lab.host(2 * GIB).await, lab.host(64 * GIB).await);
+    restore(&lab).await;
+    lab.settle().await;
+    assert_eq!(lab.row(id).await.reason.map(|reason| reason.code).as_deref(), Some("recovering"));
+    lab.report(&holder, None, Some((id, instance(Phase::Ready, 1, 3)))).await;
+    lab.report(&larger, None, None).await;
+    let operator = lab.actor(Role::Operator).await;
+    lab.app.confirm_recovery(&operator).await.unwrap();
+    lab.settle().await;
+    let row = lab.row(id).await;
+    assert_eq!((row.host, row.epoch), (Some(holder.id), Epoch(3)));
+    assert!(lab.spec(&holder).await.instances.contains_key(&id));
+    assert_eq!(lab.spec(&larger).await.instances.len(), 0);
+}
+
+#[tokio::test]
 async fn a_host_at_our_number_with_another_spec_is_overtaken_too() {
     let lab = Lab::new().await;
     let host = lab.host(4 * GIB).await;
