@@ -216,3 +216,32 @@ async fn logs_are_told_from_the_past_and_followed_until_nobody_listens() {
 fn hex_of(secret: &[u8]) -> String {
     Digest::of(secret).to_string().trim_start_matches("sha256:").to_owned()
 }
+
+#[tokio::test]
+async fn after_a_boot_the_same_container_starts_on_files_written_anew() {
+    on_ground(|ground| async move {
+        let spec = ground.bot("label = kept");
+        let host = ground.host();
+        deploy(&host, &spec).await;
+        let before = until(&host, "it runs", |container| container.running_since().is_some()).await;
+        host.execute(&stop(&before)).await.unwrap();
+        drop(host);
+        // A boot takes the tmpfs, and all else that lives under /run.
+        let run_dir = ground.dir.path().join("run");
+        nix::mount::umount(&run_dir.join("files")).unwrap();
+        fs::remove_dir_all(&run_dir).unwrap();
+
+        let host = ground.host();
+        let found = host.observe(&BTreeSet::new()).await.unwrap();
+        assert!(found.files.is_empty() && found.volumes.contains(&spec.deployment), "{found:#?}");
+        host.execute(&Action::WriteFiles { spec: Box::new(spec.clone()) }).await.unwrap();
+        let start = Action::StartContainer { deployment: spec.deployment, container: Some(before.id.clone()) };
+        host.execute(&start).await.unwrap();
+        let after = until(&host, "it runs", |container| container.running_since().is_some()).await;
+        assert_eq!((&after.id, after.address), (&before.id, before.address));
+        answers(&host, after.address.unwrap(), &probe("/startupz")).await;
+        let kept = HttpProbe { body_contains: Some("\"label\":\"kept\"".to_owned()), ..probe("/") };
+        host.probe(after.address.unwrap(), PORT, &kept).await.unwrap();
+    })
+    .await;
+}
