@@ -99,7 +99,9 @@ fn print_openapi() -> Result<(), Reason> {
 
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that nobody reads any more is no reason to fail: complaining about it on the same closed stderr would be.
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => log.json().init(),
@@ -115,8 +117,8 @@ fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        tracing::info!("stopping");
         stop.cancel();
+        tracing::info!("stopping");
     });
     Ok(())
 }

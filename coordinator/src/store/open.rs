@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use launchpad_protocol::time::Moment;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyPool, Executor as _};
+use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
 use super::backend::Backend;
 use super::migrate::{self, MigrateError};
@@ -96,6 +96,7 @@ impl Store {
         };
         let unusable = |source| unusable(url, source);
         let options: AnyConnectOptions = options.parse().map_err(unusable)?;
+        try_once(backend, &options).await.map_err(unusable)?;
         let writes = pool(backend, 1, &[], options.clone()).await.map_err(unusable)?;
         let schema = |source| schema(url, source);
         migrate::migrate(&writes, backend, now).await.map_err(schema)?;
@@ -109,6 +110,17 @@ impl Store {
             (Intent::Use, false) => Err(OpenError::Absent { at: url.clone() }),
         }
     }
+}
+
+/// One connection by itself, before there is a pool: a pool tries again until its patience ends, and then has forgotten
+/// what was wrong.
+async fn try_once(backend: Backend, options: &AnyConnectOptions) -> Result<(), sqlx::Error> {
+    let connected = tokio::time::timeout(CONNECTION_PATIENCE, AnyConnection::connect_with(options)).await;
+    let mut connection = connected.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    for statement in backend.greet() {
+        connection.execute(*statement).await?;
+    }
+    connection.close().await
 }
 
 async fn pool(
