@@ -30,9 +30,12 @@ use super::ports::Floor;
 use super::{Introduction, Reach};
 use crate::config::HostPort;
 
-/// How long a route has for an answer, whether or not another joins the race meanwhile: a TLS handshake's budget, and
-/// half as much again for the call.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// How long TLS/TCP has for an answer: a handshake's budget, and half as much again for the call.
+const TCP_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long QUIC has. Nothing tells a datagram that nobody listens, as a refused connection does: a coordinator that
+/// is down would otherwise be waited for longer than it takes to come back.
+const QUIC_WITHIN: Duration = Duration::from_secs(8);
 
 /// How long a coordinator that has answered may take for its Welcome. It asks its store first, and after a restart a
 /// thousand other agents ask with us.
@@ -87,8 +90,8 @@ enum CallError {
     Channel(#[from] tonic::transport::Error),
     #[error("the connection broke before the coordinator answered: {}", innermost(.0))]
     Broken(Box<Status>),
-    #[error("no answer within {} s", ANSWER_WITHIN.as_secs())]
-    Silence,
+    #[error("no answer within {} s", .0.as_secs())]
+    Silence(Duration),
 }
 
 /// Connects over `first`, or over the other route where that answers sooner.
@@ -111,7 +114,11 @@ pub(super) async fn connect_over(caller: &Caller, route: Route) -> Result<Greete
 }
 
 async fn call(caller: &Caller, route: Route) -> Result<Answered, CallError> {
-    timeout(ANSWER_WITHIN, call_patiently(caller, route)).await.unwrap_or(Err(CallError::Silence))
+    let within = match route {
+        Route::Quic => QUIC_WITHIN,
+        Route::Tcp => TCP_WITHIN,
+    };
+    timeout(within, call_patiently(caller, route)).await.unwrap_or(Err(CallError::Silence(within)))
 }
 
 async fn call_patiently(caller: &Caller, route: Route) -> Result<Answered, CallError> {
