@@ -7,7 +7,6 @@
 #![allow(dead_code, reason = "each scenario file uses its own part of this")]
 
 use std::ffi::OsStr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -38,13 +37,19 @@ impl Line {
         Ok(Self::free(Command::new(programs::binary(name)?)))
     }
 
-    /// The same on the host whose network namespace lies at `namespace`.
+    /// Any program, such as the one that starts ours as somebody else.
+    pub(crate) fn program(name: &str) -> Self {
+        Self::free(Command::new(name))
+    }
+
+    /// A program of this workspace started by another program, such as `faketime -f +1h`.
     ///
     /// # Errors
     /// When it has not been built.
-    pub(crate) fn on_host(namespace: &Path, name: &str) -> Result<Self> {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", namespace.display())).arg(programs::binary(name)?);
+    pub(crate) fn under(wrapper: &[&str], name: &str) -> Result<Self> {
+        let (first, rest) = wrapper.split_first().context("a wrapper has a name")?;
+        let mut command = Command::new(first);
+        command.args(rest).arg(programs::binary(name)?);
         Ok(Self::free(command))
     }
 
@@ -95,6 +100,16 @@ impl Told {
     pub(crate) fn done(self) -> Result<String> {
         ensure!(self.code == Some(0), "it ended with {:?}: {}", self.code, self.err);
         Ok(self.out)
+    }
+
+    /// Asserts that a deployment was followed to its failure: exit code 4, and the steps before the one line.
+    ///
+    /// # Panics
+    /// When it is anything else.
+    #[track_caller]
+    pub(crate) fn assert_failed(self, words: &[&str]) {
+        let last = self.err.trim_end().lines().last().unwrap_or_default().to_owned();
+        Self { err: last, ..self }.refused(4, words);
     }
 
     /// Asserts a refusal: that exit code, and one line on stderr that holds each of `words`.
