@@ -34,6 +34,9 @@ pub enum DiskError {
 fn mend_for(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run as root, or choose another --data-dir",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "; a file stands where a directory is needed: choose another --data-dir"
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space on that filesystem",
         io::ErrorKind::ReadOnlyFilesystem => {
             "; that filesystem is read-only: remount it, or choose another --data-dir"
