@@ -107,3 +107,6 @@ impl App {
         self.store.read(async |tx| meta::incarnation(tx).await).await.map(drop)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod lab;

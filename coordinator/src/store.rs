@@ -7,7 +7,7 @@
 //! Everything durable goes through these two doors. A transaction is one unit that awaits nothing but SQL; what belongs
 //! together (a transition, its timeline, its audit entry, the host's mark in the outbox) is one [`Commit`], and each
 //! commit has a name at which a test can kill the process. Writers wait for each other, on both backends and across
-//! replicas ([`Backend`]), so that a decision still holds when it is committed; a decision that was made outside of
+//! replicas (`store/backend.rs`), so that a decision still holds when it is committed; a decision that was made outside of
 //! the transaction is guarded by its row's version.
 //!
 //! Rows of tenants carry their account, and every query for a person is scoped by [`crate::domain::actor::Scope`].

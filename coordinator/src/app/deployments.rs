@@ -66,7 +66,7 @@ pub struct DeploymentView {
 /// One line of a timeline as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineLine {
-    /// Its id: lines are in the order of their ids.
+    /// Its id.
     pub id: TimelineId,
     /// When.
     pub at: Moment,

@@ -1,14 +1,14 @@
 //! When the store may be older than its fleet: what it has to learn from hosts before it wishes anything of them.
 //!
-//! `jobs::placer`, `fleet::view`, `app::recovery` and `app::restore` ask here, and so does the cluster test, which
-//! restores old copies at any moment. Publishing is frozen meanwhile.
+//! `jobs::placer`, `app::recovery`, `app::restore` and `fleet::view` ask here, and so does the cluster test, which
+//! restores old copies at any moment.
 //!
 //! ```text
-//!   restored, frozen ── reports ──► rise: epochs      adopt: what runs already is where it runs
-//!       │                                                                     │
-//!       │ nothing is placed, old operations are refused     confirmed ◄───────┘
-//!       ▼                                                       ▼
-//!   hosts run on as they were                     overtake: revisions and epochs above what hosts hold
+//!   restored ─► frozen: nothing is published, nothing is placed, what waited to happen once is refused
+//!                  │ hosts run on as they were, and report
+//!                  ▼
+//!               confirmed ─► adopt: what runs already is where it runs
+//!                        └─► overtake: revisions and epochs above what hosts hold
 //! ```
 
 use std::collections::BTreeMap;
@@ -43,12 +43,6 @@ pub fn adopt(deployment: DeploymentId, account: AccountId, epoch: Epoch, report:
         orphan.deployment == Some(deployment) && orphan.account == Some(account)
     };
     report.orphans.iter().any(is_it).then(|| epoch.next())
-}
-
-/// The epoch that a host has seen, where this store has forgotten it.
-#[must_use]
-pub fn rise(epoch: Epoch, reported: &InstanceReport) -> Option<Epoch> {
-    (reported.epoch > epoch).then_some(reported.epoch)
 }
 
 /// What a wish must become to be newer than what its host holds.

@@ -91,6 +91,4 @@ fn a_wish_that_is_behind_is_raised_above_its_host_and_any_other_stays() {
     assert_eq!(overtake(Revision(2), Epoch(1), &instance(5, 4)), overtaken(6, 4));
     assert_eq!(overtake(Revision(5), Epoch(1), &instance(5, 4)), overtaken(5, 4));
     assert_eq!(overtake(Revision(5), Epoch(4), &instance(5, 4)), None);
-    assert_eq!(rise(Epoch(3), &instance(1, 4)), Some(Epoch(4)));
-    assert_eq!(rise(Epoch(4), &instance(1, 4)), None);
 }

@@ -2,7 +2,17 @@
 
 mod compiling;
 mod deleting;
-mod lab;
 mod placing;
 mod recovering;
 mod restarting;
+
+use super::{compiler, placer};
+use crate::app::lab::Lab;
+
+impl Lab {
+    /// What the jobs do until there is nothing left to do.
+    async fn settle(&self) {
+        placer::round(&self.app).await.unwrap();
+        compiler::round(&self.app).await.unwrap();
+    }
+}

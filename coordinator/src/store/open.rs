@@ -104,11 +104,14 @@ impl Store {
         let store = Self(Arc::new(Pools { backend, writes, reads }));
         let stamped =
             store.read(async |tx| meta::is_stamped(tx).await).await.map_err(|error| schema(error.into()))?;
-        match (intent, stamped) {
-            (Intent::Create, false) | (Intent::Use, true) => Ok(store),
-            (Intent::Create, true) => Err(OpenError::Present { at: url.clone() }),
-            (Intent::Use, false) => Err(OpenError::Absent { at: url.clone() }),
-        }
+        let refused = match (intent, stamped) {
+            (Intent::Create, false) | (Intent::Use, true) => return Ok(store),
+            (Intent::Create, true) => OpenError::Present { at: url.clone() },
+            (Intent::Use, false) => OpenError::Absent { at: url.clone() },
+        };
+        // Not only dropped: closing takes SQLite's side files away, so that a refusal leaves what it found.
+        store.close().await;
+        Err(refused)
     }
 }
 

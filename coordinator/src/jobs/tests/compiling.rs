@@ -4,7 +4,7 @@ use launchpad_protocol::generation::Generation;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::Power;
 
-use super::lab::{GIB, Lab};
+use crate::app::lab::{GIB, Lab};
 use crate::domain::deployment::Event;
 use crate::domain::plan_table::PlanTable;
 use crate::jobs::{compiler, placer};

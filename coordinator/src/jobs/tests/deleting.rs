@@ -5,8 +5,8 @@ use std::time::Duration;
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::spec::TombstoneScope;
 
-use super::lab::{GIB, Lab, LabHost, named};
 use crate::app::AppError;
+use crate::app::lab::{GIB, Lab, LabHost, named};
 use crate::domain::actor::Role;
 use crate::domain::deployment::{Event, State};
 use crate::jobs::{compiler, reaper};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use launchpad_protocol::generation::Epoch;
 
-use super::lab::{GIB, Lab, START, named};
 use crate::app::AppError;
+use crate::app::lab::{GIB, Lab, START, named};
 use crate::domain::actor::Role;
 use crate::domain::deployment::{Event, State};
 use crate::domain::host::HostState;

@@ -6,8 +6,8 @@ use launchpad_protocol::id::IncarnationId;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Phase;
 
-use super::lab::{GIB, Lab, START, instance};
 use crate::app::AppError;
+use crate::app::lab::{GIB, Lab, START, instance};
 use crate::domain::actor::Role;
 use crate::domain::refusal::RefusalKind;
 use crate::store::{Tx, meta};

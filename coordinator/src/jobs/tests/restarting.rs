@@ -5,9 +5,9 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Outcome;
 use launchpad_protocol::spec::OperationAction;
 
-use super::lab::{GIB, Lab, START, named};
 use crate::app::AppError;
 use crate::app::idempotency::Once;
+use crate::app::lab::{GIB, Lab, START, named};
 use crate::domain::actor::{Actor, Role};
 use crate::domain::audit::first_break;
 use crate::domain::deployment::{Event, State};

@@ -19,9 +19,9 @@ use launchpad_protocol::time::{Clock, Moment};
 use launchpad_protocol::wire::decode_spec;
 use tempfile::TempDir;
 
-use crate::app::deployments::DeploymentView;
-use crate::app::idempotency::Once;
-use crate::app::{App, AppError, Joining};
+use super::deployments::DeploymentView;
+use super::idempotency::Once;
+use super::{App, AppError, Joining};
 use crate::catalogue;
 use crate::command::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Secret};
 use crate::domain::actor::{Actor, Role, Scope};
@@ -29,31 +29,30 @@ use crate::domain::deployment::{Event, step};
 use crate::domain::host::HostState;
 use crate::domain::plan_table::PlanTable;
 use crate::fleet::Fleet;
-use crate::jobs::{compiler, placer};
 use crate::signals::Signals;
 use crate::store::accounts::{self, Account, User};
 use crate::store::deployments::{self, Deployment};
 use crate::store::revisions::StoredFile;
 use crate::store::{Commit, Intent, Store, StoreError, StoreUrl, Tx, hosts, meta, reports, revisions, specs};
 
-pub(super) const START: Moment = Moment::from_micros(1_800_000_000_000_000);
-pub(super) const GIB: u64 = 1 << 30;
+pub(crate) const START: Moment = Moment::from_micros(1_800_000_000_000_000);
+pub(crate) const GIB: u64 = 1 << 30;
 
-pub(super) struct Lab {
-    pub(super) app: App,
-    pub(super) account: AccountId,
+pub(crate) struct Lab {
+    pub(crate) app: App,
+    pub(crate) account: AccountId,
     dir: TempDir,
 }
 
 /// A host that is a row and a key.
-pub(super) struct LabHost {
-    pub(super) id: HostId,
+pub(crate) struct LabHost {
+    pub(crate) id: HostId,
     key: SealingKey,
 }
 
 impl Lab {
     /// A coordinator after `init`, with one account.
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = StoreUrl::Sqlite(dir.path().join("coordinator.db"));
         let store = Store::open(&url, Intent::Create, START).await.unwrap();
@@ -69,18 +68,18 @@ impl Lab {
     }
 
     /// The same coordinator after a SIGKILL: another process on the same files, with no signal left over.
-    pub(super) async fn killed(self) -> Self {
+    pub(crate) async fn killed(self) -> Self {
         let app = open(&self.dir, self.app.clock.clone()).await;
         Self { app, ..self }
     }
 
-    pub(super) async fn add_account(&self, id: AccountId) {
+    pub(crate) async fn add_account(&self, id: AccountId) {
         let account = Account { id, name: "an account".to_owned(), created_at: START };
         self.write(async |tx| accounts::create(tx, &account).await).await;
     }
 
     /// Somebody of that role, in the lab's account unless of the staff.
-    pub(super) async fn actor(&self, role: Role) -> Actor {
+    pub(crate) async fn actor(&self, role: Role) -> Actor {
         let user = self.app.entropy.id(START);
         let row = User { id: user, email: format!("{user}@x.example"), staff: None, created_at: START };
         self.write(async |tx| accounts::create_user(tx, &row).await).await;
@@ -88,7 +87,7 @@ impl Lab {
     }
 
     /// An active host in pool `shared` with that much memory, and plenty of everything else.
-    pub(super) async fn host(&self, memory_bytes: u64) -> LabHost {
+    pub(crate) async fn host(&self, memory_bytes: u64) -> LabHost {
         let key = SealingKey::generate().unwrap();
         let id = self.app.entropy.id(self.app.clock.wall());
         let now = self.app.clock.wall();
@@ -102,7 +101,7 @@ impl Lab {
     }
 
     /// A wish for the tiny bot on the Starter plan, with a secret.
-    pub(super) fn wish(&self, name: &str, plan: &str) -> CreateDeployment {
+    pub(crate) fn wish(&self, name: &str, plan: &str) -> CreateDeployment {
         let draft = DeploymentDraft {
             account: None,
             name: name.to_owned(),
@@ -117,29 +116,23 @@ impl Lab {
         CreateDeployment::new(draft, catalogue).unwrap()
     }
 
-    pub(super) async fn try_create(&self, name: &str, plan: &str) -> Result<DeploymentView, AppError> {
+    pub(crate) async fn try_create(&self, name: &str, plan: &str) -> Result<DeploymentView, AppError> {
         let member = self.actor(Role::Member).await;
         // Wishes of one moment are in no order.
         self.advance(Duration::from_micros(1));
         self.app.create_deployment(&member, self.wish(name, plan), &Once::unclaimed()).await
     }
 
-    pub(super) async fn create(&self, name: &str) -> DeploymentId {
+    pub(crate) async fn create(&self, name: &str) -> DeploymentId {
         self.try_create(name, "starter").await.unwrap().id
     }
 
-    /// What the jobs do until there is nothing left to do.
-    pub(super) async fn settle(&self) {
-        placer::round(&self.app).await.unwrap();
-        compiler::round(&self.app).await.unwrap();
-    }
-
-    pub(super) async fn row(&self, id: DeploymentId) -> Deployment {
+    pub(crate) async fn row(&self, id: DeploymentId) -> Deployment {
         self.read(async |tx| deployments::get(tx, Scope::Every, id).await).await.unwrap()
     }
 
     /// What its host is made to report of a deployment.
-    pub(super) async fn happen(&self, id: DeploymentId, event: Event) {
+    pub(crate) async fn happen(&self, id: DeploymentId, event: Event) {
         let mut row = self.row(id).await;
         let transition = step(row.state, event).unwrap();
         let line = self.app.entropy.id(START);
@@ -147,20 +140,20 @@ impl Lab {
         assert!(self.write(advance).await, "it was no news");
     }
 
-    pub(super) async fn offer(&self, host: &LabHost) -> Option<SpecOffer> {
+    pub(crate) async fn offer(&self, host: &LabHost) -> Option<SpecOffer> {
         self.read(async |tx| specs::latest(tx, host.id).await).await
     }
 
-    pub(super) async fn spec(&self, host: &LabHost) -> HostSpec {
+    pub(crate) async fn spec(&self, host: &LabHost) -> HostSpec {
         decode_spec(&self.offer(host).await.unwrap()).unwrap()
     }
 
-    pub(super) async fn generation(&self, host: &LabHost) -> Option<u64> {
+    pub(crate) async fn generation(&self, host: &LabHost) -> Option<u64> {
         self.offer(host).await.map(|offer| offer.generation.0)
     }
 
     /// The host reports that it holds a spec, and one instance.
-    pub(super) async fn report(
+    pub(crate) async fn report(
         &self,
         host: &LabHost,
         held: Option<Accepted>,
@@ -192,13 +185,13 @@ impl Lab {
     }
 
     /// Every file that the store has on disk.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let files = std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
         files.filter(|path| path.to_string_lossy().contains("coordinator.db")).collect()
     }
 
     /// Damages what is stored of a deployment's files, as a bad restore would: they belong to another revision now.
-    pub(super) async fn spoil_files(&self, id: DeploymentId) {
+    pub(crate) async fn spoil_files(&self, id: DeploymentId) {
         let spoil = async |tx: &mut Tx| {
             let files = revisions::files(tx, id, Revision(1)).await?;
             revisions::destroy_files(tx, id).await?;
@@ -213,20 +206,20 @@ impl Lab {
         self.write(spoil).await;
     }
 
-    pub(super) fn advance(&self, span: Duration) {
+    pub(crate) fn advance(&self, span: Duration) {
         self.app.clock.advance(span);
     }
 
-    pub(super) async fn write<T>(&self, body: impl AsyncFnOnce(&mut Tx) -> Result<T, StoreError>) -> T {
+    pub(crate) async fn write<T>(&self, body: impl AsyncFnOnce(&mut Tx) -> Result<T, StoreError>) -> T {
         self.app.store.write(Commit::StoreReport, body).await.unwrap()
     }
 
-    pub(super) async fn read<T>(&self, body: impl AsyncFnOnce(&mut Tx) -> Result<T, StoreError>) -> T {
+    pub(crate) async fn read<T>(&self, body: impl AsyncFnOnce(&mut Tx) -> Result<T, StoreError>) -> T {
         self.app.store.read(body).await.unwrap()
     }
 
     /// The coordinator with other profiles and plans, as after an upgrade.
-    pub(super) fn with_catalogue(mut self, profiles: BTreeMap<String, Profile>, plans: PlanTable) -> Self {
+    pub(crate) fn with_catalogue(mut self, profiles: BTreeMap<String, Profile>, plans: PlanTable) -> Self {
         self.app.profiles = Arc::new(profiles);
         self.app.plans = Arc::new(plans);
         self
@@ -235,7 +228,7 @@ impl Lab {
 
 impl LabHost {
     /// The contents of an instance's files, as this host opens them.
-    pub(super) fn opened(&self, spec: &InstanceSpec) -> BTreeMap<String, String> {
+    pub(crate) fn opened(&self, spec: &InstanceSpec) -> BTreeMap<String, String> {
         let open = |file: &launchpad_protocol::spec::SealedFile| {
             let context = SealContext {
                 host: self.id,
@@ -250,12 +243,12 @@ impl LabHost {
     }
 }
 
-pub(super) fn named(id: DeploymentId) -> DeploymentRef {
+pub(crate) fn named(id: DeploymentId) -> DeploymentRef {
     id.to_string().parse().unwrap()
 }
 
 /// What a host says of an instance at that revision and epoch.
-pub(super) fn instance(phase: Phase, revision: u64, epoch: u64) -> InstanceReport {
+pub(crate) fn instance(phase: Phase, revision: u64, epoch: u64) -> InstanceReport {
     InstanceReport {
         phase,
         reason: None,
