@@ -8,7 +8,7 @@
 //! shape, those of the router included. What went wrong inside is logged here, once, and never told to the caller.
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use launchpad_protocol::reason::Reason;
 use serde::Serialize;
@@ -25,9 +25,8 @@ const TYPE_PREFIX: &str = "urn:launchpad:";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     status: StatusCode,
-    reason: Reason,
+    reason: Box<Reason>,
     errors: Vec<FieldProblem>,
-    header: Option<(HeaderName, HeaderValue)>,
 }
 
 /// A problem as it travels.
@@ -56,29 +55,29 @@ pub(super) struct ProblemBody {
 
 impl Problem {
     /// A problem of that status.
-    pub(super) const fn new(status: StatusCode, reason: Reason) -> Self {
-        Self { status, reason, errors: Vec::new(), header: None }
+    pub(super) fn new(status: StatusCode, reason: Reason) -> Self {
+        Self { status, reason: Box::new(reason), errors: Vec::new() }
     }
 
     /// The request cannot be read.
-    pub(super) const fn bad_request(reason: Reason) -> Self {
+    pub(super) fn bad_request(reason: Reason) -> Self {
         Self::new(StatusCode::BAD_REQUEST, reason)
     }
 
-    /// Nobody is signed in: RFC 9110 §11.6.1 wants the challenge.
+    /// Nobody is signed in.
     pub(super) fn unauthorized(reason: Reason) -> Self {
-        let challenge = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"launchpad\""));
-        Self { header: Some(challenge), ..Self::new(StatusCode::UNAUTHORIZED, reason) }
+        Self::new(StatusCode::UNAUTHORIZED, reason)
     }
 
     fn body(self) -> ProblemBody {
+        let Reason { code, sentence, cause, mend } = *self.reason;
         ProblemBody {
-            kind: format!("{TYPE_PREFIX}{}", self.reason.code),
-            title: self.reason.code.replace('-', " "),
+            kind: format!("{TYPE_PREFIX}{code}"),
+            title: code.replace('-', " "),
             status: self.status.as_u16(),
-            detail: self.reason.sentence,
-            cause: self.reason.cause,
-            mend: self.reason.mend,
+            detail: sentence,
+            cause,
+            mend,
             errors: self.errors,
         }
     }
@@ -110,13 +109,12 @@ impl From<Refusal> for Problem {
 
 impl From<AppError> for Problem {
     fn from(error: AppError) -> Self {
+        if error.is_race() {
+            let reason = Reason::new("raced", "somebody else changed it at the same moment").mend("send it again");
+            return Self::new(StatusCode::CONFLICT, reason);
+        }
         match error {
             AppError::Refused(refusal) => refusal.into(),
-            error if error.is_race() => {
-                let reason =
-                    Reason::new("raced", "somebody else changed it at the same moment").mend("send it again");
-                Self::new(StatusCode::CONFLICT, reason)
-            }
             error @ (AppError::Store(_) | AppError::Files(_) | AppError::NoEntropy(_)) => {
                 tracing::error!(error = crate::sentence(&error), "a request failed inside");
                 let reason = Reason::new("internal", "the coordinator could not carry the request out")
@@ -129,11 +127,13 @@ impl From<AppError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, header) = (self.status, self.header.clone());
+        let status = self.status;
         let mut response = (status, Json(self.body())).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some((name, value)) = header {
-            response.headers_mut().insert(name, value);
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 §11.6.1: whoever is not let in is told how to knock.
+            let challenge = HeaderValue::from_static("Bearer realm=\"launchpad\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

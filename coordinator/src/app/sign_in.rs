@@ -57,7 +57,7 @@ impl ApiToken {
     /// The token as its owner keeps it.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!("lp_{}_{}", self.id.uuid().simple(), hex::encode(&*self.secret)))
+        Zeroizing::new(format!("lp_{}_{}", self.id.uuid().simple(), hex::encode(self.secret.as_slice())))
     }
 
     /// Whether the stored hash is this secret's, in constant time.

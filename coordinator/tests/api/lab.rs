@@ -21,12 +21,12 @@ use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
 /// An image reference that nothing ever pulls.
-pub const IMAGE: &str =
+pub(crate) const IMAGE: &str =
     "registry.example/echo@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Somebody who calls the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
+pub(crate) enum Who {
     /// Nobody: no token.
     Anonymous,
     /// The owner of another account.
@@ -39,15 +39,14 @@ pub enum Who {
 }
 
 impl Who {
-    pub const ALL: [Self; 7] =
+    pub(crate) const ALL: [Self; 7] =
         [Self::Anonymous, Self::Stranger, Self::Viewer, Self::Member, Self::Owner, Self::OnCall, Self::Operator];
 }
 
 /// A running coordinator.
-pub struct Lab {
-    pub account: AccountId,
-    pub stranger_account: AccountId,
-    pub host: HostId,
+pub(crate) struct Lab {
+    pub(crate) account: AccountId,
+    pub(crate) host: HostId,
     tokens: BTreeMap<Who, String>,
     addresses: Addresses,
     agent: Agent,
@@ -58,21 +57,21 @@ pub struct Lab {
 
 /// An answer: its status, headers and body.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub kind: String,
-    pub challenge: Option<String>,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) kind: String,
+    pub(crate) challenge: Option<String>,
+    pub(crate) text: String,
 }
 
 impl Answer {
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// A problem's code.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         let kind = self.json()["type"].as_str().unwrap_or_default().to_owned();
         kind.strip_prefix("urn:launchpad:").unwrap_or_default().to_owned()
     }
@@ -80,7 +79,7 @@ impl Answer {
 
 impl Lab {
     /// Initialises a data directory, fills it with people, and starts a coordinator on it.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let outside = Outside::machine();
@@ -100,7 +99,6 @@ impl Lab {
         people.tokens.insert(Who::Anonymous, String::new());
         Self {
             account: people.account,
-            stranger_account: people.stranger_account,
             host: people.host,
             tokens: people.tokens,
             addresses: addresses.unwrap().unwrap(),
@@ -112,12 +110,12 @@ impl Lab {
     }
 
     /// Sends a request; the body's absence sends none.
-    pub fn send(&self, who: Who, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    pub(crate) fn send(&self, who: Who, method: &str, path: &str, body: Option<&Value>) -> Answer {
         self.send_with(who, method, path, body, &[])
     }
 
     /// Sends a request with more headers.
-    pub fn send_with(
+    pub(crate) fn send_with(
         &self,
         who: Who,
         method: &str,
@@ -140,7 +138,7 @@ impl Lab {
     }
 
     /// Asks for a bot of that name.
-    pub fn deploy(&self, who: Who, name: &str) -> Value {
+    pub(crate) fn deploy(&self, who: Who, name: &str) -> Value {
         let answer = self.send(who, "POST", "/deployments", Some(&wish(name)));
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.json()
@@ -158,7 +156,7 @@ impl Drop for Lab {
 }
 
 /// A valid wish for a bot.
-pub fn wish(name: &str) -> Value {
+pub(crate) fn wish(name: &str) -> Value {
     serde_json::json!({ "name": name, "profile": "echo", "plan": "starter", "image": IMAGE })
 }
 
@@ -174,7 +172,6 @@ fn answer(mut response: Response<Body>) -> Answer {
 
 struct People {
     account: AccountId,
-    stranger_account: AccountId,
     host: HostId,
     tokens: BTreeMap<Who, String>,
 }
@@ -185,7 +182,7 @@ async fn people(dir: &TempDir, outside: &Outside) -> People {
     let installation = init(&arguments, outside).await.unwrap();
     let url = StoreUrl::Sqlite(dir.path().join("coordinator.db"));
     let store = Store::open(&url, Intent::Use, outside.clock.wall()).await.unwrap();
-    let (account, stranger_account, host) = (id(outside), id(outside), id(outside));
+    let (account, stranger_account, host) = (id(outside), id::<AccountId>(outside), id(outside));
     let mut tokens = BTreeMap::from([(Who::Operator, installation.token.to_string())]);
     let fill = async |tx: &mut Tx| {
         let now = outside.clock.wall();
@@ -206,7 +203,7 @@ async fn people(dir: &TempDir, outside: &Outside) -> People {
     };
     store.write::<_, StoreError>(Commit::Initialise, fill).await.unwrap();
     store.close().await;
-    People { account, stranger_account, host, tokens }
+    People { account, host, tokens }
 }
 
 async fn person(
