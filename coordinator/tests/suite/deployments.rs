@@ -206,6 +206,13 @@ pub(crate) async fn operations_are_answered_once(store: Store) {
     assert!(write(&store, answer).await);
     assert!(!write(&store, answer).await);
     assert_eq!(read(&store, async |tx| operations::unanswered(tx, row.id).await).await, []);
+    // After a restore whatever waits is answered at once; what was answered keeps its answer.
+    let late = Operation { id: id(), action: OperationAction::Restart };
+    write(&store, async |tx| operations::create(tx, row.account, row.id, &late, NOW).await).await;
+    let refused = Outcome::Refused { reason: Reason::new("restored", "the store was restored") };
+    let later = NOW + Duration::from_secs(5);
+    assert_eq!(write(&store, async |tx| operations::answer_all(tx, &refused, later).await).await, 1);
+    assert_eq!(read(&store, async |tx| operations::unanswered(tx, row.id).await).await, []);
     assert_eq!(write(&store, async |tx| operations::sweep(tx, NOW + Duration::from_secs(1)).await).await, 1);
 }
 
