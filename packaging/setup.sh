@@ -20,6 +20,7 @@ nftables         nft               the tenants' firewall and NAT
 iptables         iptables          dockerd refuses to start without it
 iproute2         ip                network namespaces and links
 util-linux       nsenter           starts daemons inside a namespace
+faketime         faketime          a host whose clock is wrong
 debootstrap      debootstrap       the root of the openclaw image
 curl             curl              asks the registry what it has
 xz-utils         xz                unpacks Debian packages
