@@ -27,7 +27,6 @@ pub mod store;
 pub mod catalogue;
 pub mod config;
 pub mod data_dir;
-pub mod killpoint;
 pub mod outside;
 pub mod run;
 pub mod signals;

@@ -51,10 +51,13 @@ pub use url::{StoreUrl, StoreUrlError};
 use std::fmt;
 use std::sync::Arc;
 
+use launchpad_protocol::killpoint::{self, Side};
 use sqlx::AnyPool;
 
-use crate::killpoint::{self, Side};
 use backend::Backend;
+
+/// This process among the kill points: `coordinator:<commit>:<before|after>`.
+const PROCESS: &str = "coordinator";
 
 /// The store. Clones are the same store.
 #[derive(Clone)]
@@ -82,9 +85,9 @@ impl Store {
     ) -> Result<T, E> {
         let mut tx = Tx::begin_writing(&self.0.writes, self.0.backend).await?;
         let value = body(&mut tx).await?;
-        killpoint::visit(commit, Side::Before);
+        killpoint::visit(PROCESS, commit.name(), Side::Before);
         tx.commit(commit).await?;
-        killpoint::visit(commit, Side::After);
+        killpoint::visit(PROCESS, commit.name(), Side::After);
         Ok(value)
     }
 

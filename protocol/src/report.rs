@@ -115,6 +115,9 @@ pub struct KernelLimits {
     pub pids: u32,
 }
 
+/// The code of the reason for an exit that passes by itself: the bot is tried again, and has not crashed.
+pub const EXIT_TRANSIENT: &str = "exit-transient";
+
 /// Where an instance stands.
 ///
 /// ```text

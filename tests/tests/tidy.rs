@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &str, &[&str])] = &[
     ("coordinator", "domain", &[]),
     ("coordinator", "command", &["domain"]),
-    ("coordinator", "store", &["domain", "killpoint"]),
+    ("coordinator", "store", &["domain"]),
     ("coordinator", "fleet", &["domain", "store", "signals", "sentence", "run"]),
     ("coordinator", "api", &["app", "command", "domain", "sentence"]),
     ("coordinator", "jobs", &["app", "domain", "fleet", "signals", "store", "sentence"]),

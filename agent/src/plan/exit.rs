@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::EXIT_TRANSIENT;
 use launchpad_protocol::spec::RestartPolicy;
 use launchpad_protocol::time::BootMoment;
 
@@ -46,7 +47,7 @@ pub fn judge(exit: &Exit, policy: &RestartPolicy, row_began: BootMoment, now: Bo
     match passes {
         Some(transient) => Meaning::Transient {
             reason: Reason::new(
-                "exit-transient",
+                EXIT_TRANSIENT,
                 format!("the bot exited with code {}, which passes by itself", exit.code),
             )
             .because(last_line(exit))

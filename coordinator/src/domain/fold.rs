@@ -16,15 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use launchpad_protocol::generation::{Epoch, Revision};
 use launchpad_protocol::id::{DeploymentId, OperationId, TombstoneId};
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::{HostReport, InstanceReport, Outcome, Phase};
+use launchpad_protocol::report::{EXIT_TRANSIENT, HostReport, InstanceReport, Outcome, Phase};
 use launchpad_protocol::spec::TombstoneScope;
 use launchpad_protocol::time::Moment;
 
 use super::deployment::{Event, State, Transition, step};
-
-/// The code of a reason that an agent gives for an exit which passes by itself: its bot is being tried again, and has
-/// not crashed.
-pub const TRANSIENT_EXIT: &str = "exit-transient";
 
 /// What the store knows about the reporting host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -183,7 +179,7 @@ fn event(phase: Phase, reason: Option<&Reason>) -> Option<Event> {
         Phase::Unready => Some(Event::Unready(given("not-ready", "it does not answer its readiness probe"))),
         Phase::Backoff => {
             let reason = given("crash-loop", "its process exited, and is started again after a pause");
-            Some(if reason.code == TRANSIENT_EXIT { Event::Retrying(reason) } else { Event::CrashLooping(reason) })
+            Some(if reason.code == EXIT_TRANSIENT { Event::Retrying(reason) } else { Event::CrashLooping(reason) })
         }
         Phase::Stopped => Some(Event::Stopped),
         Phase::Refused => Some(Event::Refused(given("refused", "its host does not try again"))),

@@ -124,7 +124,7 @@ fn a_crash_loop_fails_and_a_start_after_it_restarts() {
 #[test]
 fn an_exit_that_passes_by_itself_is_no_failure() {
     let mut passing = instance(Phase::Backoff);
-    passing.reason = Some(Reason::new(TRANSIENT_EXIT, "the owner lease is still active"));
+    passing.reason = Some(Reason::new(EXIT_TRANSIENT, "the owner lease is still active"));
     let folded = fold(&report(passing, &[]), view(State::Running), NOW);
     assert_eq!(states(&folded), [State::Restarting]);
 }
