@@ -21,9 +21,10 @@ use aws_lc_rs::hmac;
 use launchpad_protocol::digest::Digest;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
-    TransportConfig, VarInt,
+    Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, RecvStream,
+    SendStream, TransportConfig, VarInt,
 };
+use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -57,6 +58,9 @@ const HANDSHAKE_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Bytes of a connection id: at a million connections two random ones of 64 bits still do not collide.
 const CONNECTION_ID_BYTES: usize = 8;
+
+/// Where QUIC's error codes for TLS alerts begin (RFC 9001 §4.8).
+const ALERT_CODES_FROM: u64 = 0x100;
 
 /// Close codes of ours, for the other side's log.
 pub(crate) const CLOSE_DONE: u32 = 0;
@@ -104,6 +108,14 @@ impl ConnectionIdGenerator for PlainIds {
     fn cid_lifetime(&self) -> Option<Duration> {
         None
     }
+}
+
+/// The TLS alert with which the other side ended the handshake, if that is what this error says.
+#[must_use]
+pub fn alert(error: &(dyn std::error::Error + 'static)) -> Option<AlertDescription> {
+    let Some(ConnectionError::ConnectionClosed(close)) = error.downcast_ref() else { return None };
+    let alert = u64::from(close.error_code).checked_sub(ALERT_CODES_FROM)?;
+    u8::try_from(alert).ok().map(AlertDescription::from)
 }
 
 /// One stream as a byte pipe.

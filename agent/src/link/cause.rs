@@ -7,14 +7,25 @@ use std::error::Error;
 use std::io;
 
 use launchpad_pki::pin::UnknownRoot;
+use launchpad_pki::quic;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::wire;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use tonic::Status;
 
 /// The lowest layer's own words.
 pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     layers(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Whether the coordinator said, when it saw this host's certificate, that it is revoked. QUIC and TLS say it in ways of
+/// their own.
+pub(crate) fn says_revoked(error: &(dyn Error + 'static)) -> bool {
+    let alert = |at: &(dyn Error + 'static)| match at.downcast_ref() {
+        Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
+        _ => quic::alert(at),
+    };
+    layers(error).any(|at| alert(at) == Some(AlertDescription::CertificateRevoked))
 }
 
 /// Why an enrolment listener could not be spoken to.

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::cause::innermost;
+use super::cause::{innermost, says_revoked};
 use super::ports::Floor;
 use super::{Introduction, Reach};
 use crate::config::HostPort;
@@ -101,6 +101,7 @@ pub(super) async fn connect(caller: &Caller, first: Route) -> Result<Greeted, Re
     }
     match dial::race(first, caller.first_answer, |route| call(caller, route)).await {
         Ok((route, answered)) => greet(caller, route, answered).await,
+        Err(error) if error.quic.says_revoked() || error.tcp.says_revoked() => Err(revoked()),
         Err(error) => Err(unreachable_because(caller, &error.to_string())),
     }
 }
@@ -224,6 +225,26 @@ pub(super) async fn next_frame(inbound: &mut Streaming<v1::CoordinatorFrame>) ->
             Err(Reason::new("link-lost", "the connection to the coordinator was lost").because(innermost(&status)))
         }
     }
+}
+
+impl CallError {
+    /// Whether the coordinator is there, and has cut this host off for good.
+    fn says_revoked(&self) -> bool {
+        match self {
+            Self::Channel(error) => says_revoked(error),
+            Self::Broken(status) => says_revoked(status.as_ref()),
+            Self::Tls(_) | Self::Dial(_) | Self::Silence(_) => false,
+        }
+    }
+}
+
+fn revoked() -> Reason {
+    Reason::new("host-revoked", "the coordinator has revoked this host")
+        .because("an operator cut it off for good")
+        .mend(
+            "to join again, make a token there (`launchpad host token create`) and run `launchpad-agent enroll --replace` \
+             here; the bots run on meanwhile",
+        )
 }
 
 fn overloaded() -> Reason {
