@@ -21,6 +21,7 @@ pub mod deployments;
 pub mod hosts;
 pub mod logs;
 pub mod recovery;
+mod staff_view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ use crate::domain::refusal::Refusal;
 use crate::fleet::Fleet;
 use crate::signals::Signals;
 use crate::store::{Store, StoreError, meta};
+
+pub use staff_view::StaffViews;
 
 pub(crate) use candidates::candidates;
 pub(crate) use deployment_create::wanted;
@@ -62,6 +65,8 @@ pub struct App {
     pub signals: Signals,
     /// What a join token tells its host.
     pub joining: Joining,
+    /// Which looks of staff beyond their account are written down.
+    pub staff_views: StaffViews,
 }
 
 /// What a host must know to join.

@@ -21,7 +21,7 @@ use launchpad_protocol::reason::Reason;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Joining};
+use crate::app::{App, Joining, StaffViews};
 use crate::catalogue::{self, CatalogueError};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
@@ -117,6 +117,7 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
             root,
             endpoint: reachable(config.settings.advertise_enroll.as_deref(), doors.addresses.enroll),
         },
+        staff_views: StaffViews::default(),
     };
     outside.listening.send_replace(Some(doors.addresses));
     let ended = doors.serve(app, stop).await;

@@ -121,6 +121,16 @@ impl App {
     /// # Errors
     /// A refusal when there is none that the actor may see; or the store failed.
     pub async fn deployment(&self, actor: &Actor, target: &DeploymentRef) -> Result<DeploymentView, AppError> {
+        let found = self.find_to_read(actor, target).await?;
+        self.note_view(actor, "deployment.view", Some(found.account), found.id.to_string()).await?;
+        Ok(found)
+    }
+
+    pub(super) async fn find_to_read(
+        &self,
+        actor: &Actor,
+        target: &DeploymentRef,
+    ) -> Result<DeploymentView, AppError> {
         self.store
             .read(async |tx| {
                 let deployment = find(tx, actor, target).await?;
@@ -142,6 +152,11 @@ impl App {
         page: &PageRequest,
     ) -> Result<Page<DeploymentView>, AppError> {
         let scope = actor.scope_in(account);
+        match scope {
+            Scope::Account(one) => self.note_view(actor, "deployment.list", Some(one), one.to_string()).await?,
+            Scope::Every => self.note_view(actor, "deployment.list", None, "every account".to_owned()).await?,
+            Scope::Nothing => {}
+        }
         let after = page.after.as_deref().unwrap_or_default();
         let listed = self.store.read(async |tx| {
             let rows = deployments::list(tx, scope, after, page.limit + 1).await?;

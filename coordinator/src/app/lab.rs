@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use super::deployments::DeploymentView;
 use super::idempotency::Once;
-use super::{App, AppError, Joining};
+use super::{App, AppError, Joining, StaffViews};
 use crate::catalogue;
 use crate::command::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Secret};
 use crate::domain::actor::{Actor, Role, Scope};
@@ -274,5 +274,6 @@ async fn open(dir: &TempDir, clock: Clock) -> App {
         keys: Arc::new(LocalKeyring::load(&dir.path().join("keyring")).unwrap()),
         signals: Signals::default(),
         joining: Joining { root: Digest::of(b"root"), endpoint: "127.0.0.1:1".to_owned() },
+        staff_views: StaffViews::default(),
     }
 }

@@ -23,7 +23,8 @@ impl App {
     /// # Errors
     /// When there is no such deployment in what the actor may see, it has no host, or its host is not connected.
     pub async fn logs(&self, actor: &Actor, target: &DeploymentRef, wanted: LogsWanted) -> Result<Answers, AppError> {
-        let found = self.deployment(actor, target).await?;
+        let found = self.find_to_read(actor, target).await?;
+        self.note_view(actor, "deployment.logs", Some(found.account), found.id.to_string()).await?;
         let host = found.host.ok_or_else(|| Refusal::conflict(without_host(target)))?;
         let question = Question::Logs { deployment: found.id, tail: wanted.tail, follow: wanted.follow };
         let deadline = if wanted.follow { FOLLOW_MAX } else { ASK_DEADLINE };

@@ -39,6 +39,8 @@ commits! {
     RestartDeployment = "restart-deployment";
     /// A deletion was asked for.
     DeleteDeployment = "delete-deployment";
+    /// Staff looked at something of an account that is not theirs.
+    NoteView = "note-view";
     /// Deployments got hosts, or reasons.
     Place = "place";
     /// Files were sealed to a host.

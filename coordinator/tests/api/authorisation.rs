@@ -95,6 +95,34 @@ fn staff_reach_an_account_by_naming_it_and_not_by_a_name_alone() {
     assert_eq!(lab.send(Who::Operator, "GET", "/deployments", None).json()["items"], json!([]));
 }
 
+#[test]
+fn a_look_beyond_ones_account_is_written_down_once() {
+    let lab = Lab::start();
+    let id = lab.deploy(Who::Owner, "web")["id"].as_str().unwrap().to_owned();
+    for who in [Who::Viewer, Who::Owner, Who::OnCall, Who::OnCall] {
+        assert_eq!(lab.send(who, "GET", &format!("/deployments/{id}"), None).status, 200);
+        assert_eq!(lab.send(who, "GET", &format!("/deployments/{id}/logs"), None).status, 409);
+        assert_eq!(lab.send(who, "GET", "/deployments", None).status, 200);
+    }
+    let looks: Vec<_> = lab.audit().into_iter().filter(|(_, _, beyond)| *beyond).collect();
+    let look = |action: &str| (action.to_owned(), id.clone(), true);
+    assert_eq!(looks, [look("deployment.view"), look("deployment.logs")]);
+    assert!(lab.audit().iter().any(|(action, target, _)| action == "deployment.list" && target == "every account"));
+}
+
+#[test]
+fn every_change_is_in_the_audit_log() {
+    let lab = Lab::start();
+    let id = lab.deploy(Who::Owner, "web")["id"].as_str().unwrap().to_owned();
+    lab.send(Who::Owner, "DELETE", "/deployments/web", None);
+    lab.send(Who::Operator, "POST", "/hosts/tokens", None);
+    lab.send(Who::Operator, "POST", &format!("/hosts/{}/revoke", lab.host), None);
+    let done: Vec<_> = lab.audit().into_iter().map(|(action, _, _)| action).collect();
+    let all = ["installation.init", "deployment.create", "deployment.delete", "join-token.create", "host.revoke"];
+    assert_eq!(done, all);
+    assert_eq!(lab.audit()[1].1, id);
+}
+
 /// The path of a request, about the account's own things; a deployment is made where one is needed.
 fn address(lab: &Lab, path: &str, name: &str) -> String {
     let account = lab.account;

@@ -7,12 +7,16 @@ use launchpad_coordinator::app::init::init;
 use launchpad_coordinator::app::sign_in::ApiToken;
 use launchpad_coordinator::config::{Arguments, Command, Config};
 use launchpad_coordinator::domain::actor::Role;
+use launchpad_coordinator::domain::audit::first_break;
 use launchpad_coordinator::outside::{Addresses, Outside};
 use launchpad_coordinator::store::accounts::{Account, User};
 use launchpad_coordinator::store::api_tokens::ApiTokenRow;
-use launchpad_coordinator::store::{Commit, Intent, Store, StoreError, StoreUrl, Tx, accounts, api_tokens, hosts};
+use launchpad_coordinator::store::{
+    Commit, Intent, Store, StoreError, StoreUrl, Tx, accounts, api_tokens, audit, hosts,
+};
 use launchpad_pki::sealing::SealingKey;
 use launchpad_protocol::id::{AccountId, HostId, TypedId};
+use launchpad_protocol::time::Moment;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -52,7 +56,7 @@ pub(crate) struct Lab {
     agent: Agent,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// An answer: its status, headers and body.
@@ -105,7 +109,7 @@ impl Lab {
             agent,
             stop,
             running: Some(running),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -135,6 +139,20 @@ impl Lab {
         let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let request = self.agent.configure_request(request.body(bytes).unwrap()).allow_non_standard_methods(true);
         answer(self.agent.run(request.build()).unwrap())
+    }
+
+    /// What the audit log says was done, oldest first: action, target, and whether beyond the actor's own account.
+    pub(crate) fn audit(&self) -> Vec<(String, String, bool)> {
+        let url = StoreUrl::Sqlite(self.dir.path().join("coordinator.db"));
+        let read = async {
+            let store = Store::open(&url, Intent::Use, Moment::default()).await.unwrap();
+            let entries = store.read::<_, StoreError>(async |tx| audit::all(tx).await).await.unwrap();
+            store.close().await;
+            entries
+        };
+        let entries = Runtime::new().unwrap().block_on(read);
+        assert_eq!(first_break(entries.iter().map(|(entry, hash)| (entry, *hash))), None);
+        entries.into_iter().map(|(entry, _)| (entry.action, entry.target, entry.cross_account)).collect()
     }
 
     /// Asks for a bot of that name.
