@@ -81,7 +81,7 @@ fn sha256(text: &str) -> Result<String> {
 }
 
 #[test]
-fn a_restart_starts_the_bot_anew_exactly_once_and_keeps_its_state() -> Result<()> {
+fn a_restart_starts_the_bot_anew_exactly_once() -> Result<()> {
     let mut lab = Lab::with_hosts(1)?;
     let deployment = Deployment::running(&lab, "again")?;
     let before = deployment.identity(&lab.host(0)?.engine)?;
