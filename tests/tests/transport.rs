@@ -15,6 +15,8 @@ use terminal::{Line, Told};
 
 /// The agent gives UDP three seconds before TCP joins the race; the rest is a debug build on a busy machine.
 const BY_TCP_WITHIN: Duration = Duration::from_secs(10);
+/// QUIC gives a silent connection up after 30 s; then as above, after a pause of some seconds.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(60);
 /// What the design promises of a revocation.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 /// The command that asks for it starts and answers in this time on a busy machine.
@@ -86,6 +88,24 @@ fn a_host_that_may_not_send_udp_is_connected_by_tcp_in_seconds_and_works() -> Re
     assert!(logs.contains("echo: listening"), "{logs}");
     deployment.delete(true)?;
     deployment.wait_state("terminated")?;
+    lab.close()
+}
+
+#[test]
+fn a_session_whose_udp_dries_up_goes_on_over_tcp_and_nothing_is_lost() -> Result<()> {
+    let mut lab = Lab::with_hosts(1)?;
+    let deployment = Deployment::running(&lab, "steady")?;
+    let before = deployment.identity(&lab.host(0)?.engine)?;
+    assert_eq!(host(&lab)?["transport"], "quic");
+    drop_udp(&mut lab)?;
+    // Ordered into the dead connection: it arrives by the living one.
+    let late = Deployment::create(&lab, "late", "")?;
+    wait_for("the session to be carried by TCP", GIVEN_UP_WITHIN, || {
+        let host = host(&lab)?;
+        Ok(if host["connected"] == true && host["transport"] == "tcp" { Ok(()) } else { Err(host.to_string()) })
+    })?;
+    late.wait_state("running")?;
+    assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
     lab.close()
 }
 
