@@ -36,10 +36,23 @@ impl Stopwatch {
 pub fn wait_for<T>(
     what: &str,
     deadline: Duration,
+    condition: impl FnMut() -> Result<std::result::Result<T, String>>,
+) -> Result<T> {
+    wait_at_most_every(PAUSE_LONGEST, what, deadline, condition)
+}
+
+/// As [`wait_for`], with pauses no longer than `longest`: for a benchmark, whose figure they are part of.
+///
+/// # Errors
+/// As [`wait_for`].
+pub fn wait_at_most_every<T>(
+    longest: Duration,
+    what: &str,
+    deadline: Duration,
     mut condition: impl FnMut() -> Result<std::result::Result<T, String>>,
 ) -> Result<T> {
     let started = Stopwatch::start();
-    let mut pause = PAUSE_FIRST;
+    let mut pause = PAUSE_FIRST.min(longest);
     loop {
         let seen = match condition()? {
             Ok(value) => return Ok(value),
@@ -49,7 +62,7 @@ pub fn wait_for<T>(
             bail!("after {:.1} s still waiting for {what}; last seen: {seen}", deadline.as_secs_f64());
         }
         thread::sleep(pause);
-        pause = (pause * 2).min(PAUSE_LONGEST);
+        pause = (pause * 2).min(longest);
     }
 }
 
