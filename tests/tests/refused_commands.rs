@@ -209,9 +209,8 @@ fn a_machine_that_may_not_join_is_told_why_and_nothing_of_it_is_kept() -> Result
     let second = lab.coordinator()?.host_token("newcomer")?;
     join(plain()?, &second, &endpoint, &newcomer())?.refused(1, &["another host is called `newcomer`", "--name"]);
     assert_eq!(lab.api()?.get("/hosts")?.success()?["items"].as_array().map(Vec::len), Some(1));
-    let left: Vec<_> =
-        (1..=machines).filter(|machine| dir.join(format!("machine-{machine}/identity.json")).exists()).collect();
-    assert!(left.len() <= 1, "an identity without a host: {left:?}");
+    let joined = |machine: &i32| dir.join(format!("machine-{machine}/identity/identity")).is_file();
+    assert_eq!((1..=machines).filter(joined).count(), 1, "an identity without a host");
     lab.close()
 }
 
