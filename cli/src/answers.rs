@@ -120,6 +120,19 @@ pub(crate) struct Recovery {
     pub(crate) frozen: bool,
     #[serde(default)]
     pub(crate) reason: Option<Reason>,
+    #[serde(default)]
+    pub(crate) hosts: Vec<HostRecovery>,
+}
+
+/// What a host holds, against what the store made for it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HostRecovery {
+    pub(crate) name: String,
+    pub(crate) connected: bool,
+    #[serde(default)]
+    pub(crate) published: Option<Generation>,
+    #[serde(default)]
+    pub(crate) floor: Option<Generation>,
 }
 
 /// A piece of a log: a line, or the end.

@@ -204,3 +204,17 @@ fn a_list_is_read_to_its_last_page() {
     assert!(listed.contains("one") && listed.contains("two"), "{listed}");
     assert!(script.asked()[1].line.contains("cursor=dep_1"), "{:?}", script.asked());
 }
+
+#[test]
+fn a_frozen_fleet_is_shown_with_what_each_host_holds() {
+    let frozen = json!({
+        "frozen": true, "incarnation": "inc_1", "reason": {"code": "restored", "sentence": "it was restored"},
+        "hosts": [{"id": "host_1", "name": "web-1", "connected": true, "published": 3, "floor": 7}],
+    });
+    let shown = text(&Script::of([Reply::Json(200, frozen)]).run(&["recover", "status"]).stdout);
+    assert!(shown.contains("frozen") && shown.contains("restored: it was restored"), "{shown}");
+    assert!(
+        shown.ends_with("HOST   CONNECTED  MADE FOR IT  IT HOLDS\nweb-1  yes        3            7\n"),
+        "{shown}"
+    );
+}

@@ -12,11 +12,8 @@ use launchpad_protocol::reason::Reason;
 
 use crate::domain::plan_table::{DEFAULT_PLANS, PlanTable, PlanTableError};
 
-/// The built-in profiles: file name and text.
-const BUILT_IN: [(&str, &str); 2] = [
-    ("echo.toml", include_str!("../../profiles/echo.toml")),
-    ("openclaw.toml", include_str!("../../profiles/openclaw.toml")),
-];
+/// The built-in profiles, file name and text: all of `profiles/`, gathered by `build.rs`.
+const BUILT_IN: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
 
 /// Why the catalogue cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,15 @@
 //! `launchpad recover status|confirm`: after a restore.
 
+use launchpad_protocol::generation::Generation;
 use serde_json::{Value, json};
 
 use crate::answers::Recovery;
 use crate::client::{Client, read};
 use crate::failure::Failure;
-use crate::output::{Output, indented};
+use crate::output::{Output, indented, table};
+
+/// A host that holds more than was made for it shows how much the store has forgotten.
+const HEADS: [&str; 4] = ["HOST", "CONNECTED", "MADE FOR IT", "IT HOLDS"];
 
 /// Says whether publishing is frozen, and why.
 pub(super) fn status(client: &Client, output: Output) -> Result<(), Failure> {
@@ -20,11 +24,24 @@ pub(super) fn confirm(client: &Client, output: Output) -> Result<(), Failure> {
 }
 
 fn text(value: &Value) -> Result<String, Failure> {
-    let Recovery { frozen, reason } = read(value)?;
-    let why = reason.map(|reason| format!("\n{}", indented(&reason))).unwrap_or_default();
-    Ok(if frozen {
-        format!("Publishing is frozen: hosts run on as they are.{why}")
-    } else {
-        "Publishing goes on.".to_owned()
-    })
+    let Recovery { frozen, reason, hosts } = read(value)?;
+    if !frozen {
+        return Ok("Publishing goes on.".to_owned());
+    }
+    let mut text = "Publishing is frozen: hosts run on as they are.".to_owned();
+    if let Some(reason) = reason {
+        text.push_str(&format!("\n{}", indented(&reason)));
+    }
+    if !hosts.is_empty() {
+        let rows = hosts.iter().map(|host| {
+            let connected = if host.connected { "yes" } else { "no" };
+            vec![host.name.clone(), connected.to_owned(), shown(host.published), shown(host.floor)]
+        });
+        text.push_str(&format!("\n\n{}", table(&HEADS, rows.collect())));
+    }
+    Ok(text)
+}
+
+fn shown(generation: Option<Generation>) -> String {
+    generation.map_or_else(|| "–".to_owned(), |generation| generation.to_string())
 }

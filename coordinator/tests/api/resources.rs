@@ -106,3 +106,24 @@ fn the_document_is_openapi_3_1_and_every_operation_says_how_it_refuses() {
         }
     }
 }
+
+#[test]
+fn every_reference_in_the_document_leads_somewhere() {
+    let document: Value = serde_json::to_value(openapi::document()).unwrap();
+    let (mut values, mut references) = (vec![&document], Vec::new());
+    while let Some(value) = values.pop() {
+        match value {
+            Value::Object(fields) => {
+                references.extend(fields.get("$ref").and_then(Value::as_str));
+                values.extend(fields.values());
+            }
+            Value::Array(items) => values.extend(items),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    assert!(!references.is_empty());
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
