@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::data_dir::DataDir;
 
 /// Exit codes of the command: 0 done, 1 refused or failed, 2 misused.
-const EXITS: &str = "Exit codes: 0 done, 1 refused or failed (one line on stderr says why and what mends it), 2 usage.";
+const EXITS: &str =
+    "Exit codes: 0 done, 1 refused or failed (one line on stderr says why and what mends it), 2 usage.";
 
 /// The command line.
 #[derive(Debug, Parser)]

@@ -100,7 +100,8 @@ impl DataDir {
     /// When another process has it, or the directory cannot be written.
     pub fn lock(&self) -> Result<DataDirLock, DataDirError> {
         let unusable = |source| DataDirError::Unusable { dir: self.0.clone(), source };
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.0.join("lock"));
+        let opened =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.0.join("lock"));
         let file = opened.map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => Ok(DataDirLock { _file: file }),

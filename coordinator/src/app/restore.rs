@@ -20,7 +20,9 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::audit::AuditEntry;
 use crate::domain::recovery::operation_of_a_copy;
 use crate::outside::Outside;
-use crate::store::{Commit, Intent, OpenError, Store, StoreError, StoreUrl, StoreUrlError, Tx, audit, meta, operations};
+use crate::store::{
+    Commit, Intent, OpenError, Store, StoreError, StoreUrl, StoreUrlError, Tx, audit, meta, operations,
+};
 
 /// What SQLite may keep beside a database file.
 const SQLITE_SIDES: [&str; 3] = ["", "-wal", "-shm"];
