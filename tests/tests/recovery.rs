@@ -38,6 +38,16 @@ fn copy_store(lab: &mut Lab) -> Result<PathBuf> {
     Ok(copy)
 }
 
+/// Restores the copy as an operator does, and answers what the command said.
+fn restore(lab: &mut Lab, copy: &Path) -> Result<String> {
+    let data = lab.coordinator()?.place().data.clone();
+    lab.coordinator()?.process().stop()?;
+    let restore = ["restore".as_ref(), "--data-dir".as_ref(), data.as_os_str(), "--from".as_ref(), copy.as_os_str()];
+    let told = Line::of("launchpad-coordinator")?.args(restore).run()?.done()?;
+    lab.coordinator()?.restart()?;
+    Ok(told)
+}
+
 /// The one host of the laboratory, as the API shows it.
 fn host(lab: &Lab) -> Result<Value> {
     Ok(lab.api()?.get("/hosts")?.success()?["items"][0].clone())
@@ -105,17 +115,11 @@ fn a_restored_coordinator_stops_and_starts_nothing_until_an_operator_confirms() 
     let (before, late_container) = (running(&mut lab)?, late.identity(&lab.host(0)?.engine)?.container);
     assert_eq!(before.len(), 3);
 
-    let data = lab.coordinator()?.place().data.clone();
-    lab.coordinator()?.process().stop()?;
-    let restore =
-        Line::of("launchpad-coordinator")?.args(["restore".as_ref(), "--data-dir".as_ref(), data.as_os_str()]);
-    let told = restore.args(["--from".as_ref(), copy.as_os_str()]).run()?.done()?;
+    let told = restore(&mut lab, &copy)?;
     assert!(told.contains("frozen") && told.contains("launchpad recover confirm"), "{told}");
     let kept_aside =
         told.lines().last().and_then(|line| line.split(" kept as ").nth(1)).context("the store before")?;
     assert!(Path::new(kept_aside).is_file(), "{told}");
-    lab.coordinator()?.restart()?;
-
     let seen = wait_frozen(&lab, "restored")?;
     let published = seen["hosts"][0]["published"].as_u64().context("the copy knows a spec")?;
     assert!(published < floor && seen["hosts"][0]["floor"] == floor, "{seen}");
@@ -177,12 +181,7 @@ fn a_wish_of_the_copy_that_was_carried_out_since_is_not_carried_out_again() -> R
     let before = running(&mut lab)?;
     assert_eq!(before.len(), 2);
 
-    let data = lab.coordinator()?.place().data.clone();
-    lab.coordinator()?.process().stop()?;
-    let restore =
-        Line::of("launchpad-coordinator")?.args(["restore".as_ref(), "--data-dir".as_ref(), data.as_os_str()]);
-    restore.args(["--from".as_ref(), copy.as_os_str()]).run()?.done()?;
-    lab.coordinator()?.restart()?;
+    restore(&mut lab, &copy)?;
     wait_frozen(&lab, "restored")?;
     wait_for_report(&lab)?;
     recover(&mut lab, "confirm")?;
