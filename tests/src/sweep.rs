@@ -21,6 +21,8 @@ use crate::wait::wait_until;
 
 /// SIGKILL takes effect at once, unless a process waits for a disk.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
+/// For the kernel to let go of a killed process.
+const CGROUP_EMPTY_WITHIN: Duration = Duration::from_secs(1);
 /// Where every containerd's shims listen, whatever its state folder.
 const SHIM_SOCKETS: &str = "/run/containerd/s/";
 /// Programs that a laboratory starts. Others that mention its path (an editor, `tail -f`) are a person's.
@@ -156,8 +158,11 @@ fn container_cgroups(pid: i32) -> Vec<PathBuf> {
 
 /// Removes a container's cgroup and its tenant's, if they are empty then. The kernel refuses to remove one in use.
 fn remove_empty_cgroup(folder: &Path) {
-    for folder in folder.ancestors().take(2).filter(|folder| folder.starts_with("/sys/fs/cgroup")) {
-        let _ = fs::remove_dir(folder);
+    let gone = || Ok(fs::remove_dir(folder).is_ok() || !folder.exists());
+    // A group is in use a moment longer than its last process. What stays is empty, and costs nothing.
+    let _ = wait_until("a cgroup to be empty", CGROUP_EMPTY_WITHIN, gone);
+    if let Some(tenant) = folder.parent().filter(|parent| parent.starts_with("/sys/fs/cgroup")) {
+        let _ = fs::remove_dir(tenant);
     }
 }
 

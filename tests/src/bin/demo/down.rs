@@ -1,5 +1,6 @@
 //! Stopping: from a signal, from another terminal, or after a demo that was killed. One way for all three.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::{fs, process, thread};
 
 use anyhow::{Context as _, Result};
 use launchpad_tests::wait::wait_until;
-use launchpad_tests::{images, lab, sweep};
+use launchpad_tests::{images, kernel, lab, sweep};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
@@ -35,7 +36,7 @@ pub(crate) fn down() -> Result<ExitCode> {
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         wait_until("the demo to stop", STOPPED_WITHIN, || Ok(lab::owner(&dir)?.is_none()))?;
     }
-    sweep::sweep(&dir, RUN_ID)?;
+    remove(&dir)?;
     println!(
         "demo: nothing of it runs; the built images stay in {}",
         launchpad_tests::programs::image_cache().display()
@@ -71,9 +72,16 @@ pub(crate) fn on_interrupt(tidy: impl FnOnce() -> Result<()> + Send + 'static) -
 
 /// Stops and removes the demo of this very process.
 pub(crate) fn tidy() -> Result<()> {
-    sweep::sweep(&directory(), RUN_ID)?;
+    remove(&directory())?;
     // Still locked, by this process, until it ends: nobody can come in between.
     let _ = fs::remove_file(directory().with_extension("lock"));
     eprintln!("demo: stopped, nothing left behind");
+    Ok(())
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    sweep::sweep(dir, RUN_ID)?;
+    // The agent's group above all tenants'; it stays where another agent on this machine has bots in it.
+    kernel::remove_empty_cgroups("/launchpad");
     Ok(())
 }
