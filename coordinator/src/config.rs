@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::data_dir::DataDir;
 
+/// The variable that says what is logged, in `tracing`'s words: `info`, `launchpad_coordinator::fleet=debug`.
+pub const LOG_VARIABLE: &str = "LAUNCHPAD_LOG";
+
 /// Exit codes of the command: 0 done, 1 refused or failed, 2 misused.
 const EXITS: &str =
     "Exit codes: 0 done, 1 refused or failed (one line on stderr says why and what mends it), 2 usage.";

@@ -9,7 +9,7 @@ use launchpad_coordinator::api::openapi;
 use launchpad_coordinator::app::init::{Installation, init};
 use launchpad_coordinator::app::restore::{Restored, restore};
 use launchpad_coordinator::config::{
-    Arguments, Command, Config, InitArguments, LogFormat, Output, RestoreArguments, ServeArguments,
+    Arguments, Command, Config, InitArguments, LOG_VARIABLE, LogFormat, Output, RestoreArguments, ServeArguments,
 };
 use launchpad_coordinator::outside::Outside;
 use launchpad_coordinator::run;
@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless RUST_LOG says otherwise.
+/// What is logged unless [`LOG_VARIABLE`] says otherwise.
 const LOG_DEFAULT: &str = "info";
 
 fn main() -> ExitCode {
@@ -74,7 +74,7 @@ fn told(arguments: &InitArguments, made: &Installation) -> String {
 }
 
 async fn run_serve(arguments: ServeArguments) -> Result<(), Reason> {
-    start_log(arguments.log);
+    start_log(arguments.log)?;
     let config = Config::of(arguments).map_err(|error| error.reason())?;
     let stop = CancellationToken::new();
     stop_on_signals(&stop).map_err(|error| Reason::new("no-signals", format!("cannot take signals: {error}")))?;
@@ -97,8 +97,13 @@ fn print_openapi() -> Result<(), Reason> {
     Ok(())
 }
 
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+fn start_log(format: LogFormat) -> Result<(), Reason> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| LOG_DEFAULT.to_owned());
+    let filter = EnvFilter::try_new(&wanted).map_err(|error| {
+        Reason::new("malformed-log-filter", format!("{LOG_VARIABLE}=`{wanted}` says nothing that can be logged by"))
+            .because(error.to_string())
+            .mend("give a level, such as `info`, or levels by module, such as `launchpad_coordinator::fleet=debug`")
+    })?;
     // A log that nobody reads any more is no reason to fail: complaining about it on the same closed stderr would be.
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
@@ -106,6 +111,7 @@ fn start_log(format: LogFormat) {
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => log.json().init(),
     }
+    Ok(())
 }
 
 /// SIGTERM (systemd) and SIGINT (Ctrl-C) both end it in order; a second one does not hurry it.

@@ -171,10 +171,18 @@ fn a_taken_port_is_named() {
         ("--enroll", [any, any, address.as_str()]),
     ] {
         let words = ["--http", words[0], "--fleet", words[1], "--enroll", words[2], "--log", "json"];
-        let output = installation.command("serve", &words).env("RUST_LOG", "off").output().unwrap();
+        let output = installation.command("serve", &words).env("LAUNCHPAD_LOG", "off").output().unwrap();
         let line = refusal(&output);
         assert!(line.contains(&address), "{flag}: {line}");
     }
+}
+
+#[test]
+fn a_log_filter_that_makes_no_sense_is_named() {
+    let (installation, _) = Installation::new();
+    let output = installation.command("serve", &["--http", "127.0.0.1:0"]).env("LAUNCHPAD_LOG", "a=b=c").output();
+    let line = refusal(&output.unwrap());
+    assert!(line.contains("LAUNCHPAD_LOG") && line.contains("a=b=c"), "{line}");
 }
 
 #[test]
