@@ -21,6 +21,7 @@
 pub mod agent;
 pub mod api;
 pub mod bot;
+pub mod cluster;
 pub mod coordinator;
 pub mod deployment;
 pub mod engine;
