@@ -14,32 +14,39 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Names the places at which tests kill our programs; absent from the demo, as from every release.
 KILLPOINTS := --features launchpad-protocol/killpoints
 
-.PHONY: setup build demo demo-down demo-check test bench lint fmt
+# dockerd, ip, nft and debootstrap live in sbin, which is on no ordinary user's PATH, nor on that of `su`.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-setup:
-	@packaging/setup.sh
+.PHONY: build demo demo-down demo-check test bench lint fmt setup-build setup-demo-echo setup-demo setup-test
+# Packages are installed one target after the other; cargo uses every core by itself.
+.NOTPARALLEL:
 
-build: setup
+# What each target needs, and no more: the echo bot wants neither npm nor Postgres.
+DEMO_SETUP := $(if $(filter echo,$(BOT)),setup-demo-echo,setup-demo)
+setup-build setup-demo-echo setup-demo setup-test:
+	@packaging/setup.sh $(@:setup-%=%)
+
+build: setup-build
 	$(CARGO) build --workspace --bins
 
-demo: build
+demo: $(DEMO_SETUP) build
 	@$(TARGET)/debug/demo up $(BOT)
 
 demo-down: build
 	@$(TARGET)/debug/demo down
 
-demo-check: build
+demo-check: $(DEMO_SETUP) build
 	@$(TARGET)/debug/demo check $(BOT)
 
 # The programs first: scenarios start them as they lie in target/debug. All of it beside a private engine and Postgres,
 # for the suites that want one; there is no network there, so everything is built before.
-test: setup
+test: setup-test
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	$(CARGO) test --workspace $(KILLPOINTS) --no-run
 	@$(TARGET)/debug/beside $(CARGO) test --offline --workspace $(KILLPOINTS)
 
 # Release builds: the figures are for what is shipped.
-bench: setup
+bench: setup-demo-echo
 	$(CARGO) build --release --workspace --bins
 	@$(TARGET)/release/bench
 

@@ -1,34 +1,45 @@
 #!/bin/sh
-# Installs the Debian packages that `make demo` and `make test` need, on Debian 12 or later, as root.
+# setup.sh build|demo-echo|demo|test: installs the Debian packages that this needs, on Debian 12 or later, as root.
 #
 # Called first by every Makefile target that runs something; run again, it finds everything and says nothing.
 # It installs programs only: no service is started (the demo and the tests run their own, private ones), and
 # the machine's own Docker, Postgres or registry, running or not, are never touched.
 set -eu
 
-# Each line: the package, a program it must provide, and what needs it. A program that is there already,
-# wherever it came from, is good enough.
+# Which rows of the list below this run looks at. Tests and bench run the echo bot; only the whole demo builds openclaw.
+case ${1:-} in
+build) scopes='build' ;;
+demo-echo) scopes='build run' ;;
+demo) scopes='build run openclaw' ;;
+test) scopes='build run test' ;;
+*)
+    echo "usage: setup.sh build|demo-echo|demo|test" >&2
+    exit 2
+    ;;
+esac
+
+# Each line: who needs it, the package, a program it must provide, and what for. A program that is there already,
+# wherever it came from, is good enough: of npm that matters, since Debian's brings several hundred packages.
 wanted() {
     cat <<'LIST'
-gcc              cc                C compiler for the SQLite and TLS crates
-libc6-dev        /usr/include/stdio.h  headers for them
-docker.io        dockerd           the container engine
-containerd       containerd        its runtime, run apart so that dockerd can be killed alone
-docker.io        docker            the client that builds images
-docker-registry  docker-registry   the local image registry
-nftables         nft               the tenants' firewall and NAT
-iptables         iptables          dockerd refuses to start without it
-iproute2         ip                network namespaces and links
-util-linux       nsenter           starts daemons inside a namespace
-faketime         faketime          a host whose clock is wrong
-debootstrap      debootstrap       the root of the openclaw image
-curl             curl              asks the registry what it has
-xz-utils         xz                unpacks Debian packages
-ca-certificates  /etc/ssl/certs/ca-certificates.crt  trust for the package mirrors
-postgresql       /usr/lib/postgresql/*/bin/initdb  the second database of the store's tests
+build     gcc              cc                C compiler for the SQLite and TLS crates
+build     libc6-dev        /usr/include/stdio.h  headers for them
+run       docker.io        dockerd           the container engine
+run       containerd       containerd        its runtime, run apart so that dockerd can be killed alone
+run       docker.io        docker            the client that builds images
+run       docker-registry  docker-registry   the local image registry
+run       nftables         nft               the tenants' firewall and NAT
+run       iptables         iptables          dockerd refuses to start without it
+run       iproute2         ip                network namespaces and links
+run       util-linux       nsenter           starts daemons inside a namespace
+run       curl             curl              asks the registry what it has
+run       ca-certificates  /etc/ssl/certs/ca-certificates.crt  trust for the package mirrors
+openclaw  debootstrap      debootstrap       the root of the openclaw image
+openclaw  xz-utils         xz                unpacks Debian packages
+openclaw  npm              npm               fetches the openclaw package
+test      faketime         faketime          a host whose clock is wrong
+test      postgresql       /usr/lib/postgresql/*/bin/initdb  the second database of the store's tests
 LIST
-    # Any npm does; Debian's brings several hundred packages, so it is not asked for when one is there.
-    echo 'npm npm fetches the openclaw package'
 }
 
 # Is there a program (or, for a path, a file; it may hold a wildcard) of this name?
@@ -42,8 +53,8 @@ present() {
     esac
 }
 
-missing=$(wanted | while read -r package program reason; do
-    present "$program" || echo "$package $reason"
+missing=$(wanted | while read -r scope package program reason; do
+    case " $scopes " in *" $scope "*) present "$program" || echo "$package $reason" ;; esac
 done)
 [ -n "$missing" ] || exit 0
 
