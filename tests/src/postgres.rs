@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 use nix::unistd::User;
 
 use crate::process::{Process, Recipe, run};
+use crate::wait::wait_for;
 
 /// Under a second on a quiet machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -50,10 +51,7 @@ impl Postgres {
         let recipe = recipe.as_user(&user.name).args(["-D".as_ref(), data.as_os_str()]).args(settings.split(' '));
         let mut process = recipe.spawn()?;
         let is_ready = programs.join("pg_isready");
-        process.wait_ready(READY_WITHIN, || {
-            let mut command = Command::new(&is_ready);
-            run(command.arg("--host").arg(dir)).map(drop).map_err(|error| error.to_string())
-        })?;
+        process.wait_ready(READY_WITHIN, || answers(&is_ready, dir))?;
         let postgres = Self { process, dir: dir.to_owned() };
         let mut createdb = Command::new(programs.join("createdb"));
         run(createdb.arg("--host").arg(dir).args(["--username=launchpad", DATABASE]))?;
@@ -74,13 +72,26 @@ impl Postgres {
         self.process.kill()
     }
 
-    /// Starts a killed cluster again.
+    /// Starts a killed cluster again, and waits until it answers.
     ///
     /// # Errors
-    /// As [`Recipe::spawn`].
+    /// When it does not answer in time.
     pub fn restart(&mut self) -> Result<()> {
-        self.process.restart()
+        self.process.restart()?;
+        let is_ready = newest_programs()?.join("pg_isready");
+        wait_for("Postgres to come back", READY_WITHIN, || {
+            // A killed Postgres's children hold its shared memory a moment longer, and a new one refuses meanwhile.
+            if !self.process.is_running()? {
+                self.process.restart()?;
+            }
+            Ok(answers(&is_ready, &self.dir))
+        })
     }
+}
+
+/// Whether the cluster whose socket lies in `dir` takes connections.
+fn answers(is_ready: &Path, dir: &Path) -> Result<(), String> {
+    run(Command::new(is_ready).arg("--host").arg(dir)).map(drop).map_err(|error| error.to_string())
 }
 
 fn user() -> Result<User> {
