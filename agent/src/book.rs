@@ -81,8 +81,16 @@ impl BookError {
 }
 
 /// A book on disk.
+///
+/// sled remembers a failed write for as long as it is open: after one, the book is closed, and opened again for the next.
 #[derive(Debug)]
 pub struct SledBook {
+    dir: PathBuf,
+    open: Option<OpenBook>,
+}
+
+#[derive(Debug)]
+struct OpenBook {
     db: sled::Db,
     records: sled::Tree,
     events: sled::Tree,
@@ -97,19 +105,47 @@ impl SledBook {
     /// # Errors
     /// [`BookError`] when not even a new one can be made.
     pub fn open(dir: &Path) -> Result<(Self, Option<Reason>), BookError> {
-        let opened = Self::try_open(dir).and_then(|book| book.read().map(|_| book));
-        let Err(error) = opened.as_ref() else { return opened.map(|book| (book, None)) };
+        let whole = |open: Option<OpenBook>| Self { dir: dir.to_owned(), open };
+        let error = match OpenBook::at(dir).and_then(|open| open.read().map(|_| open)) {
+            Ok(open) => return Ok((whole(Some(open)), None)),
+            Err(error) => error,
+        };
         let aside = free_name(dir);
+        std::fs::rename(dir, &aside).map_err(BookError::at("set aside"))?;
         let trouble =
             Reason::new("book-damaged", format!("the agent's book was damaged and is now {}", aside.display()))
                 .because(error.to_string())
                 .mend("nothing to do: it is rebuilt from Docker; check the disk if it repeats");
-        drop(opened);
-        std::fs::rename(dir, &aside).map_err(BookError::at("set aside"))?;
-        Ok((Self::try_open(dir)?, Some(trouble)))
+        Ok((whole(Some(OpenBook::at(dir)?)), Some(trouble)))
+    }
+}
+
+fn free_name(dir: &Path) -> PathBuf {
+    let named = |n: u32| dir.with_extension(format!("damaged-{n}"));
+    (1..u32::MAX).map(named).find(|path| !path.exists()).unwrap_or_else(|| dir.with_extension("damaged"))
+}
+
+impl Book for SledBook {
+    fn read(&self) -> Result<Pages, BookError> {
+        match &self.open {
+            Some(open) => open.read(),
+            None => OpenBook::at(&self.dir)?.read(),
+        }
     }
 
-    fn try_open(dir: &Path) -> Result<Self, BookError> {
+    fn write(&mut self, changes: &Changes) -> Result<(), BookError> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => OpenBook::at(&self.dir)?,
+        };
+        open.write(changes)?;
+        self.open = Some(open);
+        Ok(())
+    }
+}
+
+impl OpenBook {
+    fn at(dir: &Path) -> Result<Self, BookError> {
         let db = sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_BYTES)
@@ -122,14 +158,7 @@ impl SledBook {
         let events = db.open_tree("events").map_err(BookError::at("open"))?;
         Ok(Self { db, records, events })
     }
-}
 
-fn free_name(dir: &Path) -> PathBuf {
-    let named = |n: u32| dir.with_extension(format!("damaged-{n}"));
-    (1..u32::MAX).map(named).find(|path| !path.exists()).unwrap_or_else(|| dir.with_extension("damaged"))
-}
-
-impl Book for SledBook {
     fn read(&self) -> Result<Pages, BookError> {
         let mut pages = Pages::default();
         for entry in &self.records {
@@ -149,7 +178,7 @@ impl Book for SledBook {
         Ok(pages)
     }
 
-    fn write(&mut self, changes: &Changes) -> Result<(), BookError> {
+    fn write(&self, changes: &Changes) -> Result<(), BookError> {
         let put = BookError::at::<sled::Error>;
         for (deployment, record) in &changes.records {
             let key = deployment.to_string();

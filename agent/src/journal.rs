@@ -56,8 +56,14 @@ impl Journal {
         if journal == self.id && through < self.next {
             self.events.retain(|seq, _| *seq > through);
             self.dropped = 0;
-            changes.forget_through = Some(through);
+            changes.forget_through = changes.forget_through.max(Some(through));
         }
+    }
+
+    /// Every unconfirmed event: what a book that could not be written has to be given again. Bounded, as the journal is.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Vec<Event> {
+        self.events.values().cloned().collect()
     }
 
     /// The oldest unconfirmed events, for a report.

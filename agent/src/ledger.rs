@@ -8,12 +8,14 @@
 //! floor, and opening raises the floor again. A damaged file is set aside and reported; what the other one knows still
 //! counts. Writing is synchronous, a few milliseconds at worst, and called by `reconcile` alone.
 
+use std::sync::Arc;
+
 use launchpad_protocol::generation::{Accepted, Generation, Revision, Verdict, judge};
 use launchpad_protocol::id::{DeploymentId, HostId, OperationId, TombstoneId};
 use launchpad_protocol::killpoint::{self, Side};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Outcome;
-use launchpad_protocol::spec::{HostSpec, InstanceSpec, Operation, OperationAction, SpecOffer};
+use launchpad_protocol::spec::{HostSpec, InstanceSpec, Operation, OperationAction, SpecOffer, TombstoneScope};
 use launchpad_protocol::time::Moment;
 use launchpad_protocol::wire;
 
@@ -65,7 +67,7 @@ impl Commit {
 pub struct Ledger {
     disk: Disk,
     host: HostId,
-    held: Option<(Accepted, HostSpec)>,
+    held: Option<(Accepted, Arc<HostSpec>)>,
     marks: Marks,
     troubles: Vec<Reason>,
 }
@@ -83,13 +85,14 @@ impl Ledger {
                 Err(error) => ledger.set_aside(MARKS, &error.to_string())?,
             }
         }
+        ledger.leave_another_hosts()?;
         if let Some(bytes) = ledger.read(SPEC)? {
             match ledger.reread(bytes) {
                 Ok((accepted, spec)) => {
                     if ledger.marks.floor != Some(accepted) {
                         ledger.raise_floors(accepted, &spec)?;
                     }
-                    ledger.held = Some((accepted, spec));
+                    ledger.held = Some((accepted, Arc::new(spec)));
                 }
                 Err(reason) => ledger.set_aside(SPEC, &reason.sentence)?,
             }
@@ -97,9 +100,28 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// A host that has joined anew begins at generation 1 again: the floors of its former life would refuse every spec.
+    fn leave_another_hosts(&mut self) -> Result<(), DiskError> {
+        let Some(former) = self.marks.host.filter(|former| *former != self.host) else { return Ok(()) };
+        for name in [MARKS, SPEC] {
+            if self.disk.path(name).exists() {
+                self.disk.set_aside(name)?;
+            }
+        }
+        self.marks = Marks::default();
+        self.troubles.push(
+            Reason::new("joined-anew", format!("this host was {former} before it joined anew as {}", self.host))
+                .because("its ledger of that time is set aside; bots of that time run on, and belong to nobody here")
+                .mend(
+                    "find them with docker ps --filter label=launchpad.host, and remove those that run elsewhere now",
+                ),
+        );
+        Ok(())
+    }
+
     /// The accepted spec, if one is held.
     #[must_use]
-    pub fn spec(&self) -> Option<&HostSpec> {
+    pub fn spec(&self) -> Option<&Arc<HostSpec>> {
         self.held.as_ref().map(|(_, spec)| spec)
     }
 
@@ -124,7 +146,8 @@ impl Ledger {
     /// Judges an offered spec, and holds it durably if it is newer.
     ///
     /// # Errors
-    /// [`DiskError`] when it cannot be written: nothing has changed, and the offer is not answered.
+    /// [`DiskError`] when it cannot be written: the old spec counts. If the newer one is on disk already, the next start
+    /// finds it.
     pub fn offer(&mut self, offer: &SpecOffer) -> Result<Judged, DiskError> {
         let refusal = match judge_offer(self.host, &self.marks, self.held.is_some(), offer) {
             Ok(None) => None,
@@ -134,7 +157,9 @@ impl Ledger {
             }
             Err(reason) => Some(reason),
         };
-        Ok(Judged { held: self.floor().accepted, refusal })
+        // With a refusal goes the floor that it rests on, also when the spec itself was lost.
+        let held = if refusal.is_some() { self.marks.floor } else { self.floor().accepted };
+        Ok(Judged { held, refusal })
     }
 
     /// Writes down that somebody on the host stopped an instance (under that revision), or took it back (`None`).
@@ -184,8 +209,14 @@ impl Ledger {
     /// # Errors
     /// [`DiskError`] when it cannot be written: nothing has changed.
     pub fn bury(&mut self, tombstone: TombstoneId) -> Result<(), DiskError> {
+        let named = self.spec().and_then(|spec| spec.tombstones.get(&tombstone));
+        let destroyed = named.filter(|named| named.scope == TombstoneScope::Data).map(|named| named.deployment);
         self.change(Commit::Bury, |marks| {
             marks.buried.insert(tombstone);
+            // Nothing of it is left that could be started, so its lease needs no floor.
+            if let Some(deployment) = destroyed {
+                marks.epochs.remove(&deployment);
+            }
         })
     }
 
@@ -194,14 +225,18 @@ impl Ledger {
         self.disk.write(SPEC, &offer.bytes)?;
         killpoint::visit("agent", Commit::Spec.name(), Side::After);
         self.raise_floors(offer.accepted(), &spec)?;
-        self.held = Some((offer.accepted(), spec));
+        self.held = Some((offer.accepted(), Arc::new(spec)));
         // Whatever was damaged before has been replaced.
         self.troubles.clear();
         Ok(())
     }
 
     fn raise_floors(&mut self, accepted: Accepted, spec: &HostSpec) -> Result<(), DiskError> {
-        self.change(Commit::Floors, |marks| marks.raise(accepted, spec))
+        let host = self.host;
+        self.change(Commit::Floors, |marks| {
+            marks.host = Some(host);
+            marks.raise(accepted, spec);
+        })
     }
 
     /// Changes the marks on disk first, then in memory.
@@ -226,7 +261,10 @@ impl Ledger {
         if spec.host != self.host {
             return Err(Reason::new("spec-foreign", format!("it is for {}", spec.host)));
         }
-        Ok((offer.accepted(), spec))
+        match judge(self.marks.floor, offer.accepted()) {
+            Verdict::Accept | Verdict::Duplicate => Ok((offer.accepted(), spec)),
+            Verdict::Stale | Verdict::Conflict => Err(below_floor(&self.marks, &offer, "not")),
+        }
     }
 
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {

@@ -1,13 +1,13 @@
 //! Asking every running bot whether it is well: one small task per container.
 //!
 //! `reconcile` says whom to follow and reads [`Prober::health`]; what an answer counts for is [`tally`]'s. A task ends
-//! with its container's start. While the engine is away failures do not count ([`Prober::engine`]).
+//! with its container's start, and with the engine: what was said while that was away does not count
+//! ([`Prober::let_go`]).
 
 pub mod tally;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub struct Target {
 /// Follows running containers.
 pub struct Prober {
     eyes: Arc<dyn Eyes>,
-    shared: Arc<Shared>,
+    changed: Arc<Notify>,
     followed: BTreeMap<String, Followed>,
 }
 
@@ -53,20 +53,11 @@ struct Followed {
     task: AbortHandle,
 }
 
-/// What every task sees of the world.
-struct Shared {
-    changed: Notify,
-    /// Even: the engine answers. Odd: it is away. Each change raises it, so that a task notices an absence that it slept
-    /// through.
-    engine_changes: AtomicU64,
-}
-
 impl Prober {
     /// A prober that follows nobody yet.
     #[must_use]
     pub fn new(eyes: Arc<dyn Eyes>) -> Self {
-        let shared = Shared { changed: Notify::new(), engine_changes: AtomicU64::new(0) };
-        Self { eyes, shared: Arc::new(shared), followed: BTreeMap::new() }
+        Self { eyes, changed: Arc::new(Notify::new()), followed: BTreeMap::new() }
     }
 
     /// Follows exactly these containers from now on.
@@ -95,17 +86,15 @@ impl Prober {
         self.followed.iter().map(|(id, followed)| (id.clone(), lock(&followed.health).clone())).collect()
     }
 
-    /// Says whether the engine answers. Failures gathered while it does not are pardoned.
-    pub fn engine(&self, answers: bool) {
-        let is_away = self.shared.engine_changes.load(Ordering::SeqCst) % 2 == 1;
-        if is_away == answers {
-            self.shared.engine_changes.fetch_add(1, Ordering::SeqCst);
-        }
+    /// Lets go of everybody, and of all that their probes said: the engine is away, and a bot that writes a lot blocks on
+    /// its log pipe then. Whoever still runs when it is back is followed from the beginning.
+    pub fn let_go(&mut self) {
+        std::mem::take(&mut self.followed).into_values().for_each(|followed| followed.task.abort());
     }
 
     /// Returns when a health has changed since it was last waited for. Cancel safe.
     pub async fn changed(&self) {
-        self.shared.changed.notified().await;
+        self.changed.notified().await;
     }
 
     fn begin(&self, target: Target) -> Followed {
@@ -113,12 +102,11 @@ impl Prober {
         let health = Arc::new(Mutex::new(tally.health().clone()));
         let watch = Watch {
             eyes: Arc::clone(&self.eyes),
-            shared: Arc::clone(&self.shared),
+            changed: Arc::clone(&self.changed),
             health: Arc::clone(&health),
             target: target.clone(),
             tally,
             began: Instant::now(),
-            engine_seen: self.shared.engine_changes.load(Ordering::SeqCst),
         };
         Followed { target, health, task: tokio::spawn(watch.run()).abort_handle() }
     }
@@ -126,19 +114,18 @@ impl Prober {
 
 impl Drop for Prober {
     fn drop(&mut self) {
-        self.followed.values().for_each(|followed| followed.task.abort());
+        self.let_go();
     }
 }
 
 /// One container's task.
 struct Watch {
     eyes: Arc<dyn Eyes>,
-    shared: Arc<Shared>,
+    changed: Arc<Notify>,
     health: Arc<Mutex<Health>>,
     target: Target,
     tally: Tally,
     began: Instant,
-    engine_seen: u64,
 }
 
 impl Watch {
@@ -178,21 +165,11 @@ impl Watch {
             Kind::Liveness => &self.target.probes.liveness,
         };
         let answer = self.eyes.probe(self.target.address, self.target.port, probe).await;
-        let changes = self.shared.engine_changes.load(Ordering::SeqCst);
-        let was_away = changes % 2 == 1 || changes != self.engine_seen;
-        if was_away {
-            self.engine_seen = changes;
-            self.tally.pardon();
-            self.began = Instant::now();
-        }
-        if was_away && answer.is_err() {
-            return;
-        }
         self.tally.take(kind, answer, &self.target.probes, self.began.elapsed());
         let mut told = lock(&self.health);
         if *told != *self.tally.health() {
             told.clone_from(self.tally.health());
-            self.shared.changed.notify_one();
+            self.changed.notify_one();
         }
     }
 }

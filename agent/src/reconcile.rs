@@ -9,7 +9,8 @@
 //!   prober ─► health ──────┤     └──► standings ─► journal, records ─► book ─► report ─► link
 //!   book ───► records ─────┘
 //! ```
-//! It wakes on a signal and on a timer, rereads everything, and takes no hints: any step may be lost, repeated or
+//! Observing holds the loop for as long as Docker takes to answer, which has a bound of its own; everything else that
+//! takes time runs beside it. It wakes on a signal and on a timer, rereads everything, and takes no hints: any step may be lost, repeated or
 //! interrupted by a crash, and the next turn puts it right. What the coordinator does or does not do stops nothing here.
 //! `select!` below is cancel safe throughout: every branch is a channel's `recv`, a `Notify` or a timer.
 
@@ -169,10 +170,10 @@ impl Reconciler {
         let spec = self.parts.ledger.spec().cloned();
         if self.look_at.is_some_and(|at| at <= Instant::now()) {
             self.look_at = None;
-            self.look(spec.as_ref()).await;
+            self.look(spec.as_deref()).await;
         }
         self.begin_next();
-        self.tell(spec.as_ref());
+        self.tell(spec.as_deref());
         self.save();
     }
 
@@ -253,9 +254,9 @@ impl Reconciler {
                     tracing::warn!(%error, "the host cannot be observed; nothing is decided until it can");
                 }
                 self.engine_away = Some(error.reason().clone());
+                self.prober.let_go();
             }
         }
-        self.prober.engine(self.engine_away.is_none());
     }
 
     fn context(&self) -> Context {
@@ -313,7 +314,7 @@ impl Reconciler {
         match self.parts.ledger.offer(&offer.offer) {
             Ok(judged) => {
                 if judged.refusal.is_none() {
-                    self.work.replan(self.parts.ledger.spec());
+                    self.work.replan(self.parts.ledger.spec().map(AsRef::as_ref));
                 }
                 self.parts.ports.floor.send_replace(self.parts.ledger.floor());
                 // The link is gone if nobody takes the answer; the next session asks anew.
@@ -350,7 +351,11 @@ impl Reconciler {
         };
         let revision = stop.then_some(instance.revision);
         self.parts.ledger.local_stop(deployment, revision).map_err(|error| disk_reason(&error))?;
-        self.work.replan(self.parts.ledger.spec());
+        // Whoever is on the host does not want to wait for the end of a pause.
+        if let Some(record) = self.records.get_mut(&deployment) {
+            record.trouble = None;
+        }
+        self.work.replan(self.parts.ledger.spec().map(AsRef::as_ref));
         self.look_within(Duration::ZERO);
         Ok(())
     }

@@ -3,6 +3,9 @@
 //! What is removed must be named by the tombstone and carry its tenant's label. A tombstone that names what the same
 //! spec wants to run is refused: between two contradicting orders, the one that destroys loses.
 
+use std::collections::BTreeSet;
+
+use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::{HostSpec, Tombstone, TombstoneScope};
 
@@ -54,18 +57,20 @@ pub fn bury(
     if tombstone.scope == TombstoneScope::Data {
         actions.push(Action::RemoveVolume { deployment: tombstone.deployment });
     }
-    if observed.networks.contains(&tombstone.account) && is_last_of_its_tenant(tombstone, desired, observed) {
+    // A network that is only half there is not observed, and has to go all the same.
+    if is_last_of_its_tenant(tombstone, desired, observed) {
         actions.push(Action::RemoveNetwork { account: tombstone.account });
     }
     actions.push(Action::Bury { tombstone: tombstone.id });
     Ok(actions)
 }
 
+/// Whether nothing of the tenant stays. What another tombstone of the same spec names does not stay either: of two that
+/// are carried out side by side, each would leave the network to the other.
 fn is_last_of_its_tenant(tombstone: &Tombstone, desired: &HostSpec, observed: &Observed) -> bool {
-    let same_tenant_runs = desired.instances.values().any(|instance| instance.account == tombstone.account);
-    let others_remain = observed
-        .containers
-        .values()
-        .any(|container| container.account == tombstone.account && container.deployment != tombstone.deployment);
-    !same_tenant_runs && !others_remain
+    let named: BTreeSet<DeploymentId> = desired.tombstones.values().map(|other| other.deployment).collect();
+    let runs_on = desired.instances.values().any(|instance| instance.account == tombstone.account);
+    let stays =
+        |container: &Container| container.account == tombstone.account && !named.contains(&container.deployment);
+    !runs_on && !observed.containers.values().any(stays)
 }

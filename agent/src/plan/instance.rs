@@ -83,9 +83,6 @@ pub fn decide(spec: &InstanceSpec, observed: &Observed, known: Knowledge<'_>, co
         others: observed.containers.values().filter(is_other).collect(),
         health: current.and_then(|container| known.health.get(&container.id)),
     };
-    if let Some(refusal) = scene.refusal() {
-        return Decision::act(Standing::because(Phase::Refused, refusal), scene.finish_all_refused());
-    }
     if let Some(trouble) = &scene.record.trouble
         && context.now < trouble.retry_at
     {
@@ -96,6 +93,9 @@ pub fn decide(spec: &InstanceSpec, observed: &Observed, known: Knowledge<'_>, co
     }
     if let Some(cause) = scene.should_be_off() {
         return scene.turn_off(cause);
+    }
+    if let Some(refusal) = scene.refusal() {
+        return Decision::act(Standing::because(Phase::Refused, refusal), scene.finish_all_refused());
     }
     match scene.current {
         Some(container) if container.recreate_hash == spec.recreate_hash => match &container.state {
@@ -135,8 +135,9 @@ impl Scene<'_> {
                 .mend("confirm the recovery: launchpad recover confirm"),
             );
         }
-        // A refusal says that a start failed for good. What runs in spite of it runs.
-        let runs = self.current.is_some_and(|container| container.running_since().is_some());
+        // What runs as it should runs on, however little else could be done for it: `tend` tells of that.
+        let fits = |container: &&Container| container.recreate_hash == self.spec.recreate_hash;
+        let runs = self.current.filter(fits).is_some_and(|container| container.running_since().is_some());
         self.record.refusal.clone().filter(|_| !runs)
     }
 
@@ -191,6 +192,8 @@ impl Scene<'_> {
             actions.push(Action::PullImage { image: self.spec.image.clone() });
         }
         actions.extend(self.surroundings());
+        let ends = self.current.and_then(Container::running_since);
+        actions.extend(self.begin_restarts(ends));
         for old in self.current.into_iter().chain(self.others.iter().copied()) {
             actions.extend(self.take_away(old));
         }
@@ -207,21 +210,25 @@ impl Scene<'_> {
         let mut actions: Vec<Action> = self.others.iter().flat_map(|other| self.take_away(other)).collect();
         actions.extend(self.surroundings());
         actions.extend(self.limits(container));
-        let restarts: Vec<&Operation> = self.unanswered().collect();
-        let unbegun = restarts.iter().filter(|operation| is_restart(operation) && self.begun(operation).is_none());
-        actions.extend(unbegun.map(|operation| Action::BeginOperation { operation: operation.id, ends: ended }));
+        actions.extend(self.begin_restarts(ended));
         actions
             .push(Action::StartContainer { deployment: self.spec.deployment, container: Some(container.id.clone()) });
-        actions.extend(restarts.into_iter().map(|operation| finish(operation, refusal_of(operation))));
+        actions.extend(self.unanswered().map(|operation| finish(operation, refusal_of(operation))));
         Decision::act(self.waiting_or(Phase::Starting), actions)
     }
 
     /// A container that is right and runs.
     fn tend(&self, container: &Container, started_at: Moment) -> Decision {
         let mut actions: Vec<Action> = self.others.iter().flat_map(|other| self.take_away(other)).collect();
-        actions.extend(self.surroundings());
-        actions.extend(self.limits(container));
-        let standing = self.health_standing();
+        let mut standing = self.health_standing();
+        match &self.record.refusal {
+            None => {
+                actions.extend(self.surroundings());
+                actions.extend(self.limits(container));
+            }
+            // Something about this revision cannot be done while it runs; it is told, and not tried again and again.
+            Some(refusal) => standing.reason = Some(refusal.clone()),
+        }
         if let Some(verdict) = self.health.and_then(|health| health.verdict.clone()) {
             actions.push(self.stop(container, StopCause::Unhealthy(verdict)));
             return Decision::act(standing, actions);
@@ -236,10 +243,7 @@ impl Scene<'_> {
             }
         }
         if let Some(first) = restart.first() {
-            let unbegun = restart.iter().filter(|operation| self.begun(operation).is_none());
-            actions.extend(
-                unbegun.map(|operation| Action::BeginOperation { operation: operation.id, ends: Some(started_at) }),
-            );
+            actions.extend(self.begin_restarts(Some(started_at)));
             actions.push(self.stop(container, StopCause::Operation(first.id)));
             actions.push(Action::StartContainer {
                 deployment: self.spec.deployment,
@@ -276,6 +280,13 @@ impl Scene<'_> {
             actions.push(Action::WriteFiles { spec: Box::new(self.spec.clone()) });
         }
         actions
+    }
+
+    /// Notes for every restart that is not begun which start it is about to end; none: nothing runs.
+    fn begin_restarts(&self, ends: Option<Moment>) -> Vec<Action> {
+        let unbegun = |operation: &&Operation| is_restart(operation) && self.begun(operation).is_none();
+        let begin = |operation: &Operation| Action::BeginOperation { operation: operation.id, ends };
+        self.unanswered().filter(unbegun).map(begin).collect()
     }
 
     fn limits(&self, container: &Container) -> Option<Action> {

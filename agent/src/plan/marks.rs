@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use launchpad_protocol::generation::{Accepted, Epoch, Revision};
-use launchpad_protocol::id::{DeploymentId, IncarnationId, OperationId, TombstoneId};
+use launchpad_protocol::id::{DeploymentId, HostId, IncarnationId, OperationId, TombstoneId};
 use launchpad_protocol::report::Outcome;
 use launchpad_protocol::spec::HostSpec;
 use launchpad_protocol::time::Moment;
@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 /// Everything that the agent must not forget, besides the spec itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
+    /// Whose marks these are: a host that joins anew begins new ones.
+    pub host: Option<HostId>,
     /// The highest spec ever accepted.
     pub floor: Option<Accepted>,
     /// The store's life that made it.

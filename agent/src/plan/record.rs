@@ -45,8 +45,10 @@ pub struct Record {
     pub refusal: Option<Reason>,
     /// We stopped it because its probes failed: its next exit is a crash, and this is its story.
     pub unhealthy: Option<Reason>,
-    /// We stopped it for another cause: its next exit is no crash.
-    pub stop_expected: bool,
+    /// The container that we stopped for another cause: its next exit is no crash.
+    pub stopped_by_us: Option<String>,
+    /// The machine was booted since the last look: whatever ran has ended with it, and has not crashed.
+    pub rebooted: bool,
     /// A step that failed and may work later.
     #[serde(skip)]
     pub trouble: Option<Trouble>,
@@ -80,22 +82,30 @@ impl Record {
         match container.map(|container| &container.state) {
             Some(ContainerState::Running { started_at }) => self.absorb_running(*started_at, spec, health, context),
             Some(ContainerState::Exited(exit)) if self.judged_exit != Some(exit.at) => {
-                self.absorb_exit(exit, spec, marks, context);
+                let stopped = self.stopped_by_us.take();
+                let ours = stopped.is_some() && stopped.as_ref() == container.map(|container| &container.id);
+                self.absorb_exit(exit, ours, spec, marks, context);
             }
             Some(ContainerState::Exited(_) | ContainerState::Created) | None => {}
         }
     }
 
-    /// Notes, before the instance is stopped, what its exit will mean.
-    pub fn expect_stop(&mut self, why: &StopCause) {
+    /// Notes, before a container is stopped, what its exit will mean.
+    pub fn expect_stop(&mut self, container: &str, why: &StopCause) {
         match why {
             StopCause::Unhealthy(reason) => self.unhealthy = Some(reason.clone()),
             StopCause::PowerOff
             | StopCause::LocalStop
             | StopCause::Replaced
             | StopCause::Operation(_)
-            | StopCause::Tombstone(_) => self.stop_expected = true,
+            | StopCause::Tombstone(_) => self.stopped_by_us = Some(container.to_owned()),
         }
+    }
+
+    /// Takes such a note back: the stop has failed.
+    pub fn forget_stop(&mut self) {
+        self.stopped_by_us = None;
+        self.unhealthy = None;
     }
 
     /// A new wish wipes the slate: what the old one ran into says nothing about it.
@@ -114,7 +124,7 @@ impl Record {
     /// Moments of an earlier boot mean nothing on this one's clock, and every process ended with it.
     fn meet_boot(&mut self, context: &Context) {
         if self.boot_id != context.boot_id {
-            self.stop_expected = !self.boot_id.is_empty();
+            self.rebooted = !self.boot_id.is_empty();
             self.boot_id.clone_from(&context.boot_id);
             self.ready_since = None;
             self.transient_since = None;
@@ -134,8 +144,8 @@ impl Record {
             self.started_at = Some(started_at);
             self.ready_at = None;
             self.ready_since = None;
-            self.stop_expected = false;
-            self.unhealthy = None;
+            self.rebooted = false;
+            self.forget_stop();
         }
         if health.is_some_and(|health| health.ready) {
             self.ready_at.get_or_insert(context.wall);
@@ -147,14 +157,14 @@ impl Record {
         }
     }
 
-    fn absorb_exit(&mut self, exit: &Exit, spec: &InstanceSpec, marks: &Marks, context: &Context) {
+    fn absorb_exit(&mut self, exit: &Exit, ours: bool, spec: &InstanceSpec, marks: &Marks, context: &Context) {
         self.judged_exit = Some(exit.at);
         if self.started_at != Some(exit.started_at) {
             self.restarts += u32::from(self.started_at.is_some());
             self.started_at = Some(exit.started_at);
         }
         self.ready_at = None;
-        let ours = std::mem::take(&mut self.stop_expected) || self.was_wanted(spec, marks);
+        let ours = std::mem::take(&mut self.rebooted) || ours || self.was_wanted(spec, marks);
         let meaning = match self.unhealthy.take() {
             Some(reason) => Meaning::Crash(reason),
             None if ours => Meaning::Ours,

@@ -46,14 +46,7 @@ impl Tally {
         &self.health
     }
 
-    /// Forgets failures: they were gathered while the engine was away, and a bot that writes a lot blocks on its log
-    /// pipe then.
-    pub fn pardon(&mut self) {
-        self.readiness_failures = 0;
-        self.liveness_failures = 0;
-    }
-
-    /// Takes one answer. `running_for` is the time since the probes began to ask, less the time the engine was away.
+    /// Takes one answer. `running_for` is the time since the probes began to ask.
     pub fn take(&mut self, kind: Kind, answer: Result<(), String>, probes: &ProbeSet, running_for: Duration) {
         match (kind, answer) {
             (Kind::Startup, Ok(())) => self.health.started = true,
@@ -151,18 +144,5 @@ mod tests {
         assert_eq!(tally.health().verdict, None);
         tally.take(Kind::Liveness, fail(), &probes(), Duration::ZERO);
         assert_eq!(tally.health().verdict.as_ref().map(|reason| reason.code.as_str()), Some("liveness-failed"));
-    }
-
-    #[test]
-    fn failures_gathered_while_the_engine_was_away_are_pardoned() {
-        let mut tally = Tally::new(true);
-        for _ in 0..2 {
-            tally.take(Kind::Liveness, fail(), &probes(), Duration::ZERO);
-        }
-        tally.pardon();
-        for _ in 0..2 {
-            tally.take(Kind::Liveness, fail(), &probes(), Duration::ZERO);
-        }
-        assert_eq!(tally.health().verdict, None);
     }
 }

@@ -22,8 +22,10 @@ impl Reconciler {
     /// Hands new work over. A tombstone waits for whatever is still being done to its instance.
     pub(super) fn enqueue(&mut self, spec: &HostSpec) {
         let now = self.parts.clock.boot();
-        for (subject, actions) in self.plan.work.clone() {
-            let waits = self.work.is_paused(subject, now)
+        for (subject, actions) in &self.plan.work {
+            let subject = *subject;
+            let waits = self.work.is_busy(subject)
+                || self.work.is_paused(subject, now)
                 || match subject {
                     Subject::Instance(_) => false,
                     Subject::Burial(id) => spec
@@ -32,7 +34,7 @@ impl Reconciler {
                         .is_some_and(|tombstone| self.work.is_busy(Subject::Instance(tombstone.deployment))),
                 };
             if !waits {
-                self.work.enqueue(subject, actions);
+                self.work.enqueue(subject, actions.clone());
             }
         }
     }
@@ -93,10 +95,21 @@ impl Reconciler {
         let Action::StopContainer { container, why, .. } = action else { return };
         let owner = self.observed.as_ref().and_then(|observed| observed.containers.get(container));
         let Some(record) = owner.and_then(|owner| self.records.get_mut(&owner.deployment)) else { return };
-        record.expect_stop(why);
+        record.expect_stop(container, why);
         let deployment = owner.map(|owner| owner.deployment);
         self.changes.records.extend(deployment.map(|deployment| (deployment, Some(record.clone()))));
         self.save();
+    }
+
+    /// A stop that failed explains no later exit.
+    fn forget_stop(&mut self, action: &Action) {
+        if let Action::StopContainer { container, .. } = action
+            && let Some(owner) = self.observed.as_ref().and_then(|observed| observed.containers.get(container))
+            && let Some(record) = self.records.get_mut(&owner.deployment)
+        {
+            record.forget_stop();
+            self.changes.records.insert(owner.deployment, Some(record.clone()));
+        }
     }
 
     /// Takes in what became of an action.
@@ -105,6 +118,9 @@ impl Reconciler {
         // Between two queued actions nothing is to be decided.
         if result.is_err() || !self.work.is_busy(subject) {
             self.look_within(Duration::ZERO);
+        }
+        if result.is_err() {
+            self.forget_stop(&action);
         }
         match result {
             Ok(()) => {
@@ -135,7 +151,7 @@ impl Reconciler {
 
     fn trouble(&mut self, subject: Subject, reason: Reason) {
         let now = self.parts.clock.boot();
-        let pause = |tries: u32| TROUBLE_INITIAL.saturating_mul(1 << tries.min(6)).min(TROUBLE_CAP);
+        let pause = |tries: u32| TROUBLE_INITIAL.saturating_mul(2_u32.saturating_pow(tries)).min(TROUBLE_CAP);
         match subject {
             Subject::Instance(deployment) => {
                 let record = self.records.entry(deployment).or_default();

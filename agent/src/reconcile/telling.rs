@@ -59,7 +59,7 @@ impl Reconciler {
         });
         HostReport {
             boot_id: self.parts.facts.boot_id().to_owned(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_version: crate::VERSION.to_owned(),
             wall: self.parts.clock.wall(),
             accepted: self.parts.ledger.floor().accepted,
             applied: self.applied,
@@ -85,7 +85,11 @@ impl Reconciler {
                 self.disk_trouble = None;
             }
             Err(error) => {
-                tracing::error!(%error, "the book cannot be written; its changes are kept in memory");
+                if self.disk_trouble.is_none() {
+                    tracing::error!(%error, "the book cannot be written; its changes are kept in memory");
+                }
+                // Nothing but what is still unconfirmed is worth giving it again: the journal has a bound.
+                self.changes.events = self.journal.unconfirmed();
                 self.disk_trouble = Some(
                     Reason::new("book-unwritable", error.to_string())
                         .mend("free some space under the agent's data directory"),
