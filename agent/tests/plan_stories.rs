@@ -2,7 +2,7 @@
 //!
 //! What holds of every plan is in `plan_properties.rs`; here stands what particular ones look like, and what exits mean.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use insta::assert_snapshot;
@@ -16,76 +16,18 @@ use launchpad_agent::plan::{Context, Health, Knowledge, Plan, plan};
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::{Epoch, Generation, Revision};
-use launchpad_protocol::id::{DeploymentId, TypedId};
+use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::{
-    EgressPolicy, HostSpec, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Operation, OperationAction, Power,
-    ProbeSet, ProcessSpec, Resources, RestartPolicy, Seccomp, Tombstone, TombstoneScope, Transient, Volume,
+    HostSpec, InstanceSpec, Operation, OperationAction, Power, Tombstone, TombstoneScope,
 };
 use launchpad_protocol::time::{BootMoment, Moment};
-use uuid::Uuid;
+
+mod support;
+
+use support::{bot, id};
 
 const SECOND_US: i64 = 1_000_000;
-
-fn id<I: TypedId>(n: u128) -> I {
-    Uuid::from_u128(n).into()
-}
-
-fn bot() -> InstanceSpec {
-    let probe = |path: &str| HttpProbe {
-        path: path.to_owned(),
-        period: Duration::from_secs(5),
-        timeout: Duration::from_secs(2),
-        failures: 3,
-        body_contains: None,
-    };
-    InstanceSpec {
-        deployment: id(0xd),
-        account: id(0xa),
-        name: "web".to_owned(),
-        revision: Revision(1),
-        epoch: Epoch(1),
-        lease: Lease::Keep,
-        power: Power::On,
-        profile: "echo".to_owned(),
-        image: format!("registry.example/echo@{}", Digest::of(b"echo")).parse().expect("a reference"),
-        process: ProcessSpec { uid: 1000, gid: 1000, command: Vec::new(), environment: BTreeMap::new() },
-        resources: Resources { cpu_millis: 500, memory_bytes: 1 << 30, pids: 64 },
-        isolation: Isolation {
-            read_only_root: true,
-            no_new_privileges: true,
-            capabilities: BTreeSet::new(),
-            seccomp: Seccomp::EngineDefault,
-            apparmor: None,
-            tmpfs: Vec::new(),
-            open_files: 1024,
-            shm_bytes: 1 << 20,
-            log_bytes: 1 << 20,
-        },
-        volume: Volume { path: "/state".to_owned(), bytes: 1 << 30 },
-        egress: EgressPolicy::default(),
-        ingress: Ingress { port: 8080, hostnames: BTreeSet::new() },
-        files: Vec::new(),
-        secret_environment: BTreeMap::new(),
-        probes: ProbeSet { startup: probe("/startupz"), readiness: probe("/readyz"), liveness: probe("/healthz") },
-        restart: RestartPolicy {
-            terminal: BTreeSet::from([78]),
-            transient: vec![Transient {
-                code: 1,
-                output_contains: Some("lease is still active".to_owned()),
-                believed_for: Duration::from_secs(300),
-                retry: Duration::from_secs(10),
-            }],
-            backoff_initial: Duration::from_secs(1),
-            backoff_cap: Duration::from_secs(60),
-            forgiven_after: Duration::from_secs(600),
-        },
-        stop_grace: Duration::from_secs(10),
-        requires: Feature::all(),
-        recreate_hash: Digest::of(b"first"),
-        operations: Vec::new(),
-    }
-}
 
 /// A host with one wish, its agent's memory, and a clock that a test moves by hand.
 struct Story {
@@ -99,13 +41,7 @@ struct Story {
 
 impl Story {
     fn of(bot: InstanceSpec) -> Self {
-        let spec = HostSpec {
-            host: id(0xf),
-            incarnation: id(0x1),
-            generation: Generation(1),
-            instances: BTreeMap::from([(bot.deployment, bot)]),
-            tombstones: BTreeMap::new(),
-        };
+        let spec = support::spec(1, [bot]);
         let model = Model::of(Observed::default(), Marks::default());
         Self { spec, model, record: Record::default(), health: well(), now: 1_000 * SECOND_US, boot: "one" }
     }
