@@ -10,7 +10,7 @@ here=$root/packaging/images/openclaw
 openclaw_version=2026.9.6
 # openclaw 2026.9.6 wants node >=24.16 <25; this npm package is the plain upstream binary.
 node_version=24.21.0
-# npm of its own for that node: Debian's keeps its parts where only Debian's node looks for them.
+# The npm that goes with that node: the machine's is of any age, and Debian 12's is made for node 18.
 npm_version=11.19.1
 suite=bookworm
 
