@@ -11,24 +11,27 @@
 //! Processes are started by the calling thread and die with it: keep a laboratory on the thread that made it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::agent::{self, Agent};
 use crate::api::Api;
-use crate::bot::Bot;
 use crate::coordinator::{self, Coordinator};
 use crate::engine::{Engine, Network};
+use crate::host::Host;
 use crate::images::{self, Image};
+use crate::lock::{self, Lock};
 use crate::netns::{self, FABRIC_ADDRESS, HostNet};
 use crate::registry::Registry;
 use crate::sweep;
 
 /// What a test's directory and lock are called, before the run id.
 const PREFIX: &str = "launchpad-lab-";
+/// Of 16 million, one that is taken is rare; three in a row mean something else.
+const RUN_IDS_TRIED: usize = 3;
 /// The registry's port on the fabric: the one that Docker's documents use.
 const REGISTRY_PORT: u16 = 5000;
 /// The API's port on the fabric.
@@ -48,20 +51,6 @@ pub struct Lab {
     lock: Lock,
 }
 
-/// One simulated host: a namespace with an engine in it, and an agent once it is enrolled.
-#[derive(Debug)]
-pub struct Host {
-    /// Its name in the fleet: `h1`.
-    pub name: String,
-    /// Its agent, if one was started. Declared first: it goes before the engine.
-    pub agent: Option<Agent>,
-    /// Its Docker engine.
-    pub engine: Engine,
-    /// Its namespace and link.
-    pub net: HostNet,
-    dir: PathBuf,
-}
-
 impl Lab {
     /// A laboratory for a test: moves the calling thread into a fabric of its own. Call it before any runtime or
     /// thread is started, so that they are inside too. Removes what killed tests left behind first, and builds the
@@ -72,8 +61,7 @@ impl Lab {
     pub fn enter(bots: &[&str]) -> Result<Self> {
         let folder = std::env::temp_dir();
         sweep_stale(&folder)?;
-        let run_id = random_run_id()?;
-        let lock = Lock::take(&folder.join(format!("{PREFIX}{run_id}.lock")))?.context("a fresh run id is locked")?;
+        let (run_id, lock) = fresh_run(&folder)?;
         let mut lab = Self::make(folder.join(format!("{PREFIX}{run_id}")), run_id, lock, bots)?;
         netns::enter_fabric()?;
         lab.own_fabric = true;
@@ -130,7 +118,7 @@ impl Lab {
     /// # Errors
     /// When it refuses: the error repeats its words.
     pub fn start_coordinator(&mut self) -> Result<&mut Coordinator> {
-        let place = coordinator::Place::new(&self.dir, &format!("{FABRIC_ADDRESS}:{HTTP_PORT}"));
+        let place = coordinator::Place::new(&self.dir, &http_address());
         self.start_coordinator_at(place)
     }
 
@@ -236,21 +224,6 @@ impl Lab {
     }
 }
 
-impl Host {
-    /// The bot at `address` (`ip:port`) on this host.
-    pub fn bot(&self, address: &str) -> Bot<'_> {
-        Bot::new(&self.net, address)
-    }
-
-    /// Its agent.
-    ///
-    /// # Errors
-    /// Before [`Lab::start_agent`].
-    pub fn agent(&mut self) -> Result<&mut Agent> {
-        self.agent.as_mut().with_context(|| format!("no agent was started on {}", self.name))
-    }
-}
-
 impl Drop for Lab {
     fn drop(&mut self) {
         if let Err(error) = self.tear_down() {
@@ -264,34 +237,9 @@ pub fn registry_address() -> String {
     format!("{FABRIC_ADDRESS}:{REGISTRY_PORT}")
 }
 
-/// A file that is locked as long as its owner lives.
-#[derive(Debug)]
-struct Lock {
-    /// Held for the lock on it, which the kernel releases when this process ends in whatever way.
-    _file: File,
-    path: PathBuf,
-}
-
-impl Lock {
-    /// Takes the lock; `None` if another process holds it.
-    fn take(path: &Path) -> Result<Option<Self>> {
-        let folder = path.parent().unwrap_or(path);
-        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        let options = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-        let mut file = options.with_context(|| format!("open {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).context("write the lock")?;
-                Ok(Some(Self { _file: file, path: path.to_owned() }))
-            }
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
-        }
-    }
-
-    fn remove(&self) {
-        let _ = fs::remove_file(&self.path);
-    }
+/// Where a coordinator on the fabric serves its API.
+pub fn http_address() -> String {
+    format!("{FABRIC_ADDRESS}:{HTTP_PORT}")
 }
 
 /// Removes the remains of tests that were killed.
@@ -303,7 +251,7 @@ pub fn sweep_stale(folder: &Path) -> Result<()> {
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let Some(run_id) = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(".lock")) else { continue };
-        if let Some(lock) = Lock::take(&folder.join(&name))? {
+        if let Some(lock) = Lock::stale(&folder.join(&name))? {
             sweep::sweep(&folder.join(format!("{PREFIX}{run_id}")), run_id)?;
             lock.remove();
         }
@@ -316,15 +264,18 @@ pub fn sweep_stale(folder: &Path) -> Result<()> {
 /// # Errors
 /// When its lock cannot be read.
 pub fn owner(dir: &Path) -> Result<Option<i32>> {
-    let path = dir.with_extension("lock");
-    if Lock::take(&path)?.is_some_and(|lock| {
-        lock.remove();
-        true
-    }) {
-        return Ok(None);
+    lock::owner(&dir.with_extension("lock"))
+}
+
+/// A run id that no other laboratory has, and the lock that says so.
+fn fresh_run(folder: &Path) -> Result<(String, Lock)> {
+    for _ in 0..RUN_IDS_TRIED {
+        let run_id = random_run_id()?;
+        if let Some(lock) = Lock::fresh(&folder.join(format!("{PREFIX}{run_id}.lock")))? {
+            return Ok((run_id, lock));
+        }
     }
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    Ok(Some(text.trim().parse().with_context(|| format!("read a pid in {}", path.display()))?))
+    bail!("{RUN_IDS_TRIED} run ids in a row are taken: remove what is dead of {}/{PREFIX}*", folder.display())
 }
 
 /// Six hex digits: short, because a link's name has room for 15 characters.

@@ -1,6 +1,6 @@
 //! A laboratory: the real programs, on a private Docker engine, in network namespaces of their own.
 //!
-//! Who uses it: the scenario tests in `tests/tests/`, and `bin/demo.rs` behind `make demo`. It needs root and the
+//! Who uses it: the scenario tests in `tests/tests/`, and the programs in `bin/`, behind `make demo` and `make bench`. It needs root and the
 //! Debian packages of `packaging/setup.sh`, and never touches the machine's own Docker, registry or Postgres.
 //!
 //! ```text
@@ -12,11 +12,11 @@
 //!   no way out                            └─────► host 2 …
 //! ```
 //!
-//! Read in this order: [`lab`] puts it all together; [`netns`], [`engine`], [`registry`], [`images`], [`postgres`],
-//! [`coordinator`] and [`agent`] start one thing each, all by [`process`]; [`api`], [`deployment`] and [`bot`] talk to
-//! what runs;
-//! [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test waits; [`sweep`] removes whatever a
-//! killed run left behind. No product code lives here, and nothing here sleeps for a fixed time.
+//! Read in this order: [`lab`] puts it all together, [`host`] is one host of it; [`netns`], [`engine`], [`registry`],
+//! [`images`], [`postgres`], [`coordinator`] and [`agent`] start one thing each, all by [`process`]; [`api`],
+//! [`deployment`] and [`bot`] talk to what runs; [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test
+//! waits; [`sweep`] removes whatever a killed run left behind. Apart from all of it, and without root or network:
+//! [`cluster`], a whole fleet in one heap of events. No product code lives here, and nothing here sleeps for a fixed time.
 
 pub mod agent;
 pub mod api;
@@ -25,9 +25,11 @@ pub mod cluster;
 pub mod coordinator;
 pub mod deployment;
 pub mod engine;
+pub mod host;
 pub mod images;
 pub mod kernel;
 pub mod lab;
+mod lock;
 pub mod netns;
 pub mod postgres;
 pub mod process;

@@ -2,9 +2,8 @@
 //! and the API says what it waits for.
 
 use anyhow::Result;
-use launchpad_tests::deployment::{Deployment, SOON};
+use launchpad_tests::deployment::Deployment;
 use launchpad_tests::lab::Lab;
-use launchpad_tests::wait::wait_until;
 
 #[test]
 fn a_deployment_without_a_host_waits_and_says_why() -> Result<()> {
@@ -27,10 +26,8 @@ fn a_host_without_docker_says_so_and_recovers_when_it_comes() -> Result<()> {
     lab.add_host()?;
     lab.host(0)?.engine.kill_dockerd()?;
     lab.start_agent(0)?;
-    let api = lab.api()?;
-    wait_until("the host to tell of its trouble", SOON, || {
-        let host = api.get("/hosts")?.success()?["items"][0].clone();
-        Ok(host["reasons"].to_string().to_lowercase().contains("engine"))
+    lab.wait_shown(0, "in trouble, and to say so", |host| {
+        host["reasons"].to_string().to_lowercase().contains("engine")
     })?;
     lab.host(0)?.engine.restart_dockerd()?;
     Deployment::running(&lab, "late")?;

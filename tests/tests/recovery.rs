@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use launchpad_tests::deployment::{Deployment, Identity, SOON, identity};
 use launchpad_tests::lab::Lab;
-use launchpad_tests::wait::{wait_for, wait_until};
+use launchpad_tests::wait::wait_for;
 use serde_json::Value;
 use terminal::Line;
 
@@ -48,25 +48,6 @@ fn restore(lab: &mut Lab, copy: &Path) -> Result<String> {
     Ok(told)
 }
 
-/// The one host of the laboratory, as the API shows it.
-fn host(lab: &Lab) -> Result<Value> {
-    Ok(lab.api()?.get("/hosts")?.success()?["items"][0].clone())
-}
-
-fn wait_settled(lab: &Lab) -> Result<Value> {
-    wait_for("the host to be connected and settled", SOON, || {
-        let host = host(lab)?;
-        let settled = host["connected"] == true && host["generation"]["applied"] == host["generation"]["published"];
-        Ok(if settled { Ok(host) } else { Err(host.to_string()) })
-    })
-}
-
-/// Waits until the coordinator has stored another report: whatever it wanted of the host, it had the occasion.
-fn wait_for_report(lab: &Lab) -> Result<()> {
-    let before = host(lab)?["last_seen_us"].clone();
-    wait_until("another report", SOON, || Ok(host(lab)?["last_seen_us"] != before))
-}
-
 fn wait_frozen(lab: &Lab, code: &str) -> Result<Value> {
     let api = lab.api()?;
     wait_for("publishing to be frozen, and the host to be back", SOON, || {
@@ -96,7 +77,7 @@ fn a_restored_coordinator_stops_and_starts_nothing_until_an_operator_confirms() 
     let kept = Deployment::running(&lab, "kept")?;
     let restarted = Deployment::running(&lab, "restarted")?;
     let (deleted_again, forgotten) = (Deployment::running(&lab, "doomed")?, Deployment::running(&lab, "forgotten")?);
-    wait_settled(&lab)?;
+    lab.wait_settled(0)?;
     let copy = copy_store(&mut lab)?;
 
     // A life that the copy knows nothing of.
@@ -111,7 +92,7 @@ fn a_restored_coordinator_stops_and_starts_nothing_until_an_operator_confirms() 
         gone.delete(true)?;
         gone.wait_state("terminated")?;
     }
-    let floor = wait_settled(&lab)?["generation"]["accepted"].as_u64().context("the host holds a spec")?;
+    let floor = lab.wait_settled(0)?["generation"]["accepted"].as_u64().context("the host holds a spec")?;
     let (before, late_container) = (running(&mut lab)?, late.identity(&lab.host(0)?.engine)?.container);
     assert_eq!(before.len(), 3);
 
@@ -128,9 +109,9 @@ fn a_restored_coordinator_stops_and_starts_nothing_until_an_operator_confirms() 
     let new = Deployment::create(&lab, "new", "")?;
     // What was deleted after the copy is back in the list: the operator deletes one of the two again.
     deleted_again.delete(true)?;
-    wait_for_report(&lab)?;
+    lab.wait_for_report(0)?;
     assert_eq!(running(&mut lab)?, before);
-    assert_eq!(host(&lab)?["generation"]["published"], published);
+    assert_eq!(lab.shown(0)?["generation"]["published"], published);
     let waiting = new.get()?;
     assert!(waiting["state"] == "requested" && waiting["instance"].is_null(), "{waiting}");
     assert!(waiting["reason"].to_string().contains("launchpad recover confirm"), "why it waits: {waiting}");
@@ -141,7 +122,7 @@ fn a_restored_coordinator_stops_and_starts_nothing_until_an_operator_confirms() 
     deleted_again.wait_state("terminated")?;
     // The other is what the copy says it is: a bot that should run. The reason of the restore said so.
     forgotten.wait_state("running")?;
-    let after = wait_settled(&lab)?;
+    let after = lab.wait_settled(0)?;
     assert!(after["generation"]["published"].as_u64() > Some(floor), "{after}");
     let now = running(&mut lab)?;
     for untouched in &before {
@@ -177,15 +158,15 @@ fn a_wish_of_the_copy_that_was_carried_out_since_is_not_carried_out_again() -> R
     steady.wait("a new process", |now| {
         now["state"] == "running" && steady.identity(engine).is_ok_and(|now| now.started_at != first.started_at)
     })?;
-    wait_settled(&lab)?;
+    lab.wait_settled(0)?;
     let before = running(&mut lab)?;
     assert_eq!(before.len(), 2);
 
     restore(&mut lab, &copy)?;
     wait_frozen(&lab, "restored")?;
-    wait_for_report(&lab)?;
+    lab.wait_for_report(0)?;
     recover(&mut lab, "confirm")?;
-    wait_settled(&lab)?;
+    lab.wait_settled(0)?;
     for deployment in [&steady, &placed_later] {
         deployment.wait_state("running")?;
     }
@@ -199,7 +180,7 @@ fn a_copy_that_was_put_back_by_hand_freezes_when_a_host_shows_what_it_holds() ->
     let kept = Deployment::running(&lab, "kept")?;
     let copy = copy_store(&mut lab)?;
     let late = Deployment::running(&lab, "late")?;
-    let floor = wait_settled(&lab)?["generation"]["accepted"].as_u64();
+    let floor = lab.wait_settled(0)?["generation"]["accepted"].as_u64();
     let before = running(&mut lab)?;
 
     let database = database(&mut lab)?;
@@ -213,13 +194,13 @@ fn a_copy_that_was_put_back_by_hand_freezes_when_a_host_shows_what_it_holds() ->
     assert!(seen["reason"]["sentence"].as_str().is_some_and(|told| told.contains("h1")), "{seen}");
     assert!(seen["reason"]["mend"].as_str().is_some_and(|told| told.contains("recover confirm")), "{seen}");
     let new = Deployment::create(&lab, "new", "")?;
-    wait_for_report(&lab)?;
+    lab.wait_for_report(0)?;
     assert_eq!(running(&mut lab)?, before);
 
     recover(&mut lab, "confirm")?;
     new.wait_state("running")?;
     kept.wait_state("running")?;
-    let after = wait_settled(&lab)?;
+    let after = lab.wait_settled(0)?;
     assert!(after["generation"]["published"].as_u64() > floor, "{after}");
     let now = running(&mut lab)?;
     assert!(before.iter().all(|untouched| now.contains(untouched)) && now.len() == 3, "{now:?}");
