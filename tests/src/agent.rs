@@ -57,6 +57,8 @@ impl Place {
 pub struct Agent {
     process: Process,
     place: Place,
+    /// How long its log was when the process was started.
+    log_before_bytes: u64,
 }
 
 impl Agent {
@@ -76,7 +78,8 @@ impl Agent {
     /// # Errors
     /// When the program cannot be started.
     pub fn run(place: Place) -> Result<Self> {
-        Ok(Self { process: recipe(&place)?.spawn()?, place })
+        let log_before_bytes = log_bytes(&place);
+        Ok(Self { process: recipe(&place)?.spawn()?, place, log_before_bytes })
     }
 
     /// Waits until the coordinator counts the host as connected.
@@ -121,21 +124,28 @@ impl Agent {
     /// As [`Agent::run`].
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill()?;
+        self.log_before_bytes = log_bytes(&self.place);
         // Afresh from the place: a test may have changed its environment meanwhile.
         self.process = recipe(&self.place)?.spawn()?;
         Ok(())
     }
 
-    /// Waits until its log holds `text`.
+    /// Waits until its log holds `text`, said since it was started last.
     ///
     /// # Errors
     /// After `deadline`, with the end of the log.
     pub fn wait_for_log(&self, text: &str, deadline: Duration) -> Result<()> {
         wait_for(&format!("`{text}` in the agent's log"), deadline, || {
-            let log = std::fs::read_to_string(&self.place.log).unwrap_or_default();
-            Ok(if log.contains(text) { Ok(()) } else { Err(self.process.log_tail()) })
+            let log = std::fs::read(&self.place.log).unwrap_or_default();
+            let since =
+                usize::try_from(self.log_before_bytes).ok().and_then(|bytes| log.get(bytes..)).unwrap_or_default();
+            Ok(if String::from_utf8_lossy(since).contains(text) { Ok(()) } else { Err(self.process.log_tail()) })
         })
     }
+}
+
+fn log_bytes(place: &Place) -> u64 {
+    std::fs::metadata(&place.log).map_or(0, |log| log.len())
 }
 
 fn recipe(place: &Place) -> Result<Recipe> {

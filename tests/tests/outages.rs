@@ -3,17 +3,6 @@
 use anyhow::Result;
 use launchpad_tests::deployment::{Deployment, SOON};
 use launchpad_tests::lab::Lab;
-use launchpad_tests::wait::wait_until;
-
-/// Waits until the host is connected and has applied what was published last.
-fn wait_settled(lab: &Lab) -> Result<()> {
-    let api = lab.api()?;
-    wait_until("the host to be connected and settled", SOON, || {
-        let Ok(answer) = api.get("/hosts") else { return Ok(false) };
-        let host = answer.success()?["items"][0].clone();
-        Ok(host["connected"] == true && host["generation"]["applied"] == host["generation"]["published"])
-    })
-}
 
 #[test]
 fn a_killed_agent_leaves_the_bot_running_and_adopts_it_when_it_returns() -> Result<()> {
@@ -23,7 +12,10 @@ fn a_killed_agent_leaves_the_bot_running_and_adopts_it_when_it_returns() -> Resu
     lab.host(0)?.agent()?.kill()?;
     assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
     lab.start_agent(0)?;
-    wait_settled(&lab)?;
+    // The coordinator may still take the dead session for alive: only the new process can say that it is back.
+    lab.host(0)?.agent()?.wait_for_log("connected to the coordinator", SOON)?;
+    lab.wait_for_report(0)?;
+    lab.wait_settled(0)?;
     deployment.wait_state("running")?;
     assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
     lab.close()
@@ -36,7 +28,8 @@ fn a_killed_coordinator_leaves_the_bot_running_and_knows_it_again() -> Result<()
     let before = deployment.identity(&lab.host(0)?.engine)?;
     lab.coordinator()?.kill()?;
     lab.coordinator()?.restart()?;
-    wait_settled(&lab)?;
+    lab.wait_settled(0)?;
+    lab.wait_for_report(0)?;
     deployment.wait_state("running")?;
     assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
     lab.close()
@@ -50,9 +43,12 @@ fn a_killed_dockerd_leaves_the_bot_running_and_is_not_held_against_it() -> Resul
     let address = deployment.address()?;
     let host = lab.host(0)?;
     host.engine.kill_dockerd()?;
+    host.agent()?.wait_for_log("the host cannot be observed", SOON)?;
     assert_eq!(host.bot(&address).get("/healthz")?.status, 200);
     host.engine.restart_dockerd()?;
-    wait_settled(&lab)?;
+    host.agent()?.wait_for_log("the container engine answers again", SOON)?;
+    lab.wait_for_report(0)?;
+    lab.wait_settled(0)?;
     let after = deployment.wait_state("running")?;
     assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
     assert_eq!(after["instance"]["restarts"], 0, "{after}");
@@ -65,12 +61,10 @@ fn a_cut_link_changes_nothing_on_the_host_and_heals_by_itself() -> Result<()> {
     let deployment = Deployment::running(&lab, "steady")?;
     let before = deployment.identity(&lab.host(0)?.engine)?;
     lab.host(0)?.net.set_connected(false)?;
-    let api = lab.api()?;
-    wait_until("the coordinator to see the host gone", SOON, || {
-        Ok(api.get("/hosts")?.success()?["items"][0]["connected"] == false)
-    })?;
+    lab.wait_shown(0, "gone", |host| host["connected"] == false)?;
     lab.host(0)?.net.set_connected(true)?;
-    wait_settled(&lab)?;
+    lab.wait_settled(0)?;
+    lab.wait_for_report(0)?;
     assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
     lab.close()
 }
