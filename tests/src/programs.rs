@@ -1,8 +1,10 @@
-//! Where things are: our own binaries, the workspace, the caches. The one file that reads the environment.
+//! Where things are: our own binaries, the workspace, the caches. The one file that goes by a variable of the environment;
+//! elsewhere variables are only kept from the programs that are started.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
 //! | `LAUNCHPAD_BIN_DIR` | folder of the built binaries | beside the running test's executable |
+//! | `CARGO_TARGET_DIR` | the build folder, with the image cache in it | `target` in the workspace |
 
 use std::env;
 use std::path::{Path, PathBuf};
