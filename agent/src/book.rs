@@ -75,8 +75,14 @@ pub struct BookError {
 }
 
 impl BookError {
+    /// That step failed, and why.
+    #[must_use]
+    pub fn new(step: &'static str, cause: impl ToString) -> Self {
+        Self { step, cause: cause.to_string() }
+    }
+
     fn at<E: ToString>(step: &'static str) -> impl Fn(E) -> Self {
-        move |error| Self { step, cause: error.to_string() }
+        move |error| Self::new(step, error)
     }
 }
 
