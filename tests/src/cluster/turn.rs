@@ -195,7 +195,7 @@ impl Host {
         let owner = self.model.observed.containers.get(container).map(|found| found.deployment);
         let Some(agent) = &mut self.agent else { return };
         let Some((id, record)) = owner.and_then(|id| Some((id, agent.records.get_mut(&id)?))) else { return };
-        record.expect_stop(why);
+        record.expect_stop(container, why);
         agent.changes.records.insert(id, Some(record.clone()));
         self.save();
     }
