@@ -1,9 +1,11 @@
 //! The spine: deployed through the API, run by the agent, restarted and removed, on a real Docker engine.
 
 use anyhow::{Context as _, Result};
+use launchpad_tests::coordinator::Place;
 use launchpad_tests::deployment::{Deployment, SOON, identity};
 use launchpad_tests::kernel;
 use launchpad_tests::lab::Lab;
+use launchpad_tests::postgres::Postgres;
 use launchpad_tests::wait::wait_until;
 use serde_json::json;
 
@@ -35,6 +37,32 @@ fn a_deployed_bot_runs_as_ordered_and_the_api_tells_how_it_came_about() -> Resul
         (&json!("0000000000000000"), &json!("1")),
         "{told}"
     );
+    lab.close()
+}
+
+#[test]
+fn a_coordinator_on_postgres_carries_the_same_journey_and_goes_on_after_a_kill() -> Result<()> {
+    let mut lab = Lab::enter(&["echo"])?;
+    let postgres = Postgres::start(&lab.dir().join("postgres"))?;
+    let place = Place::new(lab.dir(), &launchpad_tests::lab::http_address()).with_database(&postgres.url());
+    lab.start_coordinator_at(place)?;
+    lab.add_host()?;
+    lab.start_agent(0)?;
+    let deployment = Deployment::running(&lab, "kept-elsewhere")?;
+    let before = deployment.identity(&lab.host(0)?.engine)?;
+    assert!(!lab.coordinator()?.place().data.join("coordinator.db").exists(), "all of it is in Postgres");
+
+    lab.coordinator()?.kill()?;
+    lab.coordinator()?.restart()?;
+    lab.wait_connected(0)?;
+    deployment.restart()?;
+    let engine = &lab.host(0)?.engine;
+    deployment.wait("a new process", |now| {
+        now["state"] == "running" && deployment.identity(engine).is_ok_and(|now| now.started_at != before.started_at)
+    })?;
+    deployment.delete(true)?;
+    deployment.wait_state("terminated")?;
+    assert_eq!(lab.host(0)?.engine.docker(&["ps", "--all", "--quiet"])?, "");
     lab.close()
 }
 
@@ -94,10 +122,7 @@ fn a_restart_starts_the_bot_anew_exactly_once() -> Result<()> {
     })?;
     let after = deployment.identity(engine)?;
     // A report or two later nothing has started it again.
-    let generation =
-        |lab: &Lab| Ok::<_, anyhow::Error>(lab.api()?.get("/hosts")?.success()?["items"][0]["last_seen_us"].clone());
-    let seen = generation(&lab)?;
-    wait_until("another report", SOON, || Ok(generation(&lab)? != seen))?;
+    lab.wait_for_report(0)?;
     assert_eq!(deployment.identity(&lab.host(0)?.engine)?, after);
     lab.close()
 }
