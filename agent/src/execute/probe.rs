@@ -1,12 +1,13 @@
 //! One HTTP GET, answered 200 in time with the right words or not.
 //!
 //! The prober asks through [`super::Eyes::probe`]. The connection is made anew each time, as a visitor's
-//! would be; a body is read only as far as a verdict needs, and never beyond a bound.
+//! would be. What answers is a stranger's program: of its body so many bytes and frames are read and no more,
+//! and each byte costs the same however they are cut.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
@@ -16,6 +17,10 @@ use tokio::net::TcpStream;
 
 /// Bytes of a body that are looked at: openclaw's longest answer to a probe has 2 KiB.
 const BODY_MAX_BYTES: usize = 64 * 1024;
+
+/// Frames of a body that are looked at: a chunk is one, whatever its size, and each costs hyper about a
+/// microsecond. Honest servers send an answer to a probe in one or two.
+const FRAMES_MAX: usize = 1024;
 
 /// Asks once.
 ///
@@ -54,30 +59,78 @@ async fn ask(address: SocketAddr, probe: &HttpProbe) -> Result<(), String> {
     }
 }
 
-async fn judge(answer: Response<Incoming>, wanted: Option<&str>) -> Result<(), String> {
+async fn judge<B>(answer: Response<B>, wanted: Option<&str>) -> Result<(), String>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     if answer.status() != StatusCode::OK {
         return Err(format!("status {}", answer.status().as_u16()));
     }
     let Some(wanted) = wanted else { return Ok(()) };
+    let mut search = Search::of(wanted.as_bytes());
     let mut body = answer.into_body();
-    let mut seen: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
+    let mut left = BODY_MAX_BYTES;
+    for _ in 0..FRAMES_MAX {
+        if search.found() {
+            return Ok(());
+        }
+        let Some(frame) = body.frame().await else { break };
         let frame = frame.map_err(|error| format!("the body broke off: {error}"))?;
         if let Some(data) = frame.data_ref() {
-            seen.extend_from_slice(&data[..data.len().min(BODY_MAX_BYTES - seen.len())]);
-            if contains(&seen, wanted.as_bytes()) {
-                return Ok(());
+            let looked_at = &data[..data.len().min(left)];
+            left -= looked_at.len();
+            search.read(looked_at);
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    if search.found() { Ok(()) } else { Err(format!("status 200, but the body has no `{wanted}`")) }
+}
+
+/// Knuth, Morris and Pratt's search in a text that comes in pieces: nothing of it is kept, no byte is read twice,
+/// and there are at most two comparisons a byte. Of any symbols, so that a test can count.
+struct Search<'a, T> {
+    wanted: &'a [T],
+    /// For each beginning of `wanted`, the longest shorter beginning that it ends with.
+    fallback: Vec<usize>,
+    /// So much of `wanted` is what the text so far ends with; all of it, once found.
+    matched: usize,
+}
+
+impl<'a, T: PartialEq> Search<'a, T> {
+    fn of(wanted: &'a [T]) -> Self {
+        let mut fallback = vec![0; wanted.len()];
+        let mut matched = 0;
+        for end in 1..wanted.len() {
+            while matched > 0 && wanted[end] != wanted[matched] {
+                matched = fallback[matched - 1];
             }
-            if seen.len() >= BODY_MAX_BYTES {
-                break;
+            matched += usize::from(wanted[end] == wanted[matched]);
+            fallback[end] = matched;
+        }
+        Self { wanted, fallback, matched: 0 }
+    }
+
+    fn found(&self) -> bool {
+        self.matched == self.wanted.len()
+    }
+
+    fn read(&mut self, piece: &[T]) {
+        for symbol in piece {
+            while let Some(next) = self.wanted.get(self.matched) {
+                if symbol == next {
+                    self.matched += 1;
+                    break;
+                }
+                if self.matched == 0 {
+                    break;
+                }
+                self.matched = self.fallback[self.matched - 1];
             }
         }
     }
-    Err(format!("status 200, but the body has no `{wanted}`"))
-}
-
-fn contains(text: &[u8], wanted: &[u8]) -> bool {
-    wanted.is_empty() || text.windows(wanted.len()).any(|window| window == wanted)
 }
 
 fn in_few_words(error: &std::io::Error) -> String {
@@ -142,21 +195,58 @@ mod tests {
         assert_eq!(get(Ipv4Addr::LOCALHOST, free, &probe(None)).await, Err("connection refused".to_owned()));
     }
 
+    /// Answers 200 with an endless body of such pieces; how many of them were taken.
+    async fn pieces_taken(piece: &'static [u8], wanted: &str) -> usize {
+        let mut taken = 0;
+        let pieces = futures::stream::repeat_with(|| {
+            taken += 1;
+            Ok::<_, std::convert::Infallible>(hyper::body::Frame::data(Bytes::from_static(piece)))
+        });
+        let verdict = judge(Response::new(http_body_util::StreamBody::new(pieces)), Some(wanted)).await;
+        assert_eq!(verdict, Err(format!("status 200, but the body has no `{wanted}`")));
+        taken
+    }
+
     #[tokio::test]
-    async fn a_body_without_end_is_read_only_so_far() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let flood = async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
-            let _ = stream.write_all(head.as_bytes()).await;
-            while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
-            std::future::pending().await
-        };
-        let probe = HttpProbe { timeout: Duration::from_secs(20), ..probe(Some("ok")) };
-        tokio::select! {
-            verdict = get(Ipv4Addr::LOCALHOST, port, &probe) => assert!(verdict.is_err()),
-            () = flood => unreachable!("it waits for the verdict"),
+    async fn a_body_without_end_is_read_only_so_far_however_it_is_cut() {
+        assert_eq!(pieces_taken(b"x", "ok").await, FRAMES_MAX);
+        assert_eq!(pieces_taken(&[b'x'; 4096], "ok").await, BODY_MAX_BYTES / 4096);
+        assert_eq!(pieces_taken(b"", "ok").await, FRAMES_MAX);
+    }
+
+    thread_local! {
+        static COMPARISONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    /// A byte that counts how often it is compared.
+    #[derive(Clone, Copy)]
+    struct Counted(u8);
+
+    impl PartialEq for Counted {
+        fn eq(&self, other: &Self) -> bool {
+            COMPARISONS.set(COMPARISONS.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    #[test]
+    fn a_body_made_to_be_slow_costs_two_comparisons_a_byte() {
+        let wanted = [[Counted(b'x'); 200].as_slice(), &[Counted(b'y')]].concat();
+        let mut search = Search::of(&wanted);
+        COMPARISONS.set(0);
+        for _ in 0..BODY_MAX_BYTES {
+            search.read(&[Counted(b'x')]);
+        }
+        assert!(!search.found());
+        assert!(COMPARISONS.get() <= 2 * BODY_MAX_BYTES, "{}", COMPARISONS.get());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn words_are_found_wherever_the_body_is_cut(text in "[ab]{0,40}", wanted in "[ab]{0,6}", cut in 1_usize..9) {
+            let mut search = Search::of(wanted.as_bytes());
+            text.as_bytes().chunks(cut).for_each(|piece| search.read(piece));
+            proptest::prop_assert_eq!(search.found(), text.contains(&wanted));
         }
     }
 }
