@@ -4,7 +4,7 @@
 //! machine's own name is asked for when none is given.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -14,6 +14,7 @@ use launchpad_protocol::id::DeploymentId;
 use serde::{Deserialize, Serialize};
 
 use crate::execute::address::{DEFAULT_POOL, Subnet};
+use crate::execute::resolv;
 
 /// Where the agent keeps what must outlive it.
 pub const DATA_DIR: &str = "/var/lib/launchpad-agent";
@@ -86,8 +87,9 @@ pub struct Config {
     #[arg(long, env = "LAUNCHPAD_AGENT_DOCKER", value_name = "SOCKET", default_value = DOCKER_SOCKET)]
     pub docker: PathBuf,
     /// A name server for the bots, several times for several; without one, the host's own that are not local to it
-    #[arg(long = "resolver", env = "LAUNCHPAD_AGENT_RESOLVERS", value_name = "IP", value_delimiter = ',')]
-    pub resolvers: Vec<IpAddr>,
+    #[arg(long = "resolver", env = "LAUNCHPAD_AGENT_RESOLVERS", value_name = "IPV4", value_delimiter = ',',
+          value_parser = resolv::server)]
+    pub resolvers: Vec<Ipv4Addr>,
     /// Where the tenants' networks come from: a private range of which this host's own networks use nothing
     #[arg(long, env = "LAUNCHPAD_AGENT_SUBNET_POOL", value_name = "CIDR", default_value_t = DEFAULT_POOL)]
     pub subnet_pool: Subnet,
@@ -247,9 +249,11 @@ mod tests {
             Ok(Cli { command: Command::Run(config) }) => config.resolvers,
             other => panic!("{other:?}"),
         };
-        let both: Vec<IpAddr> = vec!["9.9.9.9".parse().unwrap(), "2620:fe::fe".parse().unwrap()];
-        assert_eq!(parse(&["--resolver", "9.9.9.9", "--resolver", "2620:fe::fe"]), both);
-        assert_eq!(parse(&["--resolver", "9.9.9.9,2620:fe::fe"]), both);
+        let both = [Ipv4Addr::new(9, 9, 9, 9), Ipv4Addr::new(192, 0, 2, 53)];
+        assert_eq!(parse(&["--resolver", "9.9.9.9", "--resolver", "192.0.2.53"]), both);
+        assert_eq!(parse(&["--resolver", "9.9.9.9,192.0.2.53"]), both);
+        let refused = Cli::try_parse_from(["launchpad-agent", "run", "--resolver", "2620:fe::fe"]).unwrap_err();
+        assert!(refused.to_string().contains("IPv4 only"), "{refused}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::execute::engine::Engine;
 use crate::execute::facts::EngineFacts;
-use crate::execute::nat;
+use crate::execute::{nat, resolv};
 use crate::reconcile::facts::HostFacts;
 
 /// Bytes of memory that no tenant gets: dockerd and containerd were measured at 51 MB, the agent at 12 MB,
@@ -40,8 +41,11 @@ const EXAMINE_EVERY: Duration = Duration::from_secs(600);
 /// The same while the engine is away.
 const EXAMINE_AGAIN: Duration = Duration::from_secs(5);
 
+/// What all other findings about the engine hang on.
+const ENGINE: &str = "engine";
+
 /// Without these a host should not run bots.
-const REQUIRED: [&str; 5] = ["engine", "limits", "live-restore", "nftables", "seccomp"];
+const REQUIRED: [&str; 5] = [ENGINE, "limits", "live-restore", "nftables", "seccomp"];
 
 /// What was found on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,18 +58,36 @@ pub struct Examination {
     pub engine: Option<EngineFacts>,
 }
 
-/// Looks at the host, with Docker behind that socket and the agent's data in that directory.
-pub async fn examine(docker: &Path, data_dir: &Path) -> Examination {
-    let engine = EngineFacts::read(&Engine::behind(docker)).await.map_err(|error| error.reason().clone());
-    let capabilities = capabilities(engine.as_ref(), nat::usable().await);
-    Examination { capacity: capacity(data_dir), capabilities, engine: engine.ok() }
+/// What the agent was told that decides where its host is looked at.
+#[derive(Debug, Clone)]
+pub struct Whereabouts {
+    /// Docker's socket.
+    pub docker: PathBuf,
+    /// The agent's data.
+    pub data_dir: PathBuf,
+    /// Name servers for bots; none: the host's own.
+    pub resolvers: Vec<Ipv4Addr>,
+}
+
+/// Looks at the host.
+pub async fn examine(at: &Whereabouts) -> Examination {
+    let engine = EngineFacts::read(&Engine::behind(&at.docker)).await.map_err(|error| error.reason().clone());
+    let capabilities = capabilities(engine.as_ref(), nat::usable().await, &resolv::servers(&at.resolvers));
+    Examination { capacity: capacity(&at.data_dir), capabilities, engine: engine.ok() }
 }
 
 impl Examination {
-    /// What a host must be able to do, and this one cannot.
+    /// What a host must be able to do, and this one cannot. What only the engine could tell is not counted
+    /// beside an engine that does not answer: it is one thing to mend.
     #[must_use]
     pub fn missing(&self) -> Vec<&Reason> {
-        REQUIRED.iter().filter_map(|name| self.capabilities.get(*name).and_then(reason)).collect()
+        let known = REQUIRED.iter().filter(|name| !self.is_unchecked(name));
+        known.filter_map(|name| self.capabilities.get(*name).and_then(reason)).collect()
+    }
+
+    /// Whether that could not be looked at, because the engine does not answer.
+    fn is_unchecked(&self, name: &str) -> bool {
+        self.engine.is_none() && ENGINE_CHECKS.iter().any(|check| check.name == name)
     }
 
     /// For a terminal: what is well on a line, what is not with its mend.
@@ -88,12 +110,17 @@ impl Examination {
             )),
             Err(reason) => line(&reason.paragraph()),
         }
-        for (name, capability) in &self.capabilities {
+        for (name, capability) in self.capabilities.iter().filter(|(name, _)| !self.is_unchecked(name)) {
             let need = if REQUIRED.contains(&name.as_str()) { "MISSING" } else { "absent" };
             match reason(capability) {
                 None => line(&format!("ok       {name}")),
                 Some(reason) => line(&format!("{need:8} {}", reason.paragraph())),
             }
+        }
+        let unchecked: Vec<&str> = self.capabilities.keys().map(String::as_str).collect();
+        let unchecked: Vec<&str> = unchecked.into_iter().filter(|name| self.is_unchecked(name)).collect();
+        if !unchecked.is_empty() {
+            line(&format!("unknown  {}: only the engine can tell", unchecked.join(", ")));
         }
         let missing = self.missing().len();
         let verdict =
@@ -138,11 +165,13 @@ pub fn capacity(data_dir: &Path) -> Result<Capacity, Reason> {
 pub fn capabilities(
     engine: Result<&EngineFacts, &Reason>,
     nftables: Result<(), Reason>,
+    resolvers: &[Ipv4Addr],
 ) -> BTreeMap<String, Capability> {
     let mut found = BTreeMap::new();
     let mut note = |name: &str, capability: Capability| drop(found.insert(name.to_owned(), capability));
-    note("engine", engine.map_or_else(|reason| absent(reason.clone()), |_| Capability::Present));
+    note(ENGINE, engine.map_or_else(|reason| absent(reason.clone()), |_| Capability::Present));
     note("nftables", nftables.map_or_else(absent, |()| Capability::Present));
+    note("resolver", if resolvers.is_empty() { absent(no_resolver()) } else { Capability::Present });
     for check in ENGINE_CHECKS {
         let capability = match engine {
             Err(reason) => absent(reason.clone()),
@@ -159,6 +188,12 @@ pub fn capabilities(
         ),
     );
     found
+}
+
+fn no_resolver() -> Reason {
+    Reason::new("no-resolver", "bots resolve no names")
+        .because("the host's own resolv.conf names no server that a container can reach by IPv4")
+        .mend("name one with --resolver, or LAUNCHPAD_AGENT_RESOLVERS, and restart the agent; bots run on meanwhile")
 }
 
 struct Check {
@@ -243,15 +278,15 @@ pub struct LiveFacts {
 
 impl LiveFacts {
     /// Examines the host once, and from then on beside everything else.
-    pub async fn watch(docker: PathBuf, data_dir: PathBuf) -> Self {
-        let first = examine(&docker, &data_dir).await;
+    pub async fn watch(at: Whereabouts) -> Self {
+        let first = examine(&at).await;
         let found = Arc::new(Mutex::new(first));
         let newest = Arc::clone(&found);
         let task = async move {
             loop {
                 let away = newest.lock().unwrap_or_else(PoisonError::into_inner).engine.is_none();
                 tokio::time::sleep(if away { EXAMINE_AGAIN } else { EXAMINE_EVERY }).await;
-                let examination = examine(&docker, &data_dir).await;
+                let examination = examine(&at).await;
                 *newest.lock().unwrap_or_else(PoisonError::into_inner) = examination;
             }
         };
@@ -284,7 +319,8 @@ mod tests {
 
     fn examined(engine: Result<&EngineFacts, &Reason>) -> Examination {
         let capacity = Ok(Capacity { cpu_millis: 2500, memory_bytes: 7 << 30, storage_bytes: 90 << 30 });
-        Examination { capacity, capabilities: capabilities(engine, Ok(())), engine: engine.ok().cloned() }
+        let capabilities = capabilities(engine, Ok(()), &[Ipv4Addr::new(192, 0, 2, 53)]);
+        Examination { capacity, capabilities, engine: engine.ok().cloned() }
     }
 
     #[test]
@@ -312,6 +348,21 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_is_away_is_told_once_with_what_could_not_be_looked_at() {
+        let away = Reason::new("engine-away", "Docker does not answer").mend("start it");
+        let found = examined(Err(&away));
+        assert_eq!(found.missing(), [&away]);
+        insta::assert_snapshot!(found.text());
+    }
+
+    #[test]
+    fn a_host_without_a_server_that_bots_can_reach_is_told_so() {
+        let found = capabilities(Ok(&capable()), Ok(()), &[]);
+        let Some(Capability::Absent { reason }) = found.get("resolver") else { panic!("it has one: {found:?}") };
+        assert!(reason.mend.as_deref().is_some_and(|mend| mend.contains("--resolver")), "{reason}");
+    }
+
+    #[test]
     fn a_capable_host_lacks_nothing_that_it_must_have() {
         assert_eq!(examined(Ok(&capable())).missing(), Vec::<&Reason>::new());
     }
@@ -319,7 +370,8 @@ mod tests {
     #[tokio::test]
     async fn no_docker_is_a_finding_and_no_failure() {
         let dir = tempfile::tempdir().unwrap();
-        let found = examine(&dir.path().join("docker.sock"), &dir.path().join("not yet there")).await;
+        let (docker, data_dir) = (dir.path().join("docker.sock"), dir.path().join("not yet there"));
+        let found = examine(&Whereabouts { docker, data_dir, resolvers: vec![] }).await;
         assert!(found.missing().iter().any(|reason| reason.code == "engine-away"), "{}", found.text());
         assert!(found.capacity.unwrap().storage_bytes > 0);
     }

@@ -11,7 +11,7 @@ use clap::Parser as _;
 use launchpad_agent::book::SledBook;
 use launchpad_agent::config::{Cli, Command, Config, EnrollArgs, LOG_VARIABLE, LocalArgs, Output};
 use launchpad_agent::disk::Disk;
-use launchpad_agent::doctor::{LiveFacts, examine};
+use launchpad_agent::doctor::{LiveFacts, Whereabouts, examine};
 use launchpad_agent::execute::docker::{DockerHost, HostConfig};
 use launchpad_agent::identity::Enrolled;
 use launchpad_agent::link::{Pace, Reach};
@@ -78,8 +78,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
     let host = enrolled.identity().host;
+    let whereabouts = whereabouts(&config);
     let docker = Arc::new(DockerHost::connect(HostConfig {
-        docker: config.docker.clone(),
+        docker: config.docker,
         data_dir: config.data_dir.clone(),
         run_dir: config.run_dir,
         host,
@@ -95,7 +96,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         entropy: Entropy::system(),
         disk: Disk::open(&config.data_dir)?,
         book: Box::new(book),
-        facts: Box::new(LiveFacts::watch(config.docker, config.data_dir).await),
+        facts: Box::new(LiveFacts::watch(whereabouts).await),
         hands: Arc::clone(&docker) as _,
         eyes: docker,
         reach: Reach::Fleet(Arc::clone(&enrolled)),
@@ -113,9 +114,17 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
 /// Says what is well and what is not; a host that cannot run bots is a failure, for scripts.
 async fn find_fault(config: &Config) -> anyhow::Result<ExitCode> {
-    let found = examine(&config.docker, &config.data_dir).await;
+    let found = examine(&whereabouts(config)).await;
     say(&found.text());
     Ok(if found.missing().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn whereabouts(config: &Config) -> Whereabouts {
+    Whereabouts {
+        docker: config.docker.clone(),
+        data_dir: config.data_dir.clone(),
+        resolvers: config.resolvers.clone(),
+    }
 }
 
 fn show_status(socket: &LocalArgs, output: Output) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@
 //! The engine need not be there when this is made: everything that needs it says so until it is.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ pub struct HostConfig {
     /// Where tenants' subnets come from.
     pub subnet_pool: Subnet,
     /// Name servers for bots; none: the host's own.
-    pub resolvers: Vec<IpAddr>,
+    pub resolvers: Vec<Ipv4Addr>,
     /// What opens sealed files.
     pub sealing_key: Arc<SealingKey>,
 }
@@ -71,7 +71,7 @@ pub struct DockerHost {
     pub(super) places: Places,
     pub(super) networks: Networks,
     pub(super) files: FileStore,
-    pub(super) resolvers: Vec<IpAddr>,
+    pub(super) resolvers: Vec<Ipv4Addr>,
     pub(super) board: Arc<Board>,
     facts: Mutex<Option<EngineFacts>>,
     sight: Mutex<Sight>,

@@ -2,11 +2,12 @@
 //! dockerd.
 //!
 //! `create.rs` writes it before a container is made and before each start (it is gone after a boot). Which
-//! servers go in is decided here, from the agent's configuration or the host's own file.
+//! servers go in is decided here, from the agent's configuration or the host's own file; where none is left,
+//! bots resolve nothing, and `doctor.rs` says so.
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
@@ -21,18 +22,55 @@ const HOST_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.
 /// Servers that libc asks at most (resolv.conf(5), MAXNS).
 const SERVERS_MAX: usize = 3;
 
+/// How long libc waits for one server, in seconds, instead of its five: probes and chats do not wait so long.
+const TIMEOUT_SECONDS: u32 = 2;
+/// How often it asks them all, before a name counts as unresolvable: its default, which a lost packet needs.
+const ATTEMPTS: u32 = 2;
+
+/// The directory holds nothing secret, and the file is mounted for any user of a container.
+const DIR_MODE: u32 = 0o755;
+
+/// Why an address is no name server for bots.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServerError {
+    /// No address at all.
+    #[error("`{0}` is no IP address")]
+    NoAddress(String),
+    /// Tenants' networks are without IPv6.
+    #[error("{0} is out of the bots' reach: their networks have IPv4 only; name a server's IPv4 address")]
+    Ipv6(String),
+    /// The host's loopback is not the container's.
+    #[error("{0} is, inside a container, the container itself; name an address that the host answers on")]
+    Loopback(Ipv4Addr),
+}
+
+/// Reads the address of a server that bots can reach, as the command line names it.
+///
+/// # Errors
+/// [`ServerError`] says why they could not.
+pub fn server(text: &str) -> Result<Ipv4Addr, ServerError> {
+    match text.parse() {
+        Ok(IpAddr::V4(address)) if address.is_loopback() || address.is_unspecified() => {
+            Err(ServerError::Loopback(address))
+        }
+        Ok(IpAddr::V4(address)) => Ok(address),
+        Ok(IpAddr::V6(_)) => Err(ServerError::Ipv6(text.to_owned())),
+        Err(_) => Err(ServerError::NoAddress(text.to_owned())),
+    }
+}
+
 /// Writes an instance's file in place, so that a running container, which has this very file mounted, sees it
 /// too.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(places: &Places, deployment: DeploymentId, resolvers: &[IpAddr]) -> Result<(), Reason> {
+pub fn write(places: &Places, deployment: DeploymentId, resolvers: &[Ipv4Addr]) -> Result<(), Reason> {
     let path = places.resolv_conf(deployment);
     let text = render(&servers(resolvers));
     if fs::read_to_string(&path).is_ok_and(|held| held == text) {
         return Ok(());
     }
-    let made = path.parent().map_or(Ok(()), |dir| fs::DirBuilder::new().recursive(true).mode(0o755).create(dir));
+    let made = path.parent().map_or(Ok(()), |dir| fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir));
     made.and_then(|()| fs::write(&path, text)).map_err(|error| failed(&path, &error))
 }
 
@@ -49,31 +87,33 @@ pub fn remove(places: &Places, deployment: DeploymentId) -> Result<(), Reason> {
     }
 }
 
-/// The configured servers, or else the host's own that a container can reach.
-fn servers(configured: &[IpAddr]) -> Vec<IpAddr> {
-    if !configured.is_empty() {
-        return configured.to_vec();
+/// The configured servers, or else the host's own that a container can reach; not more than are asked.
+#[must_use]
+pub fn servers(configured: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    let mut servers = configured.to_vec();
+    if servers.is_empty() {
+        let found = HOST_FILES.iter().map(|path| reachable(&fs::read_to_string(path).unwrap_or_default()));
+        servers = found.into_iter().find(|servers| !servers.is_empty()).unwrap_or_default();
     }
-    let found = HOST_FILES.iter().map(|path| reachable(&fs::read_to_string(path).unwrap_or_default()));
-    found.into_iter().find(|servers| !servers.is_empty()).unwrap_or_default()
+    servers.truncate(SERVERS_MAX);
+    servers
 }
 
-/// Servers named in a resolv.conf, without those on the host's own loopback, which is not the container's,
-/// and without IPv6, which tenants do not have.
-fn reachable(resolv_conf: &str) -> Vec<IpAddr> {
+/// Servers named in a resolv.conf that a container can reach, too.
+fn reachable(resolv_conf: &str) -> Vec<Ipv4Addr> {
     let named = resolv_conf.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
-        (words.next()? == "nameserver").then(|| words.next()?.parse::<IpAddr>().ok()).flatten()
+        (words.next()? == "nameserver").then(|| server(words.next()?).ok()).flatten()
     });
-    named.filter(|address| address.is_ipv4() && !address.is_loopback()).collect()
+    named.collect()
 }
 
-fn render(servers: &[IpAddr]) -> String {
+fn render(servers: &[Ipv4Addr]) -> String {
     let mut text = "# Written by launchpad-agent: these servers answer also while dockerd is away.\n".to_owned();
-    for server in servers.iter().take(SERVERS_MAX) {
+    for server in servers {
         text.push_str(&format!("nameserver {server}\n"));
     }
-    text.push_str("options timeout:2 attempts:2\n");
+    text.push_str(&format!("options timeout:{TIMEOUT_SECONDS} attempts:{ATTEMPTS}\n"));
     text
 }
 
@@ -88,10 +128,18 @@ mod tests {
     #[test]
     fn the_hosts_own_stub_is_no_server_for_a_container() {
         let stub = "# systemd-resolved\nnameserver 127.0.0.53\noptions edns0\n";
-        assert_eq!(reachable(stub), Vec::<IpAddr>::new());
+        assert_eq!(reachable(stub), Vec::<Ipv4Addr>::new());
         let real =
             "search example.org\nnameserver 192.0.2.1\nnameserver fe80::1\nnameserver ::1\nnameserver 192.0.2.2\n";
         assert_eq!(render(&reachable(real)).matches("nameserver ").count(), 2);
+    }
+
+    #[test]
+    fn a_server_that_no_bot_can_reach_is_refused_with_its_reason() {
+        assert_eq!(server("9.9.9.9"), Ok(Ipv4Addr::new(9, 9, 9, 9)));
+        assert_eq!(server("2620:fe::fe"), Err(ServerError::Ipv6("2620:fe::fe".to_owned())));
+        assert_eq!(server("127.0.0.53"), Err(ServerError::Loopback(Ipv4Addr::new(127, 0, 0, 53))));
+        assert_eq!(server("dns.example"), Err(ServerError::NoAddress("dns.example".to_owned())));
     }
 
     #[test]
