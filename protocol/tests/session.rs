@@ -147,6 +147,20 @@ fn a_floor_above_the_stores_is_told_and_nothing_is_offered() {
 }
 
 #[test]
+fn a_floor_above_the_stores_is_told_again_with_each_report() {
+    let held = Some(offer(9).accepted());
+    let (mut session, _) = admitted(held, Some(&offer(4)));
+    for seq in [1, 2] {
+        let effects = session.handle(from_agent(AgentFrame::Report { seq, report: report(held, 0) }));
+        assert!(effects.contains(&CoordinatorEffect::FloorAbove { held: offer(9).accepted() }), "{effects:?}");
+    }
+    // A later spec of this store is above it: there is nothing to tell any more.
+    session.handle(CoordinatorInput::Publish(offer(10)));
+    let after = session.handle(from_agent(AgentFrame::Report { seq: 3, report: report(held, 0) }));
+    assert!(!after.iter().any(|effect| matches!(effect, CoordinatorEffect::FloorAbove { .. })), "{after:?}");
+}
+
+#[test]
 fn a_late_report_is_neither_stored_again_nor_believed_over_a_newer_one() {
     let (mut session, _) = admitted(None, Some(&offer(4)));
     let newer = AgentFrame::Report { seq: 2, report: report(Some(offer(4).accepted()), 0) };

@@ -210,6 +210,8 @@ impl CoordinatorSession {
         }
         self.missed = behind;
         let mut effects = vec![CoordinatorEffect::Store { seq, report }];
+        // Told with every report, until publishing is frozen for it: the store may have been away the last time.
+        effects.extend(self.above());
         effects.extend(self.offer());
         effects
     }
