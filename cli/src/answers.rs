@@ -122,6 +122,8 @@ pub(crate) struct Recovery {
     pub(crate) reason: Option<Reason>,
     #[serde(default)]
     pub(crate) hosts: Vec<HostRecovery>,
+    #[serde(default)]
+    pub(crate) strangers: Vec<Stranger>,
 }
 
 /// What a host holds, against what the store made for it.
@@ -130,9 +132,17 @@ pub(crate) struct HostRecovery {
     pub(crate) name: String,
     pub(crate) connected: bool,
     #[serde(default)]
+    pub(crate) spoken: bool,
+    #[serde(default)]
     pub(crate) published: Option<Generation>,
     #[serde(default)]
     pub(crate) floor: Option<Generation>,
+}
+
+/// A host that the store does not know.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Stranger {
+    pub(crate) id: String,
 }
 
 /// A piece of a log: a line, or the end.

@@ -224,8 +224,12 @@ pub(crate) enum TokenVerb {
 pub(crate) enum RecoverVerb {
     /// Say whether publishing is frozen, and why.
     Status,
-    /// Let publishing go on: what the hosts run was looked at, and the store is believed.
-    Confirm,
+    /// Let publishing go on: every host has said what it runs, and the store is believed.
+    Confirm {
+        /// A host that is not waited for, by name or id: make sure first that nothing runs there.
+        #[arg(long, value_name = "NAME|ID")]
+        without: Vec<String>,
+    },
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> 
             hosts::create_token(&client()?, name, pool, *output)
         }
         Verb::Recover { verb: RecoverVerb::Status } => recover::status(&client()?, *output),
-        Verb::Recover { verb: RecoverVerb::Confirm } => recover::confirm(&client()?, *output),
+        Verb::Recover { verb: RecoverVerb::Confirm { without } } => recover::confirm(&client()?, *output, &without),
     }
 }
 

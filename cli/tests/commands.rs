@@ -209,12 +209,25 @@ fn a_list_is_read_to_its_last_page() {
 fn a_frozen_fleet_is_shown_with_what_each_host_holds() {
     let frozen = json!({
         "frozen": true, "incarnation": "inc_1", "reason": {"code": "restored", "sentence": "it was restored"},
-        "hosts": [{"id": "host_1", "name": "web-1", "connected": true, "published": 3, "floor": 7}],
+        "hosts": [{"id": "host_1", "name": "web-1", "connected": true, "spoken": true, "published": 3, "floor": 7}],
+        "strangers": [{"id": "host_9", "last_seen_us": 1}],
     });
     let shown = text(&Script::of([Reply::Json(200, frozen)]).run(&["recover", "status"]).stdout);
     assert!(shown.contains("frozen") && shown.contains("restored: it was restored"), "{shown}");
     assert!(
-        shown.ends_with("HOST   CONNECTED  MADE FOR IT  IT HOLDS\nweb-1  yes        3            7\n"),
+        shown.contains(
+            "HOST   CONNECTED  HAS SPOKEN  MADE FOR IT  IT HOLDS\nweb-1  yes        yes         3            7\n"
+        ),
         "{shown}"
     );
+    assert!(shown.contains("host_9 came, and is not in this store"), "{shown}");
+}
+
+#[test]
+fn a_host_that_is_not_waited_for_is_named_to_the_coordinator() {
+    let thawed = json!({"frozen": false, "incarnation": "inc_1", "hosts": []});
+    let script = Script::of([Reply::Json(200, thawed)]);
+    let told = text(&script.run(&["recover", "confirm", "--without", "h2", "--without", "h3"]).stdout);
+    assert_eq!(told, "Publishing goes on.\n");
+    assert!(script.asked()[0].body.contains(r#"{"without":["h2","h3"]}"#), "{:?}", script.asked());
 }

@@ -83,6 +83,14 @@ CREATE TABLE hosts (
     last_seen_at INTEGER
 ) STRICT;
 
+-- Hosts with a certificate of ours that this store does not know: it is older than they are. outdated is 1 if the host
+-- has not come again since publishing was last frozen.
+CREATE TABLE strangers (
+    host_id TEXT NOT NULL PRIMARY KEY,
+    seen_at INTEGER NOT NULL,
+    outdated INTEGER NOT NULL
+) STRICT;
+
 -- A used token remembers for whom, so that a host whose answer was lost may ask again with the same key.
 CREATE TABLE join_tokens (
     id TEXT NOT NULL PRIMARY KEY,
@@ -222,19 +230,23 @@ CREATE TABLE host_specs (
     published_at INTEGER NOT NULL
 ) STRICT;
 
--- The highest spec that each host ever said to hold.
+-- The highest spec that each host ever said to hold. confirmed_in is the life of the store in which an operator let
+-- publishing go on above it: whatever the host holds up to there is known.
 CREATE TABLE host_floors (
     host_id TEXT NOT NULL PRIMARY KEY REFERENCES hosts (id),
     generation INTEGER NOT NULL,
     digest BLOB NOT NULL,
-    seen_at INTEGER NOT NULL
+    seen_at INTEGER NOT NULL,
+    confirmed_in TEXT
 ) STRICT;
 
--- The latest report of each host, JSON.
+-- The latest report of each host, JSON. outdated is 1 if it came before publishing was last frozen: it may be part of
+-- an old copy, and says nothing of what its host runs now.
 CREATE TABLE reports (
     host_id TEXT NOT NULL PRIMARY KEY REFERENCES hosts (id),
     fence INTEGER NOT NULL,
     received_at INTEGER NOT NULL,
+    outdated INTEGER NOT NULL,
     report TEXT NOT NULL
 ) STRICT;
 

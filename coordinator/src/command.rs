@@ -9,12 +9,14 @@ mod field;
 mod host;
 mod logs;
 mod page;
+mod recovery;
 
 pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Secret, Which};
 pub use field::{FieldProblem, FieldProblems, Name, NameError, SecretName};
 pub use host::{CreateJoinToken, JoinTokenDraft};
 pub use logs::LogsWanted;
 pub use page::{Page, PageRequest};
+pub use recovery::ConfirmRecovery;
 
 /// The pool of a host or a deployment that names none.
 pub const DEFAULT_POOL: &str = "shared";

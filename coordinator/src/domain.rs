@@ -22,5 +22,7 @@ pub mod compile;
 pub mod fold;
 pub mod placement;
 pub mod recovery;
+pub mod recovery_gate;
+pub mod whereabouts;
 
 pub mod audit;

@@ -41,6 +41,7 @@ pub mod outbox;
 pub mod reports;
 pub mod sealed;
 pub mod specs;
+pub mod strangers;
 
 pub use commit::Commit;
 pub use open::{Intent, OpenError};

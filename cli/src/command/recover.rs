@@ -8,8 +8,9 @@ use crate::client::{Client, read};
 use crate::failure::Failure;
 use crate::output::{Output, indented, table};
 
-/// A host that holds more than was made for it shows how much the store has forgotten.
-const HEADS: [&str; 4] = ["HOST", "CONNECTED", "MADE FOR IT", "IT HOLDS"];
+/// A host that holds more than was made for it shows how much the store has forgotten; one that has not spoken since
+/// publishing was frozen holds the recovery up.
+const HEADS: [&str; 5] = ["HOST", "CONNECTED", "HAS SPOKEN", "MADE FOR IT", "IT HOLDS"];
 
 /// Says whether publishing is frozen, and why.
 pub(super) fn status(client: &Client, output: Output) -> Result<(), Failure> {
@@ -18,13 +19,13 @@ pub(super) fn status(client: &Client, output: Output) -> Result<(), Failure> {
 }
 
 /// Lets publishing go on.
-pub(super) fn confirm(client: &Client, output: Output) -> Result<(), Failure> {
-    let value = client.post("/recovery/confirm", &json!({}))?;
+pub(super) fn confirm(client: &Client, output: Output, without: &[String]) -> Result<(), Failure> {
+    let value = client.post("/recovery/confirm", &json!({ "without": without }))?;
     output.show(&value, || text(&value))
 }
 
 fn text(value: &Value) -> Result<String, Failure> {
-    let Recovery { frozen, reason, hosts } = read(value)?;
+    let Recovery { frozen, reason, hosts, strangers } = read(value)?;
     if !frozen {
         return Ok("Publishing goes on.".to_owned());
     }
@@ -34,12 +35,23 @@ fn text(value: &Value) -> Result<String, Failure> {
     }
     if !hosts.is_empty() {
         let rows = hosts.iter().map(|host| {
-            let connected = if host.connected { "yes" } else { "no" };
-            vec![host.name.clone(), connected.to_owned(), shown(host.published), shown(host.floor)]
+            let (connected, spoken) = (yes_or_no(host.connected), yes_or_no(host.spoken));
+            vec![host.name.clone(), connected, spoken, shown(host.published), shown(host.floor)]
         });
         text.push_str(&format!("\n\n{}", table(&HEADS, rows.collect())));
     }
+    for stranger in strangers {
+        text.push_str(&format!(
+            "\n\n{} came, and is not in this store: it joined after the copy was made.",
+            stranger.id
+        ));
+        text.push_str("\nWhat it runs runs on out of reach: enrol it anew, or see that nothing runs there.");
+    }
     Ok(text)
+}
+
+fn yes_or_no(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
 }
 
 fn shown(generation: Option<Generation>) -> String {

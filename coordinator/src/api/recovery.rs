@@ -2,16 +2,18 @@
 
 use axum::Json;
 use axum::extract::State;
+use launchpad_protocol::id::HostId;
 use launchpad_protocol::time::Moment;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Caller;
 use super::problem::{Problem, ProblemBody};
-use super::request::IdempotencyKey;
+use super::request::{IdempotencyKey, JsonBody};
 use super::view::Reason;
 use crate::app::recovery;
+use crate::command::ConfirmRecovery;
 
 /// Whether hosts are told anything new.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,6 +27,8 @@ pub(super) struct Recovery {
     incarnation: String,
     /// What hosts hold, against what was made for them.
     hosts: Vec<HostRecovery>,
+    /// Hosts that came since publishing was frozen, and that this store does not know.
+    strangers: Vec<Stranger>,
 }
 
 /// What is known of one host.
@@ -36,6 +40,8 @@ pub(super) struct HostRecovery {
     name: String,
     /// Whether it is connected here.
     connected: bool,
+    /// Whether it has reported since publishing was last frozen.
+    spoken: bool,
     /// The generation of the latest spec that this store made for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<u64>,
@@ -47,6 +53,24 @@ pub(super) struct HostRecovery {
     last_seen_us: Option<i64>,
 }
 
+/// A host that is not in this store: it joined after the copy was made.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Stranger {
+    /// `host_…`.
+    id: String,
+    /// When it last came.
+    last_seen_us: i64,
+}
+
+/// Letting publishing go on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Confirmation {
+    /// Names or ids of hosts that are not waited for. What runs there may be started a second time elsewhere.
+    #[serde(default)]
+    without: Vec<String>,
+}
+
 impl From<recovery::Recovery> for Recovery {
     fn from(view: recovery::Recovery) -> Self {
         Self {
@@ -54,7 +78,14 @@ impl From<recovery::Recovery> for Recovery {
             reason: view.frozen.map(Reason::from),
             incarnation: view.incarnation.to_string(),
             hosts: view.hosts.into_iter().map(HostRecovery::from).collect(),
+            strangers: view.strangers.into_iter().map(Stranger::from).collect(),
         }
+    }
+}
+
+impl From<(HostId, Moment)> for Stranger {
+    fn from((id, seen_at): (HostId, Moment)) -> Self {
+        Self { id: id.to_string(), last_seen_us: seen_at.micros() }
     }
 }
 
@@ -64,6 +95,7 @@ impl From<recovery::HostRecovery> for HostRecovery {
             id: host.id.to_string(),
             name: host.name,
             connected: host.connected,
+            spoken: host.spoken,
             published: host.published.map(|generation| generation.0),
             floor: host.floor.map(|floor| floor.generation.0),
             last_seen_us: host.last_seen_at.map(Moment::micros),
@@ -83,9 +115,10 @@ pub(super) async fn status(State(api): State<Api>, Caller(actor): Caller) -> Res
     Ok(Json(api.app.recovery(&actor).await?.into()))
 }
 
-/// Lets publishing go on. Generations and epochs were raised above what hosts hold; the store is believed from now on.
+/// Lets publishing go on. Every host has reported since it was frozen, or is left out by name; generations and epochs are
+/// raised above what hosts hold, and the store is believed from now on.
 #[utoipa::path(
-    post, path = "/recovery/confirm", tag = "recovery", params(IdempotencyKey),
+    post, path = "/recovery/confirm", tag = "recovery", params(IdempotencyKey), request_body = Confirmation,
     responses(
         (status = 200, body = Recovery),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
@@ -95,8 +128,10 @@ pub(super) async fn confirm(
     State(api): State<Api>,
     Caller(actor): Caller,
     key: IdempotencyKey,
+    body: JsonBody<Confirmation>,
 ) -> Result<Json<Recovery>, Problem> {
     // Doing it twice changes nothing: the key need not be kept, only be one.
-    key.once(&[])?;
-    Ok(Json(api.app.confirm_recovery(&actor).await?.into()))
+    key.once(&body.bytes)?;
+    let command = ConfirmRecovery::new(body.value.without)?;
+    Ok(Json(api.app.confirm_recovery(&actor, &command).await?.into()))
 }

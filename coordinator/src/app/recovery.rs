@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   restore, or a host that holds more than the store ever made ──► frozen: nothing is published
-//!       operator: `launchpad recover status` ──► hosts, their floors
-//!       operator: `launchpad recover confirm` ─► what runs somewhere already is placed there, revisions and epochs
+//!       operator: `launchpad recover status` ──► hosts, their floors, who has spoken since
+//!       operator: `launchpad recover confirm` ─► refused while a host has not spoken (`domain::recovery_gate`);
+//!                                                what runs somewhere already is placed there, revisions and epochs
 //!                                                are raised above what hosts report (`domain::recovery`), and every
 //!                                                host's spec is compiled anew above its floor
 //! ```
-//! While it is frozen hosts report as ever, so that the floors and revisions are known when it is confirmed.
+//! While it is frozen hosts report as ever. What they reported before is part of the copy, and is not believed.
 
 use launchpad_protocol::generation::{Accepted, Generation};
 use launchpad_protocol::id::{HostId, IncarnationId};
@@ -16,13 +17,17 @@ use launchpad_protocol::report::{HostReport, InstanceReport};
 use launchpad_protocol::time::Moment;
 
 use super::{App, AppError};
+use crate::command::ConfirmRecovery;
 use crate::domain::actor::{Action, Actor, authorise};
 use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::HostState;
 use crate::domain::recovery;
+use crate::domain::recovery_gate::{Witness, may_confirm};
 use crate::store::audit::Deed;
 use crate::store::deployments::Deployment;
-use crate::store::{Commit, StoreError, Tx, audit, deployments, hosts, meta, outbox, reports, revisions, specs};
+use crate::store::{
+    Commit, StoreError, Tx, audit, deployments, hosts, meta, outbox, reports, revisions, specs, strangers,
+};
 
 /// Whether publishing stands still, and what is known of the hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub struct Recovery {
     pub frozen: Option<Reason>,
     /// The hosts, by id; those that are retired are not in it.
     pub hosts: Vec<HostRecovery>,
+    /// Hosts that came since publishing was frozen and are not in this store, by id, and when they last came.
+    pub strangers: Vec<(HostId, Moment)>,
 }
 
 /// What is known of one host.
@@ -44,6 +51,8 @@ pub struct HostRecovery {
     pub name: String,
     /// Whether it is connected here.
     pub connected: bool,
+    /// Whether it has reported since publishing was last frozen.
+    pub spoken: bool,
     /// The latest spec that this store made for it.
     pub published: Option<Generation>,
     /// The highest spec that it says to hold.
@@ -66,17 +75,20 @@ impl App {
     /// nothing.
     ///
     /// # Errors
-    /// A refusal when the actor may not; or the store failed.
-    pub async fn confirm_recovery(&self, actor: &Actor) -> Result<Recovery, AppError> {
+    /// A refusal when the actor may not, or a host has neither spoken nor is left out; or the store failed.
+    pub async fn confirm_recovery(&self, actor: &Actor, command: &ConfirmRecovery) -> Result<Recovery, AppError> {
         authorise(actor, Action::ConfirmRecovery)?;
         let now = self.clock.wall();
         let confirm = async |tx: &mut Tx| {
             if let Some(reason) = meta::frozen(tx).await? {
-                self.catch_up(tx, now).await?;
+                let known = self.status(tx).await?;
+                may_confirm(&known.witnesses(), &command.without)?;
+                self.catch_up(tx, known.incarnation, now).await?;
                 meta::thaw(tx).await?;
                 outbox::mark_all(tx).await?;
-                let target = meta::incarnation(tx).await?.to_string();
-                let deed = Deed { action: "recovery.confirm", target, account: None, detail: reason.code };
+                let detail = detail(&reason, command);
+                let target = known.incarnation.to_string();
+                let deed = Deed { action: "recovery.confirm", target, account: None, detail };
                 audit::record(tx, actor, deed, now).await?;
             }
             Ok::<_, AppError>(self.status(tx).await?)
@@ -95,6 +107,7 @@ impl App {
             }
             known.push(HostRecovery {
                 connected: self.fleet.connected(host.id).is_some(),
+                spoken: reports::latest(tx, host.id).await?.is_some_and(|stored| !stored.outdated),
                 published: specs::latest(tx, host.id).await?.map(|spec| spec.generation),
                 floor: specs::floor(tx, host.id).await?,
                 id: host.id,
@@ -102,16 +115,32 @@ impl App {
                 last_seen_at: host.last_seen_at,
             });
         }
-        Ok(Recovery { incarnation: meta::incarnation(tx).await?, frozen: meta::frozen(tx).await?, hosts: known })
+        Ok(Recovery {
+            incarnation: meta::incarnation(tx).await?,
+            frozen: meta::frozen(tx).await?,
+            hosts: known,
+            strangers: strangers::current(tx).await?,
+        })
+    }
+}
+
+impl Recovery {
+    fn witnesses(&self) -> Vec<Witness> {
+        let known =
+            self.hosts.iter().map(|host| Witness { id: host.id, name: Some(host.name.clone()), spoken: host.spoken });
+        let strangers = self.strangers.iter().map(|(id, _)| Witness { id: *id, name: None, spoken: false });
+        known.chain(strangers).collect()
     }
 }
 
 impl App {
-    /// Learns from the hosts' latest reports what this store has forgotten: where deployments that it has not placed
-    /// run already, and how far revisions and epochs have come.
-    async fn catch_up(&self, tx: &mut Tx, now: Moment) -> Result<(), StoreError> {
+    /// Learns from what hosts have reported since publishing was frozen what this store has forgotten: where
+    /// deployments that it has not placed run already, and how far revisions and epochs have come.
+    async fn catch_up(&self, tx: &mut Tx, life: IncarnationId, now: Moment) -> Result<(), StoreError> {
         for host in hosts::all(tx).await? {
-            let Some(stored) = reports::latest(tx, host.id).await? else { continue };
+            let stored = reports::latest(tx, host.id).await?.filter(|stored| !stored.outdated);
+            let Some(stored) = stored else { continue };
+            specs::confirm_floor(tx, host.id, life).await?;
             for mut deployment in deployments::in_state(tx, State::Requested).await? {
                 if deployment.pool == host.pool {
                     self.adopt(tx, &mut deployment, host.id, &stored.report, now).await?;
@@ -141,6 +170,14 @@ impl App {
         let Ok(transition) = step(deployment.state, Event::Placed) else { return Ok(()) };
         (deployment.host, deployment.epoch) = (Some(host), epoch);
         deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await.map(drop)
+    }
+}
+
+/// Why publishing was frozen, and whom nobody waited for.
+fn detail(frozen: &Reason, command: &ConfirmRecovery) -> String {
+    match command.without.iter().map(String::as_str).collect::<Vec<_>>() {
+        without if without.is_empty() => frozen.code.clone(),
+        without => format!("{}, without {}", frozen.code, without.join(", ")),
     }
 }
 

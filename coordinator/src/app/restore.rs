@@ -12,17 +12,13 @@ use std::path::{Path, PathBuf};
 
 use launchpad_protocol::id::IncarnationId;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::Outcome;
 use launchpad_protocol::time::Moment;
 
 use crate::config::{ConfigError, RestoreArguments, Settings};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::audit::AuditEntry;
-use crate::domain::recovery::operation_of_a_copy;
 use crate::outside::Outside;
-use crate::store::{
-    Commit, Intent, OpenError, Store, StoreError, StoreUrl, StoreUrlError, Tx, audit, meta, operations,
-};
+use crate::store::{Commit, Intent, OpenError, Store, StoreError, StoreUrl, StoreUrlError, Tx, audit, meta};
 
 /// What SQLite may keep beside a database file.
 const SQLITE_SIDES: [&str; 3] = ["", "-wal", "-shm"];
@@ -143,8 +139,7 @@ async fn restamp(url: &StoreUrl, from: &str, outside: &Outside) -> Result<(), Re
         detail: frozen.sentence.clone(),
     };
     let stamp = async |tx: &mut Tx| {
-        meta::restamp(tx, incarnation, &frozen).await?;
-        operations::answer_all(tx, &Outcome::Refused { reason: operation_of_a_copy() }, now).await?;
+        meta::restamp(tx, incarnation, &frozen, now).await?;
         audit::append(tx, &entry).await
     };
     let stamped = store.write(Commit::Restamp, stamp).await;

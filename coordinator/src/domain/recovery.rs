@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   restored ─► frozen: nothing is published, nothing is placed, what waited to happen once is refused
-//!                  │ hosts run on as they were, and report
+//!                  │ hosts run on as they were, and each reports or is left out by name (`recovery_gate`)
 //!                  ▼
 //!               confirmed ─► adopt: what runs already is where it runs
 //!                        └─► overtake: revisions and epochs above what hosts hold

@@ -168,13 +168,18 @@ async fn commit_steps(
 }
 
 /// The host holds a spec that this store has not made, or has forgotten: publishing freezes until an operator has
-/// looked. The first reason stays.
+/// looked. The first reason stays, and what an operator has looked at freezes nothing again.
 ///
 /// # Errors
 /// When the store is away.
 pub(super) async fn floor_above(ground: &Ground, host: HostId, held: Accepted) -> Result<(), StoreError> {
     let now = ground.clock.wall();
     let commit = async |tx: &mut Tx| {
+        let life = meta::incarnation(tx).await?;
+        if specs::is_confirmed(tx, host, held.generation, life).await? {
+            // Its next spec, above that, is on its way.
+            return Ok(());
+        }
         specs::raise_floor(tx, host, held, now).await?;
         let name = hosts::get(tx, host).await?.map_or_else(|| host.to_string(), |row| row.name);
         let reason =
@@ -183,14 +188,19 @@ pub(super) async fn floor_above(ground: &Ground, host: HostId, held: Accepted) -
                     "it holds generation {}: the store was restored from an older copy",
                     held.generation
                 ))
-                .mend("see `launchpad recover status`, then `launchpad recover confirm`");
-        let news = meta::freeze(tx, &reason).await?;
-        if news {
-            audit::append(tx, &frozen_entry(host, &reason, now)).await?;
-        }
-        Ok::<_, StoreError>(news.then_some(reason))
+                .mend(LOOK_AND_CONFIRM);
+        freeze(tx, host, &reason, now).await
     };
-    if let Some(reason) = ground.store.write(Commit::Freeze, commit).await? {
+    ground.store.write(Commit::Freeze, commit).await
+}
+
+/// How publishing goes on after a host has shown that the store is older than it.
+pub(super) const LOOK_AND_CONFIRM: &str = "see `launchpad recover status`, then `launchpad recover confirm`";
+
+/// Freezes publishing because of that host, with an audit entry. Where it is frozen already nothing changes.
+pub(super) async fn freeze(tx: &mut Tx, host: HostId, reason: &Reason, now: Moment) -> Result<(), StoreError> {
+    if meta::freeze(tx, reason, now).await? {
+        audit::append(tx, &frozen_entry(host, reason, now)).await?;
         tracing::error!(%host, code = reason.code, "publishing is frozen: {reason}");
     }
     Ok(())

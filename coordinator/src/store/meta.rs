@@ -1,10 +1,17 @@
 //! The store's own row: which life of it this is, and whether publishing stands still.
+//!
+//! Freezing, for whatever reason, says that the store may be older than its fleet. So in the same transaction what waits
+//! to happen once is refused (it may have happened), and no report that came before is evidence any more.
 
 use launchpad_protocol::id::IncarnationId;
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::Outcome;
+use launchpad_protocol::time::Moment;
 
 use super::row::to_json;
 use super::tx::{StoreError, Tx};
+use super::{operations, reports, strangers};
+use crate::domain::recovery::operation_of_a_copy;
 
 /// Whether `init` has been here.
 pub(super) async fn is_stamped(tx: &mut Tx) -> Result<bool, StoreError> {
@@ -25,11 +32,17 @@ pub async fn stamp(tx: &mut Tx, incarnation: IncarnationId) -> Result<(), StoreE
 ///
 /// # Errors
 /// When SQL fails.
-pub async fn restamp(tx: &mut Tx, incarnation: IncarnationId, frozen: &Reason) -> Result<(), StoreError> {
+pub async fn restamp(
+    tx: &mut Tx,
+    incarnation: IncarnationId,
+    frozen: &Reason,
+    now: Moment,
+) -> Result<(), StoreError> {
     let sql = sqlx::query("UPDATE meta SET incarnation = $1, frozen = $2")
         .bind(incarnation.to_string())
         .bind(to_json(frozen));
-    tx.execute("stamp a new incarnation", sql).await.map(drop)
+    tx.execute("stamp a new incarnation", sql).await?;
+    distrust(tx, now).await
 }
 
 /// Which life of the store this is.
@@ -58,9 +71,20 @@ pub async fn frozen(tx: &mut Tx) -> Result<Option<Reason>, StoreError> {
 ///
 /// # Errors
 /// When SQL fails.
-pub async fn freeze(tx: &mut Tx, reason: &Reason) -> Result<bool, StoreError> {
+pub async fn freeze(tx: &mut Tx, reason: &Reason, now: Moment) -> Result<bool, StoreError> {
     let sql = sqlx::query("UPDATE meta SET frozen = $1 WHERE frozen IS NULL").bind(to_json(reason));
-    Ok(tx.execute("freeze publishing", sql).await? > 0)
+    let news = tx.execute("freeze publishing", sql).await? > 0;
+    if news {
+        distrust(tx, now).await?;
+    }
+    Ok(news)
+}
+
+/// What this store remembers may be older than what hosts have done.
+async fn distrust(tx: &mut Tx, now: Moment) -> Result<(), StoreError> {
+    operations::answer_all(tx, &Outcome::Refused { reason: operation_of_a_copy() }, now).await?;
+    strangers::outdate_all(tx).await?;
+    reports::outdate_all(tx).await
 }
 
 /// Lets publishing go on.

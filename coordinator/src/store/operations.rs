@@ -72,7 +72,7 @@ pub async fn answer(tx: &mut Tx, id: OperationId, outcome: &Outcome, now: Moment
     Ok(tx.execute("keep an operation's outcome", sql).await? > 0)
 }
 
-/// Gives every operation that waits the same answer. For `restore`: they may have been carried out since the copy was
+/// Gives every operation that waits the same answer. For freezing: they may have been carried out since the copy was
 /// made. Answers how many waited.
 ///
 /// # Errors

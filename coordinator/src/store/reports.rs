@@ -15,6 +15,8 @@ pub struct StoredReport {
     pub fence: Fence,
     /// When it came.
     pub received_at: Moment,
+    /// Whether publishing was frozen since: then it may be part of an old copy of the store.
+    pub outdated: bool,
     /// What it says.
     pub report: HostReport,
 }
@@ -31,9 +33,9 @@ pub async fn keep(
     now: Moment,
 ) -> Result<bool, StoreError> {
     let sql = sqlx::query(
-        "INSERT INTO reports (host_id, fence, received_at, report) VALUES ($1, $2, $3, $4)
+        "INSERT INTO reports (host_id, fence, received_at, outdated, report) VALUES ($1, $2, $3, 0, $4)
          ON CONFLICT (host_id) DO UPDATE SET fence = excluded.fence, received_at = excluded.received_at,
-         report = excluded.report WHERE excluded.fence >= reports.fence",
+         outdated = 0, report = excluded.report WHERE excluded.fence >= reports.fence",
     )
     .bind(host.to_string())
     .bind(to_int(fence.0))
@@ -47,13 +49,21 @@ pub async fn keep(
 /// # Errors
 /// When SQL fails.
 pub async fn latest(tx: &mut Tx, host: HostId) -> Result<Option<StoredReport>, StoreError> {
-    let sql = sqlx::query("SELECT fence, received_at, report FROM reports WHERE host_id = $1").bind(host.to_string());
+    let sql = sqlx::query("SELECT fence, received_at, outdated, report FROM reports WHERE host_id = $1")
+        .bind(host.to_string());
     let Some(row) = tx.optional("read a report", sql).await? else { return Ok(None) };
     Ok(Some(StoredReport {
         fence: Fence(row.uint("fence")?),
         received_at: row.moment("received_at")?,
+        outdated: row.int("outdated")? != 0,
         report: row.json("report")?,
     }))
+}
+
+/// Takes no report that came until now for what its host runs now. For freezing.
+pub(super) async fn outdate_all(tx: &mut Tx) -> Result<(), StoreError> {
+    let sql = sqlx::query("UPDATE reports SET outdated = 1");
+    tx.execute("set earlier reports aside", sql).await.map(drop)
 }
 
 /// The highest event of a host's journal that was folded; zero: none.

@@ -2,7 +2,7 @@
 
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::generation::{Accepted, Generation};
-use launchpad_protocol::id::HostId;
+use launchpad_protocol::id::{HostId, IncarnationId};
 use launchpad_protocol::spec::SpecOffer;
 use launchpad_protocol::time::Moment;
 
@@ -87,13 +87,43 @@ pub async fn raise_floor(tx: &mut Tx, host: HostId, held: Accepted, now: Moment)
     let sql = sqlx::query(
         "INSERT INTO host_floors (host_id, generation, digest, seen_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (host_id) DO UPDATE SET generation = excluded.generation, digest = excluded.digest,
-         seen_at = excluded.seen_at WHERE excluded.generation > host_floors.generation",
+         seen_at = excluded.seen_at, confirmed_in = NULL WHERE excluded.generation > host_floors.generation",
     )
     .bind(host.to_string())
     .bind(to_int(held.generation.0))
     .bind(held.digest.as_bytes().to_vec())
     .bind(now.micros());
     tx.execute("keep a host's floor", sql).await.map(drop)
+}
+
+/// Keeps that publishing goes on above a host's floor, in that life of the store.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn confirm_floor(tx: &mut Tx, host: HostId, life: IncarnationId) -> Result<(), StoreError> {
+    let sql = sqlx::query("UPDATE host_floors SET confirmed_in = $2 WHERE host_id = $1")
+        .bind(host.to_string())
+        .bind(life.to_string());
+    tx.execute("confirm a host's floor", sql).await.map(drop)
+}
+
+/// Whether a host may hold that generation without anybody having to look: publishing goes on above it, in that life
+/// of the store.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn is_confirmed(
+    tx: &mut Tx,
+    host: HostId,
+    held: Generation,
+    life: IncarnationId,
+) -> Result<bool, StoreError> {
+    let sql =
+        sqlx::query("SELECT host_id FROM host_floors WHERE host_id = $1 AND confirmed_in = $2 AND generation >= $3")
+            .bind(host.to_string())
+            .bind(life.to_string())
+            .bind(to_int(held.0));
+    Ok(tx.optional("see whether a host's floor is confirmed", sql).await?.is_some())
 }
 
 fn accepted(row: &Row) -> Result<Accepted, StoreError> {

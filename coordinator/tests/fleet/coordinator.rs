@@ -222,6 +222,27 @@ impl Coordinator {
         assert!(self.write(Commit::RevokeHost, revoke).await > 0);
     }
 
+    /// Lets publishing go on above what that host is known to hold, as an operator would.
+    pub async fn confirm(&self, host: HostId, life: IncarnationId) {
+        let confirm = async |tx: &mut Tx| {
+            specs::confirm_floor(tx, host, life).await?;
+            meta::thaw(tx).await
+        };
+        self.write(Commit::ConfirmRecovery, confirm).await;
+    }
+
+    /// Takes a host out of the store, as a copy from before it joined would be without it.
+    pub async fn forget(&self, host: HostId) {
+        sqlx::any::install_default_drivers();
+        let url = format!("sqlite://{}", self.home.database().display());
+        let pool = sqlx::AnyPool::connect(&url).await.unwrap();
+        for table in ["certificates WHERE host_id", "join_tokens WHERE host_id", "hosts WHERE id"] {
+            let statement = format!("DELETE FROM {table} = '{host}'");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
+        }
+        pool.close().await;
+    }
+
     /// Writes to the store as some other part of the coordinator would.
     pub async fn write<T>(&self, commit: Commit, body: impl AsyncFnOnce(&mut Tx) -> Result<T, StoreError>) -> T {
         self.store.write(commit, body).await.unwrap()

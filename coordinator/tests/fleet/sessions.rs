@@ -1,6 +1,6 @@
 //! A session: greeted, given the newest spec, replaced by a newer one, ended in good order, and begun again.
 
-use launchpad_coordinator::store::{Commit, hosts, meta, specs};
+use launchpad_coordinator::store::{Commit, hosts, meta, specs, strangers};
 use launchpad_pki::dial::Route;
 use launchpad_pki::pipe::Transport;
 use launchpad_protocol::digest::Digest;
@@ -79,7 +79,7 @@ async fn while_publishing_is_frozen_a_host_is_welcome_and_told_no_spec() {
     let agent = coordinator.host("web-1").await;
     let offer = coordinator.publish(agent.host, 1).await;
     let reason = Reason::new("restored", "restored from a copy");
-    coordinator.write(Commit::Freeze, async |tx| meta::freeze(tx, &reason).await).await;
+    coordinator.write(Commit::Freeze, async |tx| meta::freeze(tx, &reason, coordinator.now()).await).await;
     let mut session = agent.connect(Route::Quic, hello(None, None)).await.unwrap();
     session.welcome().await;
     coordinator.signals.publisher.notify();
@@ -107,6 +107,29 @@ async fn a_floor_above_the_store_freezes_publishing_and_is_remembered() {
 }
 
 #[tokio::test]
+async fn a_floor_above_the_store_that_could_not_be_told_is_told_with_the_next_report_and_only_until_it_is_confirmed()
+{
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.host("web-1").await;
+    coordinator.publish(agent.host, 1).await;
+    let held = Accepted { generation: Generation(7), digest: Digest::of(b"from a life that was lost") };
+    let mut session = agent.connect(Route::Quic, hello(Some(held), None)).await.unwrap();
+    session.welcome().await;
+    until("publishing is frozen", async || coordinator.read(meta::frozen).await.is_some()).await;
+    // As if the store had been away then.
+    coordinator.write(Commit::ConfirmRecovery, meta::thaw).await;
+    session.stored(report(Some(held), coordinator.id())).await;
+    until("publishing is frozen again", async || coordinator.read(meta::frozen).await.is_some()).await;
+    // A report may come between an operator's word and the next spec.
+    let life = coordinator.read(meta::incarnation).await;
+    coordinator.confirm(agent.host, life).await;
+    for _ in 0..2 {
+        session.stored(report(Some(held), coordinator.id())).await;
+    }
+    assert_eq!(coordinator.read(meta::frozen).await, None);
+}
+
+#[tokio::test]
 async fn the_same_generation_with_other_bytes_freezes_publishing_too() {
     let coordinator = Coordinator::start().await;
     let agent = coordinator.host("web-1").await;
@@ -115,6 +138,45 @@ async fn the_same_generation_with_other_bytes_freezes_publishing_too() {
     let mut session = agent.connect(Route::Quic, hello(Some(forked), None)).await.unwrap();
     session.welcome().await;
     until("publishing is frozen", async || coordinator.read(meta::frozen).await.is_some()).await;
+}
+
+#[tokio::test]
+async fn a_spec_of_another_life_freezes_publishing_whatever_its_number_until_its_host_was_recovered() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.host("web-1").await;
+    let offer = coordinator.publish(agent.host, 9).await;
+    let (life, lost) = (coordinator.read(meta::incarnation).await, coordinator.id());
+    let held = Accepted { generation: Generation(2), digest: Digest::of(b"from a life that was lost") };
+    let mut session = agent.connect(Route::Quic, hello(Some(held), Some(lost))).await.unwrap();
+    session.welcome().await;
+    let reason = coordinator.read(meta::frozen).await.expect("publishing is frozen");
+    assert!(reason.code == "host-above-store" && reason.sentence.contains("web-1"), "{reason}");
+
+    session.stored(report(Some(held), coordinator.id())).await;
+    coordinator.confirm(agent.host, life).await;
+    let mut session = agent.connect(Route::Quic, hello(Some(held), Some(lost))).await.unwrap();
+    session.welcome().await;
+    assert_eq!(session.spec().await.0, offer);
+    assert_eq!(coordinator.read(meta::frozen).await, None);
+}
+
+#[tokio::test]
+async fn a_host_that_the_store_has_forgotten_freezes_publishing_once_and_is_shown() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.host("web-1").await;
+    coordinator.forget(agent.host).await;
+    let turned_away = async || {
+        let mut session = agent.connect(Route::Quic, hello(None, None)).await.unwrap();
+        assert_eq!(session.farewell().await.code, "host-revoked");
+    };
+    turned_away().await;
+    let reason = coordinator.read(meta::frozen).await.expect("publishing is frozen");
+    assert!(reason.code == "host-above-store" && reason.sentence.contains(&agent.host.to_string()), "{reason}");
+    let shown = coordinator.read(strangers::current).await;
+    assert_eq!(shown.iter().map(|(host, _)| *host).collect::<Vec<_>>(), [agent.host]);
+    coordinator.write(Commit::ConfirmRecovery, meta::thaw).await;
+    turned_away().await;
+    assert_eq!(coordinator.read(meta::frozen).await, None, "an operator has left it out");
 }
 
 #[tokio::test]

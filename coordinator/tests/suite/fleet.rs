@@ -138,7 +138,26 @@ pub(crate) async fn a_floor_only_rises(store: Store) {
     assert_eq!(floor().await, Some(held(7)));
 }
 
-fn report(version: &str) -> HostReport {
+pub(crate) async fn a_floor_is_confirmed_up_to_itself_in_one_life_and_until_it_rises(store: Store) {
+    let host = host(&store).await;
+    let (this, other) = (id(), id());
+    let raise = async |generation| {
+        let held = Accepted { generation: Generation(generation), digest: Digest::of(b"spec") };
+        write(&store, async |tx| specs::raise_floor(tx, host, held, NOW).await).await;
+    };
+    let is_confirmed = async |generation, life| {
+        read(&store, async |tx| specs::is_confirmed(tx, host, Generation(generation), life).await).await
+    };
+    raise(7).await;
+    assert!(!is_confirmed(7, this).await);
+    write(&store, async |tx| specs::confirm_floor(tx, host, this).await).await;
+    assert!(is_confirmed(7, this).await && is_confirmed(2, this).await);
+    assert!(!is_confirmed(8, this).await && !is_confirmed(7, other).await);
+    raise(8).await;
+    assert!(!is_confirmed(7, this).await);
+}
+
+pub(super) fn report(version: &str) -> HostReport {
     HostReport {
         boot_id: "boot".to_owned(),
         agent_version: version.to_owned(),

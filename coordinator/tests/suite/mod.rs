@@ -24,6 +24,7 @@ macro_rules! each_case {
             a_read_cannot_write
             writers_wait_for_each_other_and_no_update_is_lost
             publishing_freezes_for_the_first_reason_until_it_is_thawed
+            freezing_refuses_what_waits_and_sets_earlier_reports_aside
             another_life_of_the_store_has_another_name
 
             a_token_reads_back_with_its_hash_only
@@ -54,6 +55,7 @@ macro_rules! each_case {
             of_two_compilers_one_publishes
             a_mark_made_meanwhile_is_not_taken_away
             a_floor_only_rises
+            a_floor_is_confirmed_up_to_itself_in_one_life_and_until_it_rises
             a_report_of_an_older_session_is_not_kept
             a_journal_is_folded_only_forwards
         }

@@ -1,10 +1,13 @@
 //! The two doors, and the store's own row.
 
 use futures::future::join_all;
-use launchpad_coordinator::store::{Commit, Store, StoreError, Tx, accounts, hosts, meta};
+use launchpad_coordinator::store::{Commit, Store, StoreError, Tx, accounts, hosts, meta, operations, reports};
+use launchpad_protocol::generation::Fence;
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::spec::{Operation, OperationAction};
 
-use super::rows::{NOW, host, id, read, write};
+use super::fleet::report;
+use super::rows::{NOW, account, deployment, host, id, read, write};
 
 async fn add_account(tx: &mut Tx) -> Result<launchpad_protocol::id::AccountId, StoreError> {
     let account = accounts::Account { id: id(), name: "an account".to_owned(), created_at: NOW };
@@ -83,18 +86,45 @@ pub(crate) async fn two_stores_lose_no_update(one: &Store, other: &Store) {
 
 pub(crate) async fn publishing_freezes_for_the_first_reason_until_it_is_thawed(store: Store) {
     let (first, second) = (Reason::new("first", "the first"), Reason::new("second", "the second"));
-    assert!(write(&store, async |tx| meta::freeze(tx, &first).await).await);
-    assert!(!write(&store, async |tx| meta::freeze(tx, &second).await).await);
+    assert!(write(&store, async |tx| meta::freeze(tx, &first, NOW).await).await);
+    assert!(!write(&store, async |tx| meta::freeze(tx, &second, NOW).await).await);
     assert_eq!(read(&store, async |tx| meta::frozen(tx).await).await, Some(first));
     write(&store, async |tx| meta::thaw(tx).await).await;
     assert_eq!(read(&store, async |tx| meta::frozen(tx).await).await, None);
+}
+
+pub(crate) async fn freezing_refuses_what_waits_and_sets_earlier_reports_aside(store: Store) {
+    let row = deployment(&store, account(&store).await, "web").await;
+    let host = host(&store).await;
+    let wish = Operation { id: id(), action: OperationAction::Restart };
+    let speak = async |fence| {
+        write(&store, async |tx| reports::keep(tx, host, Fence(fence), &report("one"), NOW).await).await;
+    };
+    let outdated =
+        async || read(&store, async |tx| reports::latest(tx, host).await).await.expect("a report").outdated;
+    let waiting = async || read(&store, async |tx| operations::unanswered(tx, row.id).await).await.len();
+    let freeze = async |code: &str| {
+        let why = Reason::new(code, "it is older than its fleet");
+        write(&store, async |tx| meta::freeze(tx, &why, NOW).await).await
+    };
+    write(&store, async |tx| operations::create(tx, row.account, row.id, &wish, NOW).await).await;
+    speak(1).await;
+    assert_eq!((waiting().await, outdated().await), (1, false));
+    assert!(freeze("first").await);
+    assert_eq!((waiting().await, outdated().await), (0, true));
+    speak(2).await;
+    assert!(!freeze("again").await);
+    assert!(!outdated().await, "what came after the first freeze counts");
+    let (why, life) = (Reason::new("restored", "the store was restored"), id());
+    write(&store, async |tx| meta::restamp(tx, life, &why, NOW).await).await;
+    assert!(outdated().await);
 }
 
 pub(crate) async fn another_life_of_the_store_has_another_name(store: Store) {
     let before = read(&store, async |tx| meta::incarnation(tx).await).await;
     let after = id();
     let why = Reason::new("restored", "the store was restored");
-    write(&store, async |tx| meta::restamp(tx, after, &why).await).await;
+    write(&store, async |tx| meta::restamp(tx, after, &why, NOW).await).await;
     assert_ne!(before, after);
     assert_eq!(read(&store, async |tx| meta::incarnation(tx).await).await, after);
     assert_eq!(read(&store, async |tx| meta::frozen(tx).await).await, Some(why));

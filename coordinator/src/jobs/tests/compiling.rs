@@ -4,7 +4,7 @@ use launchpad_protocol::generation::Generation;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::Power;
 
-use crate::app::lab::{GIB, Lab};
+use crate::app::lab::{GIB, Lab, START};
 use crate::domain::deployment::Event;
 use crate::domain::plan_table::PlanTable;
 use crate::jobs::{compiler, placer};
@@ -74,7 +74,7 @@ async fn while_publishing_is_frozen_nothing_is_published_and_nothing_forgotten()
     let host = lab.host(4 * GIB).await;
     lab.create("web").await;
     let why = Reason::new("restored", "the store was restored");
-    lab.write(async |tx| meta::freeze(tx, &why).await).await;
+    lab.write(async |tx| meta::freeze(tx, &why, START).await).await;
     lab.settle().await;
     assert_eq!(lab.generation(&host).await, None);
     lab.write(async |tx| meta::thaw(tx).await).await;
