@@ -54,9 +54,7 @@ pub enum Bug {
     ServeOldCopyUnfrozen,
     /// The agent does not write down which start a restart is about to end.
     RestartWithoutMark,
-    /// The placer goes on while publishing is frozen.
-    PlaceWhileFrozen,
-    /// A restored store does not learn where its unplaced deployments run already.
+    /// A restored store does not learn where its deployments run.
     ForgetWhereItRuns,
     /// A restored store orders anew what was waiting when its copy was made.
     RepeatOperations,

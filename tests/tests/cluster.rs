@@ -114,11 +114,6 @@ fn a_restart_that_is_not_marked_before_its_stop_is_noticed() {
 }
 
 #[test]
-fn a_placer_that_goes_on_while_publishing_is_frozen_is_noticed() {
-    found(Bug::PlaceWhileFrozen, &[1]);
-}
-
-#[test]
 fn a_restored_store_that_does_not_learn_where_its_bots_run_is_noticed() {
     found(Bug::ForgetWhereItRuns, &[1]);
 }

@@ -80,9 +80,8 @@ impl World {
 
     fn place_round(&mut self) {
         let now = self.coordinator_wall();
-        let unfrozen = self.bug == Some(Bug::PlaceWhileFrozen);
         let store = &self.coordinator.store;
-        let frozen = store.frozen.clone().filter(|_| !unfrozen);
+        let frozen = store.frozen.clone();
         let waiting: Vec<_> = store
             .deployments
             .iter()
@@ -151,8 +150,8 @@ impl World {
         let all_heard = (0..self.hosts.len()).all(|host| self.coordinator.heard.contains(&host));
         if self.coordinator.store.frozen.is_some() && all_heard {
             self.note(format_args!("operator: confirms the recovery"));
-            let (now, adopts) = (self.coordinator_wall(), self.bug != Some(Bug::ForgetWhereItRuns));
-            self.coordinator.store.confirm(now, adopts);
+            let (now, learns) = (self.coordinator_wall(), self.bug != Some(Bug::ForgetWhereItRuns));
+            self.coordinator.store.confirm(now, learns);
             self.signal(Job::Place);
             self.signal(Job::Compile);
         }

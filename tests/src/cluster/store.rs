@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use launchpad_coordinator::domain::compile::is_wished;
 use launchpad_coordinator::domain::deployment::{Event, State, step};
 use launchpad_coordinator::domain::fold::{Standing, View, fold};
 use launchpad_coordinator::domain::host::{self, HostEvent, HostState};
 use launchpad_coordinator::domain::placement::Candidate;
 use launchpad_coordinator::domain::recovery;
+use launchpad_coordinator::domain::whereabouts::{self, Found, Remembered};
 use launchpad_coordinator::store::deployments::Deployment;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::frame::Hello;
@@ -33,15 +35,16 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Is placed on the host that has it already, if that has it.
-    fn adopt(&mut self, host: HostId, report: &HostReport, now: Moment) {
-        let row = &mut self.row;
-        if let Some(epoch) = recovery::adopt(row.id, row.account, row.epoch, report)
-            && let Ok(transition) = step(row.state, Event::Placed)
-        {
-            (row.host, row.epoch) = (Some(host), epoch);
-            row.advance(&transition, now);
+    /// Is placed where it is, if that is not where it was placed.
+    fn move_to(&mut self, found: Found, now: Moment) {
+        (self.row.host, self.row.epoch) = (Some(found.host), found.epoch);
+        if let Ok(transition) = step(self.row.state, Event::Placed) {
+            self.row.advance(&transition, now);
         }
+    }
+
+    const fn remembered(&self) -> Remembered {
+        Remembered { deployment: self.row.id, account: self.row.account, host: self.row.host, epoch: self.row.epoch }
     }
 
     /// The same content under a higher number.
@@ -245,18 +248,18 @@ impl Store {
     }
 
     /// Lets publishing go on, above all that hosts were seen to hold (`app::recovery`).
-    pub(super) fn confirm(&mut self, now: Moment, adopts: bool) {
-        for (host, report) in &self.reports {
-            for one in self.deployments.values_mut() {
-                if adopts && one.row.state == State::Requested {
-                    one.adopt(*host, report, now);
-                }
-                let seen = report.instances.get(&one.row.id).filter(|_| one.row.host == Some(*host));
-                let overtaken = seen.and_then(|seen| recovery::overtake(one.row.revision, one.row.epoch, seen));
-                if let Some(overtaken) = overtaken {
-                    one.renumber(overtaken.revision);
-                    one.row.epoch = overtaken.epoch;
-                }
+    pub(super) fn confirm(&mut self, now: Moment, learns: bool) {
+        let reports: BTreeMap<_, _> = self.reports.iter().map(|(host, report)| (*host, report)).collect();
+        for one in self.deployments.values_mut().filter(|one| is_wished(one.row.state)) {
+            if let Some(found) = whereabouts::find(one.remembered(), &reports).filter(|_| learns) {
+                one.move_to(found, now);
+            }
+            let report = one.row.host.and_then(|host| reports.get(&host));
+            let seen = report.and_then(|report| report.instances.get(&one.row.id));
+            let overtaken = seen.and_then(|seen| recovery::overtake(one.row.revision, one.row.epoch, seen));
+            if let Some(overtaken) = overtaken {
+                one.renumber(overtaken.revision);
+                one.row.epoch = overtaken.epoch;
             }
         }
         self.frozen = None;
