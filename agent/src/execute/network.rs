@@ -1,8 +1,8 @@
 //! A tenant's network: a Docker bridge network on a subnet of ours, its addresses, and its translation.
 //!
 //! `docker.rs` calls [`Networks`]; one lock is held through each change, so that two instances of one tenant
-//! never make two networks. The address book is written before Docker is asked, and rebuilt from Docker when
-//! it is lost. Networks without our label are never touched.
+//! never make two networks. The address book is written before Docker is asked, and before anybody here believes
+//! it; it is rebuilt from Docker when it is lost. Networks without our label are never touched.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -83,8 +83,10 @@ impl Networks {
         if let Some(network) = self.find(account).await? {
             self.remove_from_docker(&network).await?;
         }
-        book.tenants.remove(&account);
-        self.save(book)?;
+        self.turn(book, |next| {
+            next.tenants.remove(&account);
+            Ok(())
+        })?;
         cgroup::remove_parent(account);
         nat::apply(&subnets(book)).await.map_err(ExecuteError::Passing)
     }
@@ -96,12 +98,7 @@ impl Networks {
     pub async fn address(&self, account: AccountId, deployment: DeploymentId) -> Result<Ipv4Addr, ExecuteError> {
         let mut guard = self.book.lock().await;
         let book = self.loaded(&mut guard).await?;
-        let before = book.clone();
-        let address = book.address_for(account, deployment).map_err(ExecuteError::Passing)?;
-        if *book != before {
-            self.save(book)?;
-        }
-        Ok(address)
+        self.turn(book, |next| next.address_for(account, deployment))
     }
 
     /// Gives up an instance's address. Only when its last container is gone: Docker would let another start
@@ -112,7 +109,10 @@ impl Networks {
     pub async fn release(&self, deployment: DeploymentId) -> Result<(), ExecuteError> {
         let mut guard = self.book.lock().await;
         let book = self.loaded(&mut guard).await?;
-        if book.release(deployment) { self.save(book) } else { Ok(()) }
+        self.turn(book, |next| {
+            next.release(deployment);
+            Ok(())
+        })
     }
 
     /// Tenants whose network, bridge and translation are all there.
@@ -139,15 +139,17 @@ impl Networks {
         let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
         let mut avoid = address::routed(&routes);
         for _ in 0..SUBNET_TRIES {
-            let subnet = book.subnet_for(account, self.pool, &avoid).map_err(ExecuteError::Passing)?;
-            self.save(book)?;
+            let subnet = self.turn(book, |next| next.subnet_for(account, self.pool, &avoid))?;
             let request = request(self.host, account, subnet);
             let made = self.engine.ask(CALL_TIMEOUT, |docker| async move { docker.create_network(request).await });
             match made.await? {
                 Ok(_) => return Ok(()),
                 Err(error) if is_overlap(engine::status(&error), &engine::message(&error)) => {
                     avoid.insert(subnet);
-                    book.tenants.remove(&account);
+                    self.turn(book, |next| {
+                        next.tenants.remove(&account);
+                        Ok(())
+                    })?;
                 }
                 Err(error) => return Err(self.engine.failed("create the tenant's network", &error)),
             }
@@ -224,11 +226,26 @@ impl Networks {
 
     fn adopt(&self, book: &mut AddressBook, account: AccountId, network: &Network) -> Result<(), ExecuteError> {
         let Some(subnet) = subnet_of(network) else { return Ok(()) };
-        if book.tenants.get(&account).is_some_and(|tenant| tenant.subnet == subnet) {
-            return Ok(());
+        self.turn(book, |next| {
+            next.adopt(account, subnet, &BTreeMap::new());
+            Ok(())
+        })
+    }
+
+    /// Changes the book, on the disk first. What could not be saved has not happened: the next try changes, and
+    /// saves, again.
+    fn turn<T>(
+        &self,
+        book: &mut AddressBook,
+        change: impl FnOnce(&mut AddressBook) -> Result<T, Reason>,
+    ) -> Result<T, ExecuteError> {
+        let mut next = book.clone();
+        let changed = change(&mut next).map_err(ExecuteError::Passing)?;
+        if next != *book {
+            self.save(&next)?;
+            *book = next;
         }
-        book.adopt(account, subnet, &BTreeMap::new());
-        self.save(book)
+        Ok(changed)
     }
 
     fn save(&self, book: &AddressBook) -> Result<(), ExecuteError> {
@@ -302,6 +319,32 @@ mod tests {
         assert!(is_overlap(Some(403), "Pool overlaps with other one on this address space"));
         assert!(is_overlap(Some(400), "invalid pool request: Pool overlaps with other one on this address space"));
         assert!(!is_overlap(Some(500), "no space left on device"));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_could_not_be_saved_has_not_been_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let account = "acct_0000000000000000000000000000000a".parse().unwrap();
+        let bot = "dep_0000000000000000000000000000000d".parse().unwrap();
+        let mut book = AddressBook::default();
+        book.subnet_for(account, address::DEFAULT_POOL, &BTreeSet::new()).unwrap();
+        let engine = Arc::new(Engine::behind(std::path::Path::new("/nonexistent/docker.sock")));
+        let host = "host_00000000000000000000000000000001".parse().unwrap();
+        let networks = Networks::new(engine, host, disk.clone(), address::DEFAULT_POOL);
+        *networks.book.lock().await = Some(book);
+        // Where the book is written first, root cannot write a directory either.
+        let in_the_way = disk.path(&format!("{BOOK}.new"));
+        std::fs::create_dir(&in_the_way).unwrap();
+        for _ in 0..2 {
+            let error = networks.address(account, bot).await.unwrap_err();
+            assert_eq!(error.reason().code, "state-file");
+        }
+        std::fs::remove_dir(&in_the_way).unwrap();
+        let address = networks.address(account, bot).await.unwrap();
+        let Found::Whole(saved) = disk.read(BOOK).unwrap() else { panic!("it is not saved") };
+        let saved: AddressBook = serde_json::from_slice(&saved).unwrap();
+        assert_eq!(saved.tenants[&account].instances[&bot], address);
     }
 
     #[test]
