@@ -32,8 +32,9 @@ pub(crate) async fn run(app: &App, stop: CancellationToken) {
 }
 
 async fn placing(app: &App, stop: &CancellationToken) {
+    let started = app.clock.wall();
     loop {
-        if let Err(error) = placer::round(app).await {
+        if let Err(error) = placer::round(app, started).await {
             tracing::error!(%error, "cannot place deployments; trying again");
         }
         // Cancel-safe, as below: a signal that is not taken is found at the next wait, a lost one by the timer.

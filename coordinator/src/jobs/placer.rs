@@ -1,16 +1,22 @@
 //! Requested deployments, each to a host.
 //!
 //! One transaction a round: the hosts are read once, and each placement counts against the next. A deployment that
-//! finds no host stays requested and says why. While publishing is frozen nothing is placed: it may run already.
+//! finds no host stays requested and says why. While publishing is frozen nothing is placed: it may run already. For the
+//! same reason nothing is placed until the hosts have spoken to this life of the process: a store that was put back by
+//! hand looks like any other until one of them shows what it holds.
 
 use launchpad_protocol::report::Capacity;
+use launchpad_protocol::time::Moment;
 
+use super::watcher::SILENT_AFTER;
 use crate::app::{App, candidates, wanted};
 use crate::domain::deployment::{Event, State, step};
+use crate::domain::host::HostState;
 use crate::domain::placement::{Candidate, Placement};
 use crate::domain::recovery::place_unless;
 use crate::store::deployments::Deployment;
-use crate::store::{Commit, StoreError, Tx, deployments, meta, outbox, revisions};
+use crate::store::hosts::Host;
+use crate::store::{Commit, StoreError, Tx, deployments, hosts, meta, outbox, revisions};
 
 /// What a round did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,13 +27,13 @@ pub(super) struct Placed {
     pub(super) told: usize,
 }
 
-/// Places what can be placed.
-pub(super) async fn round(app: &App) -> Result<Placed, StoreError> {
+/// Places what can be placed. `started` is when this process did.
+pub(super) async fn round(app: &App, started: Moment) -> Result<Placed, StoreError> {
     // Most rounds find nothing, and should not wait for writers to learn it.
     if app.store.read(async |tx| deployments::in_state(tx, State::Requested).await).await?.is_empty() {
         return Ok(Placed::default());
     }
-    let done = app.store.write(Commit::Place, async |tx| place_all(app, tx).await).await?;
+    let done = app.store.write(Commit::Place, async |tx| place_all(app, tx, started).await).await?;
     if done.placed > 0 {
         app.signals.compiler.notify();
     }
@@ -37,8 +43,11 @@ pub(super) async fn round(app: &App) -> Result<Placed, StoreError> {
     Ok(done)
 }
 
-async fn place_all(app: &App, tx: &mut Tx) -> Result<Placed, StoreError> {
+async fn place_all(app: &App, tx: &mut Tx, started: Moment) -> Result<Placed, StoreError> {
     let frozen = meta::frozen(tx).await?;
+    if frozen.is_none() && !have_spoken(&hosts::all(tx).await?, started, app.clock.wall()) {
+        return Ok(Placed::default());
+    }
     let mut hosts = candidates(tx).await?;
     let mut done = Placed::default();
     for mut deployment in deployments::in_state(tx, State::Requested).await? {
@@ -56,6 +65,14 @@ async fn place_all(app: &App, tx: &mut Tx) -> Result<Placed, StoreError> {
         done.told += usize::from(tell(app, tx, &mut deployment, placement).await?);
     }
     Ok(done)
+}
+
+/// Whether every active host has reported since, or has had the time in which it would have fallen silent. A host that
+/// joined since holds nothing that was forgotten.
+fn have_spoken(hosts: &[Host], started: Moment, now: Moment) -> bool {
+    let is_awaited = |host: &Host| host.state == HostState::Active && host.enrolled_at < started;
+    let has_spoken = |host: &Host| host.last_seen_at.is_some_and(|seen| seen >= started);
+    now.since(started) > SILENT_AFTER || hosts.iter().all(|host| !is_awaited(host) || has_spoken(host))
 }
 
 /// Commits what became of it. Answers whether that was news.

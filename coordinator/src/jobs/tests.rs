@@ -7,12 +7,12 @@ mod recovering;
 mod restarting;
 
 use super::{compiler, placer};
-use crate::app::lab::Lab;
+use crate::app::lab::{Lab, START};
 
 impl Lab {
     /// What the jobs do until there is nothing left to do.
     async fn settle(&self) {
-        placer::round(&self.app).await.unwrap();
+        placer::round(&self.app, START).await.unwrap();
         compiler::round(&self.app).await.unwrap();
     }
 }

@@ -11,7 +11,7 @@ use crate::store::hosts::Host;
 use crate::store::{Commit, StoreError, hosts};
 
 /// How long a host may be quiet: three reports may be lost on the way.
-const SILENT_AFTER: Duration = Duration::from_secs(3 * REPORT_INTERVAL.as_secs());
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3 * REPORT_INTERVAL.as_secs());
 
 /// Notes which hosts fell silent. A coordinator that has just started (at `started`) was the silent one itself, and
 /// gives every host time to speak. Answers how many fell silent.

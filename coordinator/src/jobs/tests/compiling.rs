@@ -59,7 +59,7 @@ async fn a_killed_coordinator_goes_on_where_it_was() {
     let host = lab.host(4 * GIB).await;
     let id = lab.create("web").await;
     let lab = lab.killed().await;
-    placer::round(&lab.app).await.unwrap();
+    placer::round(&lab.app, START).await.unwrap();
     let lab = lab.killed().await;
     compiler::round(&lab.app).await.unwrap();
     let lab = lab.killed().await;
@@ -115,7 +115,7 @@ async fn one_hosts_trouble_does_not_keep_the_others_waiting() {
     let lab = Lab::new().await;
     let (one, other) = (lab.host(GIB).await, lab.host(GIB).await);
     let id = lab.create("one").await;
-    placer::round(&lab.app).await.unwrap();
+    placer::round(&lab.app, START).await.unwrap();
     let bad = if lab.row(id).await.host == Some(one.id) { &one } else { &other };
     let good = if bad.id == one.id { &other } else { &one };
     lab.spoil_files(id).await;

@@ -9,8 +9,9 @@ use crate::app::lab::{GIB, Lab, START, named};
 use crate::domain::actor::Role;
 use crate::domain::deployment::{Event, State};
 use crate::domain::host::HostState;
+use crate::jobs::watcher::SILENT_AFTER;
 use crate::jobs::{placer, watcher};
-use crate::store::hosts;
+use crate::store::{StoreError, Tx, hosts};
 
 #[tokio::test]
 async fn a_wish_without_a_host_waits_with_its_reason_and_gets_the_first_that_comes() {
@@ -33,7 +34,7 @@ async fn a_round_that_finds_nothing_new_writes_nothing() {
     let id = lab.create("web").await;
     lab.settle().await;
     let before = lab.row(id).await;
-    assert_eq!(placer::round(&lab.app).await.unwrap(), placer::Placed::default());
+    assert_eq!(placer::round(&lab.app, START).await.unwrap(), placer::Placed::default());
     assert_eq!(lab.row(id).await, before);
 }
 
@@ -74,6 +75,50 @@ async fn a_name_that_is_taken_is_refused_with_what_to_do() {
     };
     assert_eq!(refusal.reason.code, "name-taken");
     assert!(refusal.reason.mend.is_some());
+}
+
+#[tokio::test]
+async fn nothing_is_placed_until_every_active_host_has_spoken_to_this_process_or_had_the_time_to() {
+    let lab = Lab::new().await;
+    let host = lab.host(4 * GIB).await;
+    lab.advance(Duration::from_secs(1));
+    let started = lab.app.clock.wall();
+    let id = lab.create("web").await;
+    let is_placed = async || {
+        placer::round(&lab.app, started).await.unwrap();
+        lab.row(id).await.host.is_some()
+    };
+    assert!(!is_placed().await);
+    lab.advance(Duration::from_secs(20));
+    assert!(!is_placed().await);
+    let speak = async |tx: &mut Tx| {
+        let row = hosts::get(tx, host.id).await?.ok_or(StoreError::Missing { what: "host" })?;
+        hosts::seen(tx, host.id, row.state, row.capacity, lab.app.clock.wall()).await
+    };
+    lab.write(speak).await;
+    assert!(is_placed().await);
+}
+
+#[tokio::test]
+async fn a_host_that_never_speaks_again_holds_nobody_up_for_long_and_a_new_one_not_at_all() {
+    let lab = Lab::new().await;
+    let id = lab.create("web").await;
+    let mute = lab.host(GIB / 2).await;
+    lab.advance(Duration::from_secs(1));
+    let started = lab.app.clock.wall();
+    lab.advance(Duration::from_secs(1));
+    let newcomer = lab.host(4 * GIB).await;
+    placer::round(&lab.app, started).await.unwrap();
+    assert_eq!(lab.row(id).await.host, None, "the other may run it");
+    lab.advance(SILENT_AFTER);
+    placer::round(&lab.app, started).await.unwrap();
+    assert_eq!(lab.row(id).await.host, Some(newcomer.id));
+    assert_ne!(mute.id, newcomer.id);
+
+    let fresh = Lab::new().await;
+    let (id, newcomer) = (fresh.create("web").await, fresh.host(4 * GIB).await);
+    placer::round(&fresh.app, START).await.unwrap();
+    assert_eq!(fresh.row(id).await.host, Some(newcomer.id));
 }
 
 #[tokio::test]

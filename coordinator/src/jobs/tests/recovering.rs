@@ -72,6 +72,25 @@ async fn what_runs_somewhere_already_is_placed_there_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn what_is_not_where_the_copy_remembers_it_keeps_the_host_that_has_it() {
+    let lab = Lab::new().await;
+    let (holder, larger) = (lab.host(2 * GIB).await, lab.host(64 * GIB).await);
+    let id = lab.create("web").await;
+    lab.settle().await;
+    assert_eq!(lab.row(id).await.host, Some(larger.id));
+    restore(&lab).await;
+    lab.report(&larger, None, None).await;
+    lab.report(&holder, None, Some((id, instance(Phase::Ready, 1, 3)))).await;
+    let operator = lab.actor(Role::Operator).await;
+    lab.app.confirm_recovery(&operator, &ConfirmRecovery::default()).await.unwrap();
+    lab.settle().await;
+    let row = lab.row(id).await;
+    assert_eq!((row.host, row.epoch), (Some(holder.id), Epoch(3)));
+    assert!(lab.spec(&holder).await.instances.contains_key(&id));
+    assert_eq!(lab.spec(&larger).await.instances.len(), 0, "it would be started there a second time");
+}
+
+#[tokio::test]
 async fn a_host_at_our_number_with_another_spec_is_overtaken_too() {
     let lab = Lab::new().await;
     let host = lab.host(4 * GIB).await;
