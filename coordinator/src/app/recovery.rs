@@ -4,11 +4,13 @@
 //!   restore, or a host that holds more than the store ever made ──► frozen: nothing is published
 //!       operator: `launchpad recover status` ──► hosts, their floors, who has spoken since
 //!       operator: `launchpad recover confirm` ─► refused while a host has not spoken (`domain::recovery_gate`);
-//!                                                what runs somewhere already is placed there, revisions and epochs
+//!                                                what runs keeps its host (`domain::whereabouts`), revisions and epochs
 //!                                                are raised above what hosts report (`domain::recovery`), and every
 //!                                                host's spec is compiled anew above its floor
 //! ```
 //! While it is frozen hosts report as ever. What they reported before is part of the copy, and is not believed.
+
+use std::collections::BTreeMap;
 
 use launchpad_protocol::generation::{Accepted, Generation};
 use launchpad_protocol::id::{HostId, IncarnationId};
@@ -19,10 +21,12 @@ use launchpad_protocol::time::Moment;
 use super::{App, AppError};
 use crate::command::ConfirmRecovery;
 use crate::domain::actor::{Action, Actor, authorise};
+use crate::domain::compile::is_wished;
 use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::HostState;
 use crate::domain::recovery;
 use crate::domain::recovery_gate::{Witness, may_confirm};
+use crate::domain::whereabouts::{self, Found, Remembered};
 use crate::store::audit::Deed;
 use crate::store::deployments::Deployment;
 use crate::store::{
@@ -134,42 +138,61 @@ impl Recovery {
 }
 
 impl App {
-    /// Learns from what hosts have reported since publishing was frozen what this store has forgotten: where
-    /// deployments that it has not placed run already, and how far revisions and epochs have come.
+    /// Learns from what hosts have reported since publishing was frozen what this store has forgotten: where each
+    /// deployment is, and how far revisions and epochs have come.
     async fn catch_up(&self, tx: &mut Tx, life: IncarnationId, now: Moment) -> Result<(), StoreError> {
+        let mut heard = BTreeMap::new();
+        let mut wished = deployments::in_state(tx, State::Requested).await?;
         for host in hosts::all(tx).await? {
-            let stored = reports::latest(tx, host.id).await?.filter(|stored| !stored.outdated);
-            let Some(stored) = stored else { continue };
-            specs::confirm_floor(tx, host.id, life).await?;
-            for mut deployment in deployments::in_state(tx, State::Requested).await? {
-                if deployment.pool == host.pool {
-                    self.adopt(tx, &mut deployment, host.id, &stored.report, now).await?;
-                }
+            wished.extend(deployments::on_host(tx, host.id).await?);
+            if let Some(stored) = reports::latest(tx, host.id).await?.filter(|stored| !stored.outdated) {
+                specs::confirm_floor(tx, host.id, life).await?;
+                heard.insert(host.id, (host.pool, stored.report));
             }
-            for mut deployment in deployments::on_host(tx, host.id).await? {
-                if let Some(instance) = stored.report.instances.get(&deployment.id) {
-                    overtake(tx, &mut deployment, instance, now).await?;
-                }
+        }
+        for mut deployment in wished.into_iter().filter(|one| is_wished(one.state)) {
+            let may_have_it = |(host, (pool, _)): &(&HostId, &(String, HostReport))| {
+                *pool == deployment.pool || Some(**host) == deployment.host
+            };
+            let reports = heard.iter().filter(may_have_it).map(|(host, (_, report))| (*host, report)).collect();
+            if let Some(found) = whereabouts::find(remembered(&deployment), &reports) {
+                self.place(tx, &mut deployment, found, now).await?;
+            }
+            let report = deployment.host.and_then(|host| reports.get(&host));
+            if let Some(instance) = report.and_then(|report| report.instances.get(&deployment.id)) {
+                overtake(tx, &mut deployment, instance, now).await?;
             }
         }
         Ok(())
     }
 
-    /// Places a deployment where it runs already.
-    async fn adopt(
+    /// Places a deployment where it is.
+    async fn place(
         &self,
         tx: &mut Tx,
         deployment: &mut Deployment,
-        host: HostId,
-        report: &HostReport,
+        found: Found,
         now: Moment,
     ) -> Result<(), StoreError> {
-        let Some(epoch) = recovery::adopt(deployment.id, deployment.account, deployment.epoch, report) else {
-            return Ok(());
-        };
-        let Ok(transition) = step(deployment.state, Event::Placed) else { return Ok(()) };
-        (deployment.host, deployment.epoch) = (Some(host), epoch);
-        deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await.map(drop)
+        tracing::warn!(deployment = %deployment.id, remembered = ?deployment.host, found = %found.host,
+            "a deployment is not where this store remembers it, and is left where it is");
+        (deployment.host, deployment.epoch) = (Some(found.host), found.epoch);
+        match step(deployment.state, Event::Placed) {
+            Ok(transition) => {
+                deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await.map(drop)
+            }
+            // It was placed before: only where has changed.
+            Err(_) => deployments::update(tx, deployment).await,
+        }
+    }
+}
+
+const fn remembered(deployment: &Deployment) -> Remembered {
+    Remembered {
+        deployment: deployment.id,
+        account: deployment.account,
+        host: deployment.host,
+        epoch: deployment.epoch,
     }
 }
 

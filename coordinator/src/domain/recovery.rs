@@ -7,16 +7,15 @@
 //!   restored ─► frozen: nothing is published, nothing is placed, what waited to happen once is refused
 //!                  │ hosts run on as they were, and each reports or is left out by name (`recovery_gate`)
 //!                  ▼
-//!               confirmed ─► adopt: what runs already is where it runs
+//!               confirmed ─► what runs keeps its host (`whereabouts`)
 //!                        └─► overtake: revisions and epochs above what hosts hold
 //! ```
 
 use std::collections::BTreeMap;
 
 use launchpad_protocol::generation::{Epoch, Revision};
-use launchpad_protocol::id::{AccountId, DeploymentId};
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::{HostReport, InstanceReport};
+use launchpad_protocol::report::InstanceReport;
 
 use super::placement::{Candidate, Placement, Wanted, place};
 
@@ -28,21 +27,6 @@ pub fn place_unless(frozen: Option<&Reason>, wanted: &Wanted, hosts: &[Candidate
         Some(reason) => Placement::Nowhere { reason: waits_for_recovery(reason), refused: BTreeMap::new() },
         None => place(wanted, hosts),
     }
-}
-
-/// The epoch under which a host holds a deployment that this store has not placed yet; none: it does not hold it.
-///
-/// The host is to be one of the deployment's own pool. A host that lies about this gets no more than the placer might
-/// have given it.
-#[must_use]
-pub fn adopt(deployment: DeploymentId, account: AccountId, epoch: Epoch, report: &HostReport) -> Option<Epoch> {
-    if let Some(instance) = report.instances.get(&deployment) {
-        return Some(instance.epoch.max(epoch));
-    }
-    let is_it = |orphan: &launchpad_protocol::report::Orphan| {
-        orphan.deployment == Some(deployment) && orphan.account == Some(account)
-    };
-    report.orphans.iter().any(is_it).then(|| epoch.next())
 }
 
 /// What a wish must become to be newer than what its host holds.

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use launchpad_protocol::generation::Generation;
-use launchpad_protocol::id::{HostId, JournalId};
-use launchpad_protocol::report::{Capacity, EventBatch, Orphan, Phase};
-use launchpad_protocol::time::Moment;
+use launchpad_protocol::id::HostId;
+use launchpad_protocol::report::{Capacity, Phase};
 use uuid::Uuid;
 
 use super::*;
@@ -28,24 +26,6 @@ fn instance(revision: u64, epoch: u64) -> InstanceReport {
     }
 }
 
-fn report() -> HostReport {
-    HostReport {
-        boot_id: "boot".to_owned(),
-        agent_version: "1".to_owned(),
-        wall: Moment::default(),
-        accepted: None,
-        applied: Generation(0),
-        capacity: Capacity::default(),
-        capabilities: BTreeMap::new(),
-        instances: BTreeMap::new(),
-        orphans: Vec::new(),
-        buried: BTreeSet::new(),
-        outcomes: BTreeMap::new(),
-        troubles: Vec::new(),
-        events: EventBatch { journal: id::<JournalId>(1), dropped: 0, events: Vec::new() },
-    }
-}
-
 #[test]
 fn nothing_is_placed_while_publishing_is_frozen() {
     let host = Candidate {
@@ -65,24 +45,6 @@ fn nothing_is_placed_while_publishing_is_frozen() {
         Placement::Nowhere { reason, .. } => assert_eq!(reason.code, "recovering"),
         Placement::Chosen(host) => panic!("placed on {host}"),
     }
-}
-
-#[test]
-fn what_a_host_holds_already_is_adopted_and_a_stranger_of_another_tenant_is_not() {
-    let (deployment, account, other) = (id(7), id(8), id(9));
-    assert_eq!(adopt(deployment, account, Epoch(0), &report()), None);
-    let held = HostReport { instances: BTreeMap::from([(deployment, instance(1, 3))]), ..report() };
-    assert_eq!(adopt(deployment, account, Epoch(0), &held), Some(Epoch(3)));
-    let orphan = |account| Orphan {
-        container: "c".to_owned(),
-        deployment: Some(deployment),
-        account: Some(account),
-        running: true,
-    };
-    let left = HostReport { orphans: vec![orphan(account)], ..report() };
-    assert_eq!(adopt(deployment, account, Epoch(0), &left), Some(Epoch(1)));
-    let foreign = HostReport { orphans: vec![orphan(other)], ..report() };
-    assert_eq!(adopt(deployment, account, Epoch(0), &foreign), None);
 }
 
 #[test]
