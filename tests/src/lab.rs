@@ -51,6 +51,58 @@ pub struct Lab {
     lock: Lock,
 }
 
+/// A laboratory's name and directory, held by this process before anything of it exists.
+#[derive(Debug)]
+pub struct Run {
+    id: String,
+    dir: PathBuf,
+    lock: Lock,
+}
+
+impl Run {
+    /// A run that no other laboratory has. Removes what killed ones left behind first.
+    ///
+    /// # Errors
+    /// When something of a dead one resists, or the folder of temporary files cannot be written.
+    pub fn fresh() -> Result<Self> {
+        let folder = std::env::temp_dir();
+        sweep_stale(&folder)?;
+        for _ in 0..RUN_IDS_TRIED {
+            let id = random_run_id()?;
+            if let Some(lock) = Lock::fresh(&folder.join(format!("{PREFIX}{id}.lock")))? {
+                let dir = folder.join(format!("{PREFIX}{id}"));
+                return Ok(Self { id, dir, lock });
+            }
+        }
+        bail!("{RUN_IDS_TRIED} run ids in a row are taken: remove what is dead of {}/{PREFIX}*", folder.display())
+    }
+
+    /// What will be left of it if this process is interrupted.
+    pub fn remains(&self) -> Remains {
+        Remains { id: self.id.clone(), dir: self.dir.clone() }
+    }
+}
+
+/// What an interrupted laboratory left, for the thread that hears of the interrupt.
+#[derive(Debug)]
+pub struct Remains {
+    id: String,
+    dir: PathBuf,
+}
+
+impl Remains {
+    /// Removes all of it, and its lock.
+    ///
+    /// # Errors
+    /// When something resists.
+    pub fn sweep(&self) -> Result<()> {
+        sweep::sweep(&self.dir, &self.id)?;
+        // Still locked, by this process, until it ends: nobody can come in between.
+        let _ = fs::remove_file(self.dir.with_extension("lock"));
+        Ok(())
+    }
+}
+
 impl Lab {
     /// A laboratory for a test: moves the calling thread into a fabric of its own. Call it before any runtime or
     /// thread is started, so that they are inside too. Removes what killed tests left behind first, and builds the
@@ -59,10 +111,15 @@ impl Lab {
     /// # Errors
     /// Without root, or when a program is missing: `packaging/setup.sh` installs them.
     pub fn enter(bots: &[&str]) -> Result<Self> {
-        let folder = std::env::temp_dir();
-        sweep_stale(&folder)?;
-        let (run_id, lock) = fresh_run(&folder)?;
-        let mut lab = Self::make(folder.join(format!("{PREFIX}{run_id}")), run_id, lock, bots)?;
+        Self::enter_as(Run::fresh()?, bots)
+    }
+
+    /// As [`Lab::enter`], under a name that its caller already knows.
+    ///
+    /// # Errors
+    /// As [`Lab::enter`].
+    pub fn enter_as(run: Run, bots: &[&str]) -> Result<Self> {
+        let mut lab = Self::make(run, bots)?;
         netns::enter_fabric()?;
         lab.own_fabric = true;
         lab.start_registry()?;
@@ -77,10 +134,10 @@ impl Lab {
         let Some(lock) = Lock::take(&dir.with_extension("lock"))? else { return Ok(None) };
         // A demo that was killed left its remains under the same names.
         sweep::sweep(dir, run_id)?;
-        Self::make(dir.to_owned(), run_id.to_owned(), lock, bots).map(Some)
+        Self::make(Run { id: run_id.to_owned(), dir: dir.to_owned(), lock }, bots).map(Some)
     }
 
-    fn make(dir: PathBuf, run_id: String, lock: Lock, bots: &[&str]) -> Result<Self> {
+    fn make(Run { id: run_id, dir, lock }: Run, bots: &[&str]) -> Result<Self> {
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let mut lab = Self {
             run_id,
@@ -265,17 +322,6 @@ pub fn sweep_stale(folder: &Path) -> Result<()> {
 /// When its lock cannot be read.
 pub fn owner(dir: &Path) -> Result<Option<i32>> {
     lock::owner(&dir.with_extension("lock"))
-}
-
-/// A run id that no other laboratory has, and the lock that says so.
-fn fresh_run(folder: &Path) -> Result<(String, Lock)> {
-    for _ in 0..RUN_IDS_TRIED {
-        let run_id = random_run_id()?;
-        if let Some(lock) = Lock::fresh(&folder.join(format!("{PREFIX}{run_id}.lock")))? {
-            return Ok((run_id, lock));
-        }
-    }
-    bail!("{RUN_IDS_TRIED} run ids in a row are taken: remove what is dead of {}/{PREFIX}*", folder.display())
 }
 
 /// Six hex digits: short, because a link's name has room for 15 characters.

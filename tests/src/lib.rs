@@ -1,7 +1,8 @@
 //! A laboratory: the real programs, on a private Docker engine, in network namespaces of their own.
 //!
-//! Who uses it: the scenario tests in `tests/tests/`, and the programs in `bin/`, behind `make demo` and `make bench`. It needs root and the
-//! Debian packages of `packaging/setup.sh`, and never touches the machine's own Docker, registry or Postgres.
+//! Who uses it: the scenario tests in `tests/tests/`, and the programs in `bin/`, behind `make demo` and `make bench`. It
+//! needs root and the Debian packages of `packaging/setup.sh`, and never touches the machine's own Docker, registry or
+//! Postgres.
 //!
 //! ```text
 //!  fabric: a namespace of the test's own         ┌─ host 1: namespace lp-<run>-h1 ───────────┐
@@ -15,8 +16,9 @@
 //! Read in this order: [`lab`] puts it all together, [`host`] is one host of it; [`netns`], [`engine`], [`registry`],
 //! [`images`], [`postgres`], [`coordinator`] and [`agent`] start one thing each, all by [`process`]; [`api`],
 //! [`deployment`] and [`bot`] talk to what runs; [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test
-//! waits; [`sweep`] removes whatever a killed run left behind. Apart from all of it, and without root or network:
-//! [`cluster`], a whole fleet in one heap of events. No product code lives here, and nothing here sleeps for a fixed time.
+//! waits; [`sweep`] removes whatever a killed run left behind, and [`interrupt`] sees that a program in `bin/` leaves
+//! nothing. Apart from all of it, and without root or network: [`cluster`], a whole fleet in one heap of events. No product
+//! code lives here, and nothing here sleeps for a fixed time.
 
 pub mod agent;
 pub mod api;
@@ -27,6 +29,7 @@ pub mod deployment;
 pub mod engine;
 pub mod host;
 pub mod images;
+pub mod interrupt;
 pub mod kernel;
 pub mod lab;
 mod lock;

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -126,7 +127,11 @@ fn unmount_below(dir: &Path) -> Result<()> {
     let mut points: Vec<PathBuf> = table.lines().filter_map(mount_point).filter(|p| p.starts_with(dir)).collect();
     points.reverse();
     for point in points {
-        umount2(&point, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", point.display()))?;
+        match umount2(&point, MntFlags::MNT_DETACH) {
+            // Somebody else has just done it: an interrupted laboratory is torn down from two sides.
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(error) => return Err(error).with_context(|| format!("unmount {}", point.display())),
+        }
     }
     Ok(())
 }

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use launchpad_tests::lab::Lab;
+use launchpad_tests::lab::{Lab, Run};
 use launchpad_tests::wait::Stopwatch;
-use launchpad_tests::{kernel, lab};
+use launchpad_tests::{interrupt, kernel};
 use serde_json::{Value, json};
 
+use crate::known;
 use crate::verdict::{Facts, disagreements};
-use crate::{down, known};
 
 /// The bot's startup probe gives up after five minutes; the image has to be pulled before.
 const READY_WITHIN: Duration = Duration::from_secs(420);
@@ -25,23 +25,27 @@ const LOG_TAIL: &str = "the end of its log";
 /// Deploys `bot` on Starter and compares what the API, Docker and the kernel say.
 pub(crate) fn check(bot: &str) -> Result<ExitCode> {
     let profile = known(bot)?;
-    // The laboratory's processes die with this one; the next run sweeps its files. Nothing to tidy by hand.
-    down::on_interrupt(|| lab::sweep_stale(&std::env::temp_dir()))?;
-    let mut lab = Lab::enter(&[bot])?;
+    let run = Run::fresh()?;
+    let remains = run.remains();
+    interrupt::on_interrupt("demo", move || remains.sweep())?;
+    let line = interrupt::unless_stopping(run_once(run, bot, u64::from(profile.needs.pids_max)))?;
+    let ok = line["ok"] == true;
+    println!("{line}");
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_once(run: Run, bot: &str, pids: u64) -> Result<Value> {
+    let mut lab = Lab::enter_as(run, &[bot])?;
     lab.start_coordinator()?;
     lab.add_host()?;
     lab.start_agent(0)?;
-
-    let outcome = deploy(&mut lab, bot, u64::from(profile.needs.pids_max));
+    let outcome = interrupt::unless_stopping(deploy(&mut lab, bot, pids));
     if outcome.is_err() {
         eprintln!("demo: coordinator, {LOG_TAIL}:\n{}", lab.coordinator()?.process().log_tail());
         eprintln!("demo: agent, {LOG_TAIL}:\n{}", lab.host(0)?.agent()?.process().log_tail());
     }
     lab.close()?;
-    let line = outcome?;
-    let ok = line["ok"] == true;
-    println!("{line}");
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    outcome
 }
 
 fn deploy(lab: &mut Lab, bot: &str, pids: u64) -> Result<Value> {

@@ -9,8 +9,8 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use launchpad_tests::coordinator::Place;
 use launchpad_tests::lab::Lab;
-use launchpad_tests::programs;
 use launchpad_tests::wait::Stopwatch;
+use launchpad_tests::{interrupt, programs};
 
 use crate::{EXIT_MISUSED, RUN_ID, directory, down, known};
 
@@ -26,20 +26,11 @@ pub(crate) fn up(bot: &str) -> Result<ExitCode> {
         eprintln!("demo: it runs already (process {pid}); `make demo-down` stops it");
         return Ok(ExitCode::from(EXIT_MISUSED));
     }
-    down::on_interrupt(down::tidy)?;
-    match start(bot, &clock) {
-        Ok(lab) => {
-            // Kept alive here, with its processes, until the signal thread ends this process.
-            let _lab = lab;
-            loop {
-                thread::park();
-            }
-        }
-        // The signal thread is about to end the process; what failed did so because of that.
-        Err(_) if down::is_stopping() => loop {
-            thread::park();
-        },
-        Err(error) => Err(error),
+    interrupt::on_interrupt("demo", down::tidy)?;
+    // Kept alive here, with its processes, until an interrupt ends this process.
+    let _lab = interrupt::unless_stopping(start(bot, &clock))?;
+    loop {
+        thread::park();
     }
 }
 
