@@ -15,13 +15,15 @@ use crate::command::{DeploymentRef, Page, PageRequest, Which};
 use crate::domain::actor::{Action, Actor, Scope, authorise};
 use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::{HostState, silence};
+use crate::domain::recovery::may_forget;
 use crate::domain::refusal::Refusal;
 use crate::store::audit::Deed;
 use crate::store::deployments::Deployment;
 use crate::store::hosts::Host;
 use crate::store::timeline::TimelineEntry;
 use crate::store::{
-    Commit, StoreError, Tx, audit, deployments, hosts, operations, outbox, reports, revisions, timeline, tombstones,
+    Commit, StoreError, Tx, audit, deployments, hosts, meta, operations, outbox, reports, revisions, timeline,
+    tombstones,
 };
 
 /// Lines of a timeline that are shown of one deployment: a deployment has a dozen, a crash loop many more.
@@ -256,6 +258,9 @@ impl App {
         now: Moment,
     ) -> Result<(), AppError> {
         let transition = step(deployment.state, Event::Delete)?;
+        if deployment.host.is_none() {
+            may_forget(meta::frozen(tx).await?.as_ref())?;
+        }
         let first = transition.from != State::Terminating;
         if first {
             deployment.deleted_at = Some(now);

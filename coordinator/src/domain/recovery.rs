@@ -18,6 +18,7 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::InstanceReport;
 
 use super::placement::{Candidate, Placement, Wanted, place};
+use super::refusal::Refusal;
 
 /// Chooses a host, unless publishing is frozen: a deployment that waits for one may run somewhere already, as the store
 /// has forgotten.
@@ -56,6 +57,19 @@ pub fn operation_of_a_copy() -> Reason {
     Reason::new("restored", "the store was restored from an older copy before this was known to be done")
         .because("it may have been carried out after that copy was made")
         .mend("ask for it again if it is still wanted")
+}
+
+/// Whether a deployment without a host may be forgotten at once. While publishing is frozen it may run somewhere, and to
+/// forget it would leave it running there with nobody to name it.
+///
+/// # Errors
+/// A refusal while publishing is frozen.
+pub fn may_forget(frozen: Option<&Reason>) -> Result<(), Refusal> {
+    let Some(frozen) = frozen else { return Ok(()) };
+    let reason = Reason::new("recovering", "it has no host here, and may run on one: it cannot be deleted yet")
+        .because(frozen.sentence.clone())
+        .mend("delete it again once an operator has confirmed the recovery: launchpad recover confirm");
+    Err(Refusal::conflict(reason))
 }
 
 fn waits_for_recovery(frozen: &Reason) -> Reason {

@@ -7,7 +7,7 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Phase;
 
 use crate::app::AppError;
-use crate::app::lab::{GIB, Lab, LabHost, START, instance};
+use crate::app::lab::{GIB, Lab, LabHost, START, instance, named};
 use crate::command::ConfirmRecovery;
 use crate::domain::actor::Role;
 use crate::domain::refusal::RefusalKind;
@@ -103,6 +103,25 @@ async fn a_host_at_our_number_with_another_spec_is_overtaken_too() {
     lab.app.confirm_recovery(&operator, &ConfirmRecovery::default()).await.unwrap();
     lab.settle().await;
     assert_eq!(lab.generation(&host).await, Some(2));
+}
+
+#[tokio::test]
+async fn what_may_run_somewhere_is_not_forgotten_by_deleting_it() {
+    let lab = Lab::new().await;
+    let id = lab.create("web").await;
+    let host = lab.host(2 * GIB).await;
+    restore(&lab).await;
+    let member = lab.actor(Role::Member).await;
+    let delete = async || lab.app.delete_deployment(&member, &named(id), true).await;
+    let Err(AppError::Refused(refusal)) = delete().await else { panic!("it was forgotten") };
+    assert_eq!((refusal.kind, refusal.reason.code.as_str()), (RefusalKind::Conflict, "recovering"));
+    lab.report(&host, None, Some((id, instance(Phase::Ready, 1, 3)))).await;
+    let operator = lab.actor(Role::Operator).await;
+    lab.app.confirm_recovery(&operator, &ConfirmRecovery::default()).await.unwrap();
+    delete().await.unwrap();
+    lab.settle().await;
+    let buried = lab.spec(&host).await.tombstones;
+    assert!(buried.values().any(|tombstone| tombstone.deployment == id), "{buried:?}");
 }
 
 #[tokio::test]
