@@ -234,16 +234,24 @@ pub async fn on_host(tx: &mut Tx, host: HostId) -> Result<Vec<Deployment>, Store
     tx.all("list a host's deployments", sql).await?.iter().map(deployment).collect()
 }
 
-/// What the deployments on each host take together, and how many they are. Hosts without any are not in it.
+/// What the deployments on each host take together, and how many they are. Hosts without any are not in it. A deleted one
+/// whose container is gone takes storage only: nothing of it can run again, and its data is kept.
 ///
 /// # Errors
 /// When SQL fails.
 pub async fn allocated(tx: &mut Tx) -> Result<Vec<(HostId, Capacity, usize)>, StoreError> {
     // Postgres sums BIGINTs to a NUMERIC.
     let sql = sqlx::query(
-        "SELECT host_id, CAST(SUM(cpu_millis) AS BIGINT) AS cpu, CAST(SUM(memory_bytes) AS BIGINT) AS memory,
-         CAST(SUM(storage_bytes) AS BIGINT) AS storage, COUNT(*) AS instances
-         FROM deployments WHERE host_id IS NOT NULL AND state <> 'terminated' GROUP BY host_id ORDER BY host_id",
+        "SELECT host_id, CAST(SUM(cpu_millis * runs) AS BIGINT) AS cpu,
+         CAST(SUM(memory_bytes * runs) AS BIGINT) AS memory, CAST(SUM(storage_bytes) AS BIGINT) AS storage,
+         CAST(SUM(runs) AS BIGINT) AS instances FROM (
+             SELECT host_id, cpu_millis, memory_bytes, storage_bytes,
+             CASE WHEN state = 'terminating' AND EXISTS (
+                 SELECT 1 FROM tombstones WHERE tombstones.deployment_id = deployments.id
+                 AND tombstones.host_id = deployments.host_id AND scope = 'container' AND buried_at IS NOT NULL
+             ) THEN 0 ELSE 1 END AS runs
+             FROM deployments WHERE host_id IS NOT NULL AND state <> 'terminated'
+         ) AS held GROUP BY host_id ORDER BY host_id",
     );
     let rows = tx.all("sum up what hosts hold", sql).await?;
     rows.iter()

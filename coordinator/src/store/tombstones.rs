@@ -70,13 +70,17 @@ pub async fn bury(tx: &mut Tx, id: TombstoneId, now: Moment) -> Result<bool, Sto
     Ok(tx.execute("keep that a tombstone was carried out", sql).await? > 0)
 }
 
-/// Forgets tombstones that were carried out before that moment. Answers how many.
+/// Forgets tombstones of terminated deployments that were carried out before that moment: while a deployment's data is
+/// kept, they say that its container is gone. Answers how many.
 ///
 /// # Errors
 /// When SQL fails.
 pub async fn sweep(tx: &mut Tx, before: Moment) -> Result<u64, StoreError> {
-    let sql =
-        sqlx::query("DELETE FROM tombstones WHERE buried_at IS NOT NULL AND buried_at < $1").bind(before.micros());
+    let sql = sqlx::query(
+        "DELETE FROM tombstones WHERE buried_at IS NOT NULL AND buried_at < $1
+         AND deployment_id IN (SELECT id FROM deployments WHERE state = 'terminated')",
+    )
+    .bind(before.micros());
     tx.execute("forget old tombstones", sql).await
 }
 

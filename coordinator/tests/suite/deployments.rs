@@ -185,9 +185,23 @@ pub(crate) async fn what_hosts_hold_is_the_sum_of_their_deployments(store: Store
         storage_bytes: 2 * one.size.storage_bytes,
     };
     assert_eq!(held().await, [(host, both, 2)]);
-    // What is on its way out still takes its room; what is gone does not.
+    // What is on its way out still takes its room, and its storage until its data is gone.
     advance(&store, &mut two, Event::Delete).await;
+    let order = Tombstone {
+        id: id(),
+        deployment: two.id,
+        account: two.account,
+        scope: TombstoneScope::Container,
+        stop_grace: Duration::from_secs(3),
+    };
+    write(&store, async |tx| tombstones::create(tx, host, &order, NOW).await).await;
     assert_eq!(held().await, [(host, both, 2)]);
+    write(&store, async |tx| tombstones::bury(tx, order.id, NOW).await).await;
+    let kept = Capacity { storage_bytes: both.storage_bytes, ..one.size };
+    assert_eq!(held().await, [(host, kept, 1)]);
+    let long_after = NOW + Duration::from_secs(1_000_000);
+    assert_eq!(write(&store, async |tx| tombstones::sweep(tx, long_after).await).await, 0);
+    assert_eq!(held().await, [(host, kept, 1)]);
     advance(&store, &mut two, Event::DataGone).await;
     assert_eq!(held().await, [(host, one.size, 1)]);
 }
@@ -237,7 +251,12 @@ pub(crate) async fn tombstones_are_buried_once(store: Store) {
     let data = tombstone(TombstoneScope::Data);
     write(&store, async |tx| tombstones::create(tx, host, &data, NOW).await).await;
     assert_eq!((waiting().await, ordered().await), (vec![data], true));
-    assert_eq!(write(&store, async |tx| tombstones::sweep(tx, NOW + Duration::from_secs(1)).await).await, 1);
+    let sweep = async || write(&store, async |tx| tombstones::sweep(tx, NOW + Duration::from_secs(1)).await).await;
+    assert_eq!(sweep().await, 0, "the deployment is not gone");
+    let mut gone = row.clone();
+    advance(&store, &mut gone, Event::Delete).await;
+    advance(&store, &mut gone, Event::DataGone).await;
+    assert_eq!(sweep().await, 1);
 }
 
 pub(crate) async fn a_sealed_file_stays_as_it_was_first_sealed(store: Store) {
