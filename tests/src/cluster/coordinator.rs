@@ -3,7 +3,7 @@
 //! A part of [`World`]. The real [`CoordinatorSession`] decides; what `fleet/session.rs` and `fleet/seats.rs` do about
 //! its effects with tasks and channels, this does at once.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use launchpad_protocol::frame::AgentFrame;
 use launchpad_protocol::generation::{Fence, Generation};
@@ -37,8 +37,6 @@ pub(super) struct Coordinator {
     pub(super) started: Moment,
     /// Its sessions.
     sessions: BTreeMap<LinkId, Session>,
-    /// Hosts that have reported to this process.
-    pub(super) heard: BTreeSet<usize>,
     /// When each loop goes round next by its timer.
     pub(super) timers: BTreeMap<Job, Micros>,
 }
@@ -62,7 +60,6 @@ impl Coordinator {
             up: false,
             started: now,
             sessions: BTreeMap::new(),
-            heard: BTreeSet::new(),
             timers: BTreeMap::new(),
         }
     }
@@ -98,7 +95,6 @@ impl World {
     pub(super) fn kill_coordinator(&mut self) {
         self.note(format_args!("coordinator: killed"));
         self.coordinator.up = false;
-        self.coordinator.heard.clear();
         self.coordinator.timers.clear();
         for link in std::mem::take(&mut self.coordinator.sessions).into_keys() {
             self.cut(link);
@@ -185,7 +181,6 @@ impl World {
                 let id = self.hosts[host].id;
                 return match self.coordinator.store.take_report(id, fence, &report, now) {
                     Ok(news) => {
-                        self.coordinator.heard.insert(host);
                         self.after_report(&news);
                         Some(CoordinatorInput::Stored { seq })
                     }

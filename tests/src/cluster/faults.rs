@@ -168,11 +168,12 @@ impl World {
                 self.oracle.forgets(*id);
             }
         }
+        let waiting = copy.operations.clone();
         if self.bug != Some(Bug::ServeOldCopyUnfrozen) {
             copy.restamp(incarnation);
-            if self.bug != Some(Bug::RepeatOperations) {
-                copy.refuse_waiting();
-            }
+        }
+        if self.bug == Some(Bug::RepeatOperations) {
+            copy.operations = waiting;
         }
         self.coordinator.store = copy;
     }

@@ -247,9 +247,11 @@ impl Host {
 }
 
 fn brief(action: &Action) -> String {
-    match action {
-        Action::StopContainer { container, why, .. } => format!("stop_container {container}: {why}"),
-        Action::RemoveContainer { container } => format!("remove_container {container}"),
-        other => other.to_string(),
+    if let Action::StopContainer { container, why, .. } = action {
+        return format!("stop_container {container}: {why}");
     }
+    if let Action::RemoveContainer { container } = action {
+        return format!("remove_container {container}");
+    }
+    action.to_string()
 }

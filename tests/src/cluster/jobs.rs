@@ -147,8 +147,7 @@ impl World {
     }
 
     fn operate(&mut self) {
-        let all_heard = (0..self.hosts.len()).all(|host| self.coordinator.heard.contains(&host));
-        if self.coordinator.store.frozen.is_some() && all_heard {
+        if self.coordinator.store.frozen.is_some() && self.coordinator.store.may_confirm() {
             self.note(format_args!("operator: confirms the recovery"));
             let (now, learns) = (self.coordinator_wall(), self.bug != Some(Bug::ForgetWhereItRuns));
             self.coordinator.store.confirm(now, learns);

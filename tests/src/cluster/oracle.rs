@@ -172,7 +172,18 @@ impl Oracle {
                 let ordered = self.condemned.contains_key(deployment);
                 self.require(8, ordered, || format!("the files of {deployment} go, and nobody wanted that"));
             }
-            _ => {}
+            // They take nothing away.
+            Action::PullImage { .. }
+            | Action::EnsureNetwork { .. }
+            | Action::PrepareVolume { .. }
+            | Action::WriteFiles { .. }
+            | Action::CreateContainer { .. }
+            | Action::StartContainer { .. }
+            | Action::UpdateResources { .. }
+            | Action::BeginOperation { .. }
+            | Action::FinishOperation { .. }
+            | Action::RemoveNetwork { .. }
+            | Action::Bury { .. } => {}
         }
     }
 

@@ -12,11 +12,12 @@ use launchpad_coordinator::domain::fold::{Standing, View, fold};
 use launchpad_coordinator::domain::host::{self, HostEvent, HostState};
 use launchpad_coordinator::domain::placement::Candidate;
 use launchpad_coordinator::domain::recovery;
+use launchpad_coordinator::domain::recovery_gate::{self, Witness};
 use launchpad_coordinator::domain::whereabouts::{self, Found, Remembered};
 use launchpad_coordinator::store::deployments::Deployment;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::frame::Hello;
-use launchpad_protocol::generation::{Accepted, Fence, Revision};
+use launchpad_protocol::generation::{Accepted, Fence, Generation, Revision};
 use launchpad_protocol::id::{DeploymentId, HostId, IncarnationId, JournalId, OperationId, TombstoneId};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Capacity, HostReport, Outcome};
@@ -102,7 +103,10 @@ pub(super) struct Store {
     pub(super) graves: BTreeMap<TombstoneId, Grave>,
     pub(super) specs: BTreeMap<HostId, SpecOffer>,
     pub(super) floors: BTreeMap<HostId, Accepted>,
+    /// The latest report of each host that has reported since publishing was last frozen.
     pub(super) reports: BTreeMap<HostId, HostReport>,
+    /// Floors above which publishing goes on, each in the life of the store in which that was confirmed.
+    confirmed: BTreeMap<HostId, (Generation, IncarnationId)>,
     pub(super) outbox: BTreeSet<HostId>,
     folded: BTreeMap<(HostId, JournalId), u64>,
 }
@@ -126,6 +130,7 @@ impl Store {
             specs: BTreeMap::new(),
             floors: BTreeMap::new(),
             reports: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
             outbox: BTreeSet::new(),
             folded: BTreeMap::new(),
         }
@@ -136,10 +141,15 @@ impl Store {
         let host = self.hosts.get_mut(&id)?;
         host.fence = Fence(host.fence.0 + 1);
         host.features.clone_from(&hello.features);
+        let fence = host.fence;
+        let of_another_life = hello.incarnation.is_some_and(|life| life != self.incarnation);
+        if let Some(held) = hello.accepted.filter(|held| of_another_life && !self.is_confirmed(id, held.generation)) {
+            self.freeze("another-life", &format!("a host holds {} of another life", held.generation));
+        }
         let latest = self.specs.get(&id);
         Some(Admission {
             incarnation: self.incarnation,
-            fence: host.fence,
+            fence,
             wall: now,
             latest: latest.map(SpecOffer::accepted),
             published: latest.filter(|_| self.frozen.is_none()).cloned(),
@@ -214,29 +224,35 @@ impl Store {
         }
     }
 
-    /// Freezes publishing because a host holds what this store never made (`fleet::view::floor_above`).
+    /// Freezes publishing because a host holds what this store never made, unless somebody has looked at that
+    /// (`fleet::view::floor_above`).
     pub(super) fn floor_above(&mut self, id: HostId, held: Accepted) {
-        self.raise_floor(id, held);
-        if self.frozen.is_none() {
-            self.freeze(Reason::new("host-above-store", "a host holds a newer spec than this store has made"));
-            self.refuse_waiting();
+        if !self.is_confirmed(id, held.generation) {
+            self.raise_floor(id, held);
+            self.freeze("host-above-store", "a host holds a newer spec than this store has made");
         }
+    }
+
+    fn is_confirmed(&self, id: HostId, held: Generation) -> bool {
+        self.confirmed.get(&id).is_some_and(|(floor, life)| *floor >= held && *life == self.incarnation)
     }
 
     /// Another life of this copy, frozen (`app::restore`).
     pub(super) fn restamp(&mut self, incarnation: IncarnationId) {
         self.incarnation = incarnation;
-        self.freeze(Reason::new("restored", "the store was restored from a copy"));
+        self.frozen = None;
+        self.freeze("restored", "the store was restored from a copy");
     }
 
-    fn freeze(&mut self, reason: Reason) {
-        self.frozen = Some(reason);
-    }
-
-    /// What waits when publishing freezes may have been done already.
-    pub(super) fn refuse_waiting(&mut self) {
-        for ordered in self.operations.values_mut() {
-            ordered.outcome.get_or_insert_with(|| Outcome::Refused { reason: recovery::operation_of_a_copy() });
+    /// Freezes publishing, unless it is frozen (`store::meta`): what was reported before is no evidence any more, and
+    /// what waits to happen once may have happened.
+    fn freeze(&mut self, code: &str, sentence: &str) {
+        if self.frozen.is_none() {
+            self.frozen = Some(Reason::new(code, sentence));
+            self.reports.clear();
+            for ordered in self.operations.values_mut() {
+                ordered.outcome.get_or_insert_with(|| Outcome::Refused { reason: recovery::operation_of_a_copy() });
+            }
         }
     }
 
@@ -244,7 +260,15 @@ impl Store {
         let floor = self.floors.entry(id).or_insert(held);
         if held.generation > floor.generation {
             *floor = held;
+            self.confirmed.remove(&id);
         }
+    }
+
+    /// Whether every host has reported since publishing was frozen.
+    pub(super) fn may_confirm(&self) -> bool {
+        let witness = |id: &HostId| Witness { id: *id, name: None, spoken: self.reports.contains_key(id) };
+        let witnesses: Vec<_> = self.hosts.keys().map(witness).collect();
+        recovery_gate::may_confirm(&witnesses, &BTreeSet::new()).is_ok()
     }
 
     /// Lets publishing go on, above all that hosts were seen to hold (`app::recovery`).
@@ -262,6 +286,8 @@ impl Store {
                 one.row.epoch = overtaken.epoch;
             }
         }
+        let life = self.incarnation;
+        self.confirmed = self.floors.iter().map(|(host, floor)| (*host, (floor.generation, life))).collect();
         self.frozen = None;
         self.outbox.extend(self.hosts.keys());
     }
