@@ -100,9 +100,9 @@ fn live_agent() -> AgentSession {
 }
 
 fn offered(effects: &[CoordinatorEffect]) -> Vec<u64> {
-    let generation = |effect: &CoordinatorEffect| match effect {
-        CoordinatorEffect::Send(CoordinatorFrame::Spec(offer)) => Some(offer.generation.0),
-        _ => None,
+    let generation = |effect: &CoordinatorEffect| {
+        let CoordinatorEffect::Send(CoordinatorFrame::Spec(offer)) = effect else { return None };
+        Some(offer.generation.0)
     };
     effects.iter().filter_map(generation).collect()
 }
