@@ -50,7 +50,7 @@ bench: setup-demo-echo
 	$(CARGO) build --release --workspace --bins
 	@$(TARGET)/release/bench
 
-lint:
+lint: setup-build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
