@@ -23,7 +23,9 @@ use launchpad_protocol::time::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// What is logged unless [`LOG_VARIABLE`] says otherwise.
 const LOG_DEFAULT: &str = "info";
@@ -155,10 +157,13 @@ fn say(text: &str) {
 
 fn start_log() -> anyhow::Result<()> {
     let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| LOG_DEFAULT.to_owned());
-    let filter = EnvFilter::try_new(&wanted)
+    // Levels by target, without patterns: an engine for regular expressions would cost the agent half a megabyte.
+    let filter: Targets = wanted
+        .parse()
         .map_err(|error| anyhow::anyhow!("{LOG_VARIABLE}=`{wanted}` says nothing that can be logged by: {error}"))?;
     let ansi = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(io::stderr).init();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     Ok(())
 }
 
