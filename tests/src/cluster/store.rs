@@ -22,7 +22,7 @@ use launchpad_protocol::id::{DeploymentId, HostId, IncarnationId, JournalId, Ope
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Capacity, HostReport, Outcome};
 use launchpad_protocol::session::Admission;
-use launchpad_protocol::spec::{InstanceSpec, Operation, SpecOffer, Tombstone};
+use launchpad_protocol::spec::{InstanceSpec, Operation, SpecOffer, Tombstone, TombstoneScope};
 use launchpad_protocol::time::Moment;
 
 use super::host::{Host, POOL};
@@ -297,7 +297,11 @@ impl Store {
         let held = |id: HostId| {
             let here = self.deployments.values().map(|one| &one.row);
             let here = here.filter(|row| row.host == Some(id) && row.state != State::Terminated);
-            here.fold((Capacity::default(), 0), |(sum, count), row| (plus(sum, row.size), count + 1))
+            here.fold((Capacity::default(), 0), |(sum, count), row| match self.container_is_gone(row) {
+                // Nothing of it can run again; its data is kept.
+                true => (plus(sum, Capacity { cpu_millis: 0, memory_bytes: 0, ..row.size }), count),
+                false => (plus(sum, row.size), count + 1),
+            })
         };
         let candidate = |(id, host): (&HostId, &HostRow)| {
             let (allocated, instances) = held(*id);
@@ -313,6 +317,14 @@ impl Store {
             }
         };
         self.hosts.iter().map(candidate).collect()
+    }
+
+    fn container_is_gone(&self, row: &Deployment) -> bool {
+        row.state == State::Terminating
+            && self.graves.values().any(|grave| {
+                let tombstone = &grave.tombstone;
+                grave.buried && tombstone.deployment == row.id && tombstone.scope == TombstoneScope::Container
+            })
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use launchpad_coordinator::domain::deployment::{Event as Happening, State, step};
 use launchpad_coordinator::domain::plan_table::{Plan, PlanTable};
+use launchpad_coordinator::domain::recovery::may_forget;
 use launchpad_coordinator::domain::revision::{Ingredients, blueprint};
 use launchpad_coordinator::store::deployments::Deployment;
 use launchpad_protocol::digest::Digest;
@@ -132,6 +133,9 @@ impl World {
         let now = self.coordinator_wall();
         let one = self.coordinator.store.deployments.get_mut(&id)?;
         let transition = step(one.row.state, Happening::Delete).ok()?;
+        if one.row.host.is_none() {
+            may_forget(self.coordinator.store.frozen.as_ref()).ok()?;
+        }
         let first = transition.from != State::Terminating;
         if first {
             one.row.deleted_at = Some(now);
@@ -145,10 +149,6 @@ impl World {
         let placed = one.row.host.is_some();
         if !placed && let Ok(transition) = step(one.row.state, Happening::DataGone) {
             one.row.advance(&transition, now);
-            if self.coordinator.store.frozen.is_some() {
-                // Some host may run it, and will be asked by nobody: it stays an orphan.
-                self.oracle.forgets(id);
-            }
         }
         self.note(format_args!("user: deletes {}{}", Short(id.uuid()), if purge { " and its data" } else { "" }));
         if placed && (first || purge) {
