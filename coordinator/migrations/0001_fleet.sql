@@ -157,13 +157,15 @@ CREATE TABLE revisions (
     PRIMARY KEY (deployment_id, number)
 ) STRICT;
 
--- Config and secrets of a revision, encrypted under the keyring. envelope is JSON; version is what it is bound to.
+-- Config and secrets of a revision, encrypted under the keyring. envelope is JSON; version is what it is bound to; bytes
+-- is the length of the content.
 CREATE TABLE files (
     deployment_id TEXT NOT NULL,
     revision INTEGER NOT NULL,
     name TEXT NOT NULL,
     account_id TEXT NOT NULL,
     version INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
     envelope TEXT NOT NULL,
     PRIMARY KEY (deployment_id, revision, name),
     FOREIGN KEY (deployment_id, revision) REFERENCES revisions (deployment_id, number)
@@ -258,8 +260,10 @@ CREATE TABLE folded (
     PRIMARY KEY (host_id, journal)
 ) STRICT;
 
--- Hosts whose spec must be compiled anew. marks counts why, so that a mark made meanwhile is not lost.
+-- Hosts whose spec must be compiled anew. marks counts why, so that a mark made meanwhile is not lost. trouble is why the
+-- last try failed (JSON).
 CREATE TABLE outbox (
     host_id TEXT NOT NULL PRIMARY KEY REFERENCES hosts (id),
-    marks INTEGER NOT NULL
+    marks INTEGER NOT NULL,
+    trouble TEXT
 ) STRICT;

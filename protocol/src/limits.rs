@@ -13,8 +13,8 @@ pub const PROTOCOL_MAX: u32 = 1;
 /// stopped ones.
 pub const INSTANCES_PER_HOST_MAX: usize = 768;
 
-/// Bytes of one encoded spec. 768 instances with 16 KiB each of sealed config fit; tonic would refuse at 4 MiB
-/// otherwise, without a word to the operator.
+/// Bytes of one encoded spec: half for sealed files ([`SEALED_BYTES_PER_HOST_MAX`]), half for the rest of 768 instances.
+/// tonic would refuse at 4 MiB otherwise, without a word to the operator.
 pub const SPEC_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes of one frame on the wire: a spec, and room for what wraps it.
@@ -26,6 +26,22 @@ pub const ENROLL_MESSAGE_MAX_BYTES: usize = 64 * 1024;
 
 /// Bytes of a bot's config or of one secret, before sealing: ten times openclaw's largest example config.
 pub const SEALED_FILE_MAX_BYTES: usize = 64 * 1024;
+
+/// Bytes of all configs and secrets of one deployment, before sealing: four files of full size, or a config and many
+/// small ones.
+pub const SEALED_BYTES_PER_DEPLOYMENT_MAX: usize = 256 * 1024;
+
+/// Bytes of all configs and secrets on one host, before sealing: half a spec. Placement counts them, so that no tenant's
+/// secrets keep a host's spec from being made; 10 KiB each on a full host, and all that its agent ever keeps in its tmpfs.
+pub const SEALED_BYTES_PER_HOST_MAX: usize = SPEC_MAX_BYTES / 2;
+
+/// Bytes of one instance in a spec without the contents of its files. A blueprint of ours takes less than 2 KiB, a full
+/// list of operations 1 KiB, and sealing adds 64 bytes to each of 32 files.
+pub const INSTANCE_SPEC_MAX_BYTES: usize = 10 * 1024;
+
+// What placement lets onto a host fits into its spec, with room for some thousand tombstones.
+const _: () =
+    assert!(SEALED_BYTES_PER_HOST_MAX + INSTANCES_PER_HOST_MAX * INSTANCE_SPEC_MAX_BYTES < SPEC_MAX_BYTES);
 
 /// Sealed files of one instance: a config and a handful of secrets.
 pub const SEALED_FILES_MAX: usize = 32;

@@ -164,7 +164,7 @@ impl From<HostView> for Host {
             capabilities: capabilities.into_iter().map(|(name, capability)| (name, capability.into())).collect(),
             instances: instances.into_iter().map(HostedInstance::from).collect(),
             orphans: orphans.into_iter().map(Orphan::from).collect(),
-            reasons: troubles.into_iter().map(Reason::from).collect(),
+            reasons: view.trouble.into_iter().chain(troubles).map(Reason::from).collect(),
             last_seen_us: view.last_seen_at.map(Moment::micros),
         }
     }

@@ -21,9 +21,9 @@ use crate::app::idempotency::{KEY_MAX_CHARS, Once};
 /// The header of a caller's own name for a request.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Bytes of a request's body. A deployment with all its sealed files at their limit is 2 MiB, and JSON escapes
-/// lengthen them.
-pub(super) const BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of a request's body. A deployment's config and secrets are 256 KiB together, and JSON escapes lengthen them
+/// sixfold at the worst.
+pub(super) const BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// The body, read as JSON whatever its content type says: there is no other kind here.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::placement::Candidate;
-use crate::store::{StoreError, Tx, deployments, hosts};
+use crate::store::{StoreError, Tx, deployments, hosts, revisions};
 
 /// Every host, with what it holds, by id.
 pub(crate) async fn candidates(tx: &mut Tx) -> Result<Vec<Candidate>, StoreError> {
@@ -12,6 +12,7 @@ pub(crate) async fn candidates(tx: &mut Tx) -> Result<Vec<Candidate>, StoreError
         .into_iter()
         .map(|(host, size, instances)| (host, (size, instances)))
         .collect();
+    let sealed = revisions::files_bytes_on_hosts(tx).await?;
     let hosts = hosts::all(tx).await?.into_iter();
     Ok(hosts
         .map(|host| {
@@ -24,6 +25,7 @@ pub(crate) async fn candidates(tx: &mut Tx) -> Result<Vec<Candidate>, StoreError
                 capacity: host.capacity,
                 allocated,
                 instances,
+                sealed_bytes: sealed.get(&host.id).copied().unwrap_or_default(),
                 features: host.features,
             }
         })

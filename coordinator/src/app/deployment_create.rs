@@ -103,7 +103,8 @@ impl App {
         for (name, content) in contents {
             let context = EnvelopeContext { account, deployment, file: name.clone(), version: revision.0 };
             let envelope = Envelope::encrypt(&*self.keys, &context, &content).await?;
-            files.push(StoredFile { name, version: revision.0, envelope });
+            let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
+            files.push(StoredFile { name, version: revision.0, bytes, envelope });
         }
         Ok(files)
     }
@@ -119,7 +120,7 @@ impl App {
         if accounts::get(tx, deployment.account).await?.is_none() {
             return Err(Refusal::not_found("account", deployment.account).into());
         }
-        let wanted = wanted(&revision.blueprint, deployment);
+        let wanted = wanted(&revision.blueprint, deployment, files.iter().map(|file| file.bytes).sum());
         fits_somewhere(&wanted, &candidates(tx).await?).map_err(Refusal::impossible)?;
         if !deployments::create(tx, deployment).await? {
             return Err(name_taken(&deployment.name).into());
@@ -146,9 +147,14 @@ impl App {
     }
 }
 
-/// What placement must find for a deployment.
-pub(crate) fn wanted(blueprint: &InstanceSpec, deployment: &Deployment) -> Wanted {
-    Wanted { pool: deployment.pool.clone(), size: deployment.size, requires: blueprint.requires.clone() }
+/// What placement must find for a deployment whose files have so many bytes.
+pub(crate) fn wanted(blueprint: &InstanceSpec, deployment: &Deployment, sealed_bytes: u64) -> Wanted {
+    Wanted {
+        pool: deployment.pool.clone(),
+        size: deployment.size,
+        sealed_bytes,
+        requires: blueprint.requires.clone(),
+    }
 }
 
 fn requested(blueprint: &InstanceSpec, plan: &Plan, pool: &str, now: Moment) -> Deployment {

@@ -337,12 +337,23 @@ async fn find_to_change(tx: &mut Tx, actor: &Actor, target: &DeploymentRef) -> R
 /// What is shown of one deployment.
 async fn view(tx: &mut Tx, deployment: &Deployment) -> Result<DeploymentView, StoreError> {
     let timeline = timeline::latest(tx, deployment.id, TIMELINE_LINES).await?;
-    let (host, report) = match deployment.host {
-        Some(host) => (hosts::get(tx, host).await?, reports::latest(tx, host).await?),
-        None => (None, None),
+    let (host, report, stuck) = match deployment.host {
+        Some(host) => {
+            let stuck = outbox::trouble(tx, host).await?.is_some() && deployment.state != State::Running;
+            (hosts::get(tx, host).await?, reports::latest(tx, host).await?, stuck)
+        }
+        None => (None, None, false),
     };
     let instance = report.and_then(|mut stored| stored.report.instances.remove(&deployment.id));
-    Ok(DeploymentView::of(deployment, timeline, instance).on(host.as_ref()))
+    let mut view = DeploymentView::of(deployment, timeline, instance);
+    view.reason = view.reason.or_else(|| stuck.then(host_cannot_be_told));
+    Ok(view.on(host.as_ref()))
+}
+
+/// What exactly is wrong may name another tenant's deployment, and is for staff only.
+fn host_cannot_be_told() -> Reason {
+    Reason::new("spec-not-made", "its host cannot be told of it yet: the host's spec cannot be made")
+        .mend("an operator sees why in `launchpad host show`; it goes on by itself once that is mended")
 }
 
 async fn record(

@@ -19,7 +19,9 @@ use crate::domain::refusal::Refusal;
 use crate::store::audit::Deed;
 use crate::store::hosts::Host;
 use crate::store::join_tokens::JoinTokenRow;
-use crate::store::{Commit, StoreError, Tx, audit, certificates, deployments, hosts, join_tokens, reports, specs};
+use crate::store::{
+    Commit, StoreError, Tx, audit, certificates, deployments, hosts, join_tokens, outbox, reports, specs,
+};
 
 /// A host as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct HostView {
     pub capacity: Capacity,
     /// What the deployments on it were promised.
     pub allocated: Capacity,
+    /// Why its next spec is not made, if it should be and is not.
+    pub trouble: Option<Reason>,
     /// What it last reported.
     pub report: Option<HostReport>,
     /// When it last reported.
@@ -183,6 +187,7 @@ impl App {
                 transport: self.fleet.connected(host.id),
                 published: specs::latest(tx, host.id).await?.map(|spec| spec.generation),
                 report: reports::latest(tx, host.id).await?.map(|stored| stored.report),
+                trouble: outbox::trouble(tx, host.id).await?,
                 id: host.id,
                 name: host.name,
                 pool: host.pool,

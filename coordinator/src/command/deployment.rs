@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use launchpad_protocol::id::{AccountId, DeploymentId};
 use launchpad_protocol::image::ImageRef;
-use launchpad_protocol::limits::{SEALED_FILE_MAX_BYTES, SEALED_FILES_MAX};
+use launchpad_protocol::limits::{SEALED_BYTES_PER_DEPLOYMENT_MAX, SEALED_FILE_MAX_BYTES, SEALED_FILES_MAX};
 use launchpad_protocol::profile::{ConfigFormat, Profile};
 use zeroize::Zeroizing;
 
@@ -156,6 +156,7 @@ impl CreateDeployment {
             check_config(&mut problems, config, profile);
         }
         let secrets = secrets(&mut problems, draft.secrets);
+        check_sum(&mut problems, draft.config.as_deref(), &secrets);
         match (name, pool, image, problems.is_empty()) {
             (Some(name), Some(pool), Some(image), true) => Ok(Self {
                 account: draft.account,
@@ -243,6 +244,15 @@ fn secrets(problems: &mut FieldProblems, given: BTreeMap<String, Secret>) -> BTr
     secrets
 }
 
+/// A host's spec carries the files of all its tenants: nobody fills it alone.
+fn check_sum(problems: &mut FieldProblems, config: Option<&str>, secrets: &BTreeMap<SecretName, Secret>) {
+    let sum = config.map_or(0, str::len) + secrets.values().map(|secret| secret.expose().len()).sum::<usize>();
+    if sum > SEALED_BYTES_PER_DEPLOYMENT_MAX {
+        let problem = format!("config and secrets are {sum} bytes together");
+        problems.add("secrets", problem, format!("at most {SEALED_BYTES_PER_DEPLOYMENT_MAX} bytes together"));
+    }
+}
+
 fn unknown(text: &str) -> String {
     if text.is_empty() { "is missing".to_owned() } else { format!("there is no `{}`", echo(text)) }
 }
@@ -255,4 +265,33 @@ fn choose<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
 /// As much of a bad value as helps to recognise it.
 fn echo(text: &str) -> String {
     text.chars().take(launchpad_protocol::limits::NAME_MAX_CHARS + 1).filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue;
+
+    fn wish(config_bytes: usize, secrets: usize) -> Result<CreateDeployment, FieldProblems> {
+        let value = "x".repeat(SEALED_FILE_MAX_BYTES);
+        let draft = DeploymentDraft {
+            name: "web".to_owned(),
+            profile: "echo".to_owned(),
+            plan: "starter".to_owned(),
+            image: format!("echo@{}", launchpad_protocol::digest::Digest::of(b"echo")),
+            config: Some("x".repeat(config_bytes)),
+            secrets: (0..secrets).map(|n| (format!("s{n}"), Secret::new(value.clone()))).collect(),
+            ..DeploymentDraft::default()
+        };
+        let profiles = catalogue::profiles(None).unwrap();
+        CreateDeployment::new(draft, Catalogue { profiles: &profiles, plans: &PlanTable::default() })
+    }
+
+    #[test]
+    fn nobody_fills_a_hosts_spec_with_secrets_of_allowed_size() {
+        let most = SEALED_BYTES_PER_DEPLOYMENT_MAX / SEALED_FILE_MAX_BYTES;
+        assert!(wish(0, most).is_ok());
+        let refused = wish(1, most).unwrap_err().0;
+        assert_eq!(refused.iter().map(|one| one.field.as_str()).collect::<Vec<_>>(), ["secrets"], "{refused:?}");
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::id::HostId;
-use launchpad_protocol::limits::INSTANCES_PER_HOST_MAX;
+use launchpad_protocol::limits::{INSTANCES_PER_HOST_MAX, SEALED_BYTES_PER_HOST_MAX};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Capacity;
 
@@ -43,6 +43,8 @@ pub struct Candidate {
     pub allocated: Capacity,
     /// How many deployments are on it.
     pub instances: usize,
+    /// Bytes of their configs and secrets, before sealing.
+    pub sealed_bytes: u64,
     /// What its agent can do.
     pub features: BTreeSet<Feature>,
 }
@@ -54,6 +56,8 @@ pub struct Wanted {
     pub pool: String,
     /// What it takes.
     pub size: Capacity,
+    /// Bytes of its configs and secrets, before sealing.
+    pub sealed_bytes: u64,
     /// What an agent must be able to do.
     pub requires: BTreeSet<Feature>,
 }
@@ -116,6 +120,15 @@ fn refusal(wanted: &Wanted, host: &Candidate) -> Option<Reason> {
     if host.instances >= INSTANCES_PER_HOST_MAX {
         let sentence = format!("host {name} holds {INSTANCES_PER_HOST_MAX} deployments, as many as a host may");
         return Some(Reason::new("host-full", sentence).mend("add a host to its pool"));
+    }
+    if host.sealed_bytes.saturating_add(wanted.sealed_bytes) > SEALED_BYTES_PER_HOST_MAX as u64 {
+        let sentence = format!(
+            "host {name} carries {} bytes of configs and secrets, of {SEALED_BYTES_PER_HOST_MAX} that its spec has room for",
+            host.sealed_bytes
+        );
+        return Some(
+            Reason::new("spec-full", sentence).mend("add a host to its pool, or shorten configs and secrets"),
+        );
     }
     let promised = promised(host.capacity);
     let free = free(promised, host.allocated);

@@ -21,6 +21,7 @@ fn host(number: u128, memory_gib: u64) -> Candidate {
         capacity: Capacity { cpu_millis: 2_000, memory_bytes: memory_gib * GIB, storage_bytes: 100_000_000_000 },
         allocated: Capacity::default(),
         instances: 0,
+        sealed_bytes: 0,
         features: Feature::all(),
     }
 }
@@ -29,6 +30,7 @@ fn starter() -> Wanted {
     Wanted {
         pool: "shared".to_owned(),
         size: Capacity { cpu_millis: 500, memory_bytes: GIB, storage_bytes: 10_000_000_000 },
+        sealed_bytes: 1_000,
         requires: Feature::all(),
     }
 }
@@ -46,6 +48,17 @@ fn why(wanted: &Wanted, hosts: &[Candidate]) -> Reason {
         Placement::Nowhere { reason, .. } => reason,
         Placement::Chosen(id) => panic!("{id} took it"),
     }
+}
+
+#[test]
+fn a_host_whose_spec_is_full_of_secrets_takes_no_more_and_one_with_room_does() {
+    let most = SEALED_BYTES_PER_HOST_MAX as u64;
+    let reason = only_refusal(&starter(), Candidate { sealed_bytes: most - 999, ..host(1, 8) });
+    assert_eq!(reason.code, "spec-full");
+    assert!(reason.sentence.contains("web-1") && reason.mend.is_some(), "{reason}");
+    let full = Candidate { sealed_bytes: most, ..host(1, 64) };
+    let room = Candidate { sealed_bytes: most - 1_000, ..host(2, 8) };
+    assert_eq!(place(&starter(), &[full, room]), Placement::Chosen(id(2)));
 }
 
 #[test]

@@ -36,9 +36,11 @@ fn nothing_is_placed_while_publishing_is_frozen() {
         capacity: Capacity { cpu_millis: 4_000, memory_bytes: 1 << 32, storage_bytes: 1 << 40 },
         allocated: Capacity::default(),
         instances: 0,
+        sealed_bytes: 0,
         features: BTreeSet::new(),
     };
-    let wanted = Wanted { pool: "shared".to_owned(), size: Capacity::default(), requires: BTreeSet::new() };
+    let wanted =
+        Wanted { pool: "shared".to_owned(), size: Capacity::default(), sealed_bytes: 0, requires: BTreeSet::new() };
     let frozen = Reason::new("restored", "the store was restored");
     assert_eq!(place_unless(None, &wanted, std::slice::from_ref(&host)), Placement::Chosen(host.id));
     match place_unless(Some(&frozen), &wanted, &[host]) {

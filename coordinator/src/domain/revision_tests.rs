@@ -1,5 +1,11 @@
 //! What a revision pins, and what asks for a new container.
 
+use launchpad_protocol::generation::Generation;
+use launchpad_protocol::id::{HostId, IncarnationId};
+use launchpad_protocol::limits::INSTANCE_SPEC_MAX_BYTES;
+use launchpad_protocol::spec::HostSpec;
+use launchpad_protocol::wire::encode_spec;
+
 use super::*;
 use crate::domain::plan_table::PlanTable;
 
@@ -52,6 +58,19 @@ fn of(profile: &Profile, plan: &Plan, secrets: &[&str]) -> Result<InstanceSpec, 
         image: &format!("127.0.0.1:5000/echo@{}", Digest::of(b"image")).parse().expect("a reference"),
         secrets: &secrets.iter().map(|name| (*name).to_owned()).collect(),
     })
+}
+
+#[test]
+fn a_blueprint_is_far_smaller_than_a_spec_has_room_for() {
+    let spec = HostSpec {
+        host: HostId::from(uuid::Uuid::from_u128(1)),
+        incarnation: IncarnationId::from(uuid::Uuid::from_u128(2)),
+        generation: Generation(1),
+        instances: BTreeMap::from([(starter().deployment, starter())]),
+        tombstones: BTreeMap::new(),
+    };
+    let bytes = encode_spec(&spec).bytes.len();
+    assert!(bytes < INSTANCE_SPEC_MAX_BYTES / 5, "{bytes} bytes");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use launchpad_pki::envelope::EnvelopeError;
 use launchpad_pki::sealing::{SealContext, SealError, SealingPublicKey};
 use launchpad_protocol::id::{DeploymentId, HostId};
 use launchpad_protocol::limits::SPEC_MAX_BYTES;
+use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::{Operation, SpecOffer};
 
 use crate::app::App;
@@ -36,13 +37,30 @@ pub(super) enum CompileFailed {
     Seal { host: HostId, source: SealError },
     #[error(transparent)]
     Compile(#[from] CompileError),
-    #[error(
-        "the spec of {host} would be {bytes} bytes, a host takes {SPEC_MAX_BYTES}: move deployments away from it"
-    )]
+    #[error("the spec of {host} would be {bytes} bytes, a host takes {SPEC_MAX_BYTES}")]
     TooLarge { host: HostId, bytes: usize },
 }
 
-/// Compiles every marked host. Answers how many have a newer spec. One host's trouble is logged, and does not keep the
+impl CompileFailed {
+    /// What people are told; none: it passes by itself, and comes again.
+    fn reason(&self) -> Option<Reason> {
+        let reason = Reason::new("spec-not-made", crate::sentence(self));
+        match self {
+            // A file that came after the sealing, or another who was faster.
+            Self::Compile(CompileError::Unsealed { .. }) | Self::Store(StoreError::Raced { .. }) => None,
+            Self::Store(_) => Some(reason.mend("see whether the database is well; it is tried again")),
+            Self::Decrypt { .. } => {
+                Some(reason.mend(
+                    "bring the keyring back from its backup; if only this file is damaged, delete its deployment",
+                ))
+            }
+            Self::Seal { .. } => Some(reason.mend("revoke the host and enrol it anew: its sealing key is unusable")),
+            Self::TooLarge { .. } => Some(reason.mend("delete deployments from it, and deploy them on another host")),
+        }
+    }
+}
+
+/// Compiles every marked host. Answers how many have a newer spec. One host's trouble is told, and does not keep the
 /// others waiting.
 pub(super) async fn round(app: &App) -> Result<usize, StoreError> {
     let marked = app.store.read(async |tx| {
@@ -53,13 +71,28 @@ pub(super) async fn round(app: &App) -> Result<usize, StoreError> {
     for mark in marked.await? {
         match host(app, mark).await {
             Ok(newer) => published += usize::from(newer),
-            Err(error) => tracing::error!(host = %mark.host, %error, "cannot compile a host's spec; trying again"),
+            Err(failed) => tell(app, mark.host, &failed).await?,
         }
     }
     if published > 0 {
         app.signals.publisher.notify();
     }
     Ok(published)
+}
+
+/// Writes down why a host's spec is not made, for whoever looks at the host. The same trouble again is no news.
+async fn tell(app: &App, host: HostId, failed: &CompileFailed) -> Result<(), StoreError> {
+    let Some(reason) = failed.reason() else {
+        tracing::debug!(%host, error = %failed, "a host's spec is compiled next time");
+        return Ok(());
+    };
+    let known = app.store.read(async |tx| outbox::trouble(tx, host).await).await?;
+    if known.as_ref() != Some(&reason) {
+        let keep = async |tx: &mut Tx| outbox::keep_trouble(tx, host, &reason).await;
+        app.store.write::<_, StoreError>(Commit::Publish, keep).await?;
+        tracing::error!(%host, code = reason.code, "cannot compile a host's spec, trying again: {reason}");
+    }
+    Ok(())
 }
 
 async fn host(app: &App, mark: Mark) -> Result<bool, CompileFailed> {

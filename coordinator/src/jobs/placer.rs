@@ -5,14 +5,13 @@
 //! same reason nothing is placed until the hosts have spoken to this life of the process: a store that was put back by
 //! hand looks like any other until one of them shows what it holds.
 
-use launchpad_protocol::report::Capacity;
 use launchpad_protocol::time::Moment;
 
 use super::watcher::SILENT_AFTER;
 use crate::app::{App, candidates, wanted};
 use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::HostState;
-use crate::domain::placement::{Candidate, Placement};
+use crate::domain::placement::{Candidate, Placement, Wanted};
 use crate::domain::recovery::place_unless;
 use crate::store::deployments::Deployment;
 use crate::store::hosts::Host;
@@ -52,13 +51,15 @@ async fn place_all(app: &App, tx: &mut Tx, started: Moment) -> Result<Placed, St
     let mut done = Placed::default();
     for mut deployment in deployments::in_state(tx, State::Requested).await? {
         let revision = revisions::get(tx, deployment.id, deployment.revision).await?;
-        let placement = place_unless(frozen.as_ref(), &wanted(&revision.blueprint, &deployment), &hosts);
+        let sealed_bytes = revisions::files_bytes(tx, deployment.id, deployment.revision).await?;
+        let wanted = wanted(&revision.blueprint, &deployment, sealed_bytes);
+        let placement = place_unless(frozen.as_ref(), &wanted, &hosts);
         if let Placement::Chosen(host) = placement {
             deployment.host = Some(host);
             deployment.epoch = deployment.epoch.next();
             outbox::mark(tx, host).await?;
             if let Some(chosen) = hosts.iter_mut().find(|one| one.id == host) {
-                allot(chosen, deployment.size);
+                allot(chosen, &wanted);
             }
             done.placed += 1;
         }
@@ -87,8 +88,10 @@ async fn tell(app: &App, tx: &mut Tx, deployment: &mut Deployment, placement: Pl
     deployments::advance(tx, deployment, &transition, app.entropy.id(now), now).await
 }
 
-fn allot(host: &mut Candidate, size: Capacity) {
+fn allot(host: &mut Candidate, wanted: &Wanted) {
+    let size = wanted.size;
     host.instances += 1;
+    host.sealed_bytes = host.sealed_bytes.saturating_add(wanted.sealed_bytes);
     host.allocated.cpu_millis = host.allocated.cpu_millis.saturating_add(size.cpu_millis);
     host.allocated.memory_bytes = host.allocated.memory_bytes.saturating_add(size.memory_bytes);
     host.allocated.storage_bytes = host.allocated.storage_bytes.saturating_add(size.storage_bytes);

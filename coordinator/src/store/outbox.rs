@@ -1,8 +1,9 @@
 //! Which hosts need their spec compiled anew. A mark is written in the transaction of the change that calls for it.
 
 use launchpad_protocol::id::HostId;
+use launchpad_protocol::reason::Reason;
 
-use super::row::to_int;
+use super::row::{to_int, to_json};
 use super::tx::{StoreError, Tx};
 
 /// A host that is marked. Whoever compiles it takes the mark away only if no other was made meanwhile.
@@ -49,7 +50,30 @@ pub async fn marked(tx: &mut Tx) -> Result<Vec<Mark>, StoreError> {
     rows.iter().map(|row| Ok(Mark { host: row.parse("host_id")?, marks: row.uint("marks")? })).collect()
 }
 
-/// Takes a mark away, unless the host was marked again since it was read.
+/// Keeps why a marked host's last try failed. Answers whether that was news.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn keep_trouble(tx: &mut Tx, host: HostId, trouble: &Reason) -> Result<bool, StoreError> {
+    let sql = sqlx::query("UPDATE outbox SET trouble = $2 WHERE host_id = $1 AND (trouble IS NULL OR trouble <> $2)")
+        .bind(host.to_string())
+        .bind(to_json(trouble));
+    Ok(tx.execute("keep why a host's spec is not made", sql).await? > 0)
+}
+
+/// Why a host's spec is not made, if it should be and is not.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn trouble(tx: &mut Tx, host: HostId) -> Result<Option<Reason>, StoreError> {
+    let sql = sqlx::query("SELECT trouble FROM outbox WHERE host_id = $1").bind(host.to_string());
+    match tx.optional("read why a host's spec is not made", sql).await? {
+        Some(row) => Ok(row.json_if_any("trouble")?),
+        None => Ok(None),
+    }
+}
+
+/// Takes a mark away, unless the host was marked again since it was read; with it goes what is kept of its last failure.
 ///
 /// # Errors
 /// When SQL fails.
@@ -57,5 +81,9 @@ pub async fn clear(tx: &mut Tx, mark: Mark) -> Result<(), StoreError> {
     let sql = sqlx::query("DELETE FROM outbox WHERE host_id = $1 AND marks = $2")
         .bind(mark.host.to_string())
         .bind(to_int(mark.marks));
-    tx.execute("take a host's mark away", sql).await.map(drop)
+    if tx.execute("take a host's mark away", sql).await? == 0 {
+        let sql = sqlx::query("UPDATE outbox SET trouble = NULL WHERE host_id = $1").bind(mark.host.to_string());
+        tx.execute("forget a trouble that is over", sql).await?;
+    }
+    Ok(())
 }

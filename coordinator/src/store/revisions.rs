@@ -33,6 +33,8 @@ pub struct StoredFile {
     pub name: String,
     /// The version that the envelope is bound to: the revision that brought this content.
     pub version: u64,
+    /// Bytes of the content.
+    pub bytes: u64,
     /// The content, encrypted.
     pub envelope: Envelope,
 }
@@ -67,14 +69,15 @@ pub async fn create(tx: &mut Tx, revision: &PinnedRevision, files: &[StoredFile]
     tx.execute("add a revision", sql).await?;
     for file in files {
         let sql = sqlx::query(
-            "INSERT INTO files (deployment_id, revision, name, account_id, version, envelope)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO files (deployment_id, revision, name, account_id, version, bytes, envelope)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(spec.deployment.to_string())
         .bind(to_int(spec.revision.0))
         .bind(file.name.clone())
         .bind(spec.account.to_string())
         .bind(to_int(file.version))
+        .bind(to_int(file.bytes))
         .bind(to_json(&file.envelope));
         tx.execute("add a sealed file", sql).await?;
     }
@@ -123,19 +126,55 @@ pub async fn files(
     number: Revision,
 ) -> Result<BTreeMap<String, StoredFile>, StoreError> {
     let sql = sqlx::query(
-        "SELECT name, version, envelope FROM files WHERE deployment_id = $1 AND revision = $2 ORDER BY name",
+        "SELECT name, version, bytes, envelope FROM files WHERE deployment_id = $1 AND revision = $2 ORDER BY name",
     )
     .bind(deployment.to_string())
     .bind(to_int(number.0));
     let rows = tx.all("read a revision's files", sql).await?;
     rows.iter()
         .map(|row| {
-            let name = row.text("name")?;
-            let file =
-                StoredFile { name: name.clone(), version: row.uint("version")?, envelope: row.json("envelope")? };
-            Ok((name, file))
+            let file = stored_file(row)?;
+            Ok((file.name.clone(), file))
         })
         .collect()
+}
+
+/// The bytes of all files of one revision.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn files_bytes(tx: &mut Tx, deployment: DeploymentId, number: Revision) -> Result<u64, StoreError> {
+    let sql = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) AS bytes FROM files
+         WHERE deployment_id = $1 AND revision = $2",
+    )
+    .bind(deployment.to_string())
+    .bind(to_int(number.0));
+    Ok(tx.one("sum up a revision's files", sql).await?.uint("bytes")?)
+}
+
+/// The bytes of all files that each host's spec carries. Hosts without any are not in it.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn files_bytes_on_hosts(tx: &mut Tx) -> Result<BTreeMap<HostId, u64>, StoreError> {
+    let sql = sqlx::query(
+        "SELECT host_id, CAST(SUM(bytes) AS BIGINT) AS bytes FROM files
+         JOIN deployments ON deployments.id = files.deployment_id AND deployments.revision = files.revision
+         WHERE host_id IS NOT NULL AND state NOT IN ('terminating', 'terminated') GROUP BY host_id",
+    );
+    let rows = tx.all("sum up the hosts' files", sql).await?;
+    rows.iter().map(|row| Ok((row.parse("host_id")?, row.uint("bytes")?))).collect()
+}
+
+/// A file, from a row with its four columns.
+pub(super) fn stored_file(row: &Row) -> Result<StoredFile, StoreError> {
+    Ok(StoredFile {
+        name: row.text("name")?,
+        version: row.uint("version")?,
+        bytes: row.uint("bytes")?,
+        envelope: row.json("envelope")?,
+    })
 }
 
 /// Adds a revision with the same content as an earlier one under a higher number: what its host gave up on is tried

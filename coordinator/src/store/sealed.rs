@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use launchpad_protocol::generation::Revision;
 use launchpad_protocol::id::{AccountId, DeploymentId, HostId};
 
-use super::revisions::StoredFile;
+use super::revisions::{StoredFile, stored_file};
 use super::row::to_int;
 use super::tx::{StoreError, Tx};
 
@@ -33,7 +33,8 @@ pub type SealedFiles = BTreeMap<String, Vec<u8>>;
 pub async fn missing(tx: &mut Tx, host: HostId) -> Result<Vec<(SealedFor, StoredFile)>, StoreError> {
     let sql = sqlx::query(
         "SELECT files.account_id AS account_id, files.deployment_id AS deployment_id, files.revision AS revision,
-         files.name AS name, files.version AS version, files.envelope AS envelope FROM files
+         files.name AS name, files.version AS version, files.bytes AS bytes,
+         files.envelope AS envelope FROM files
          JOIN deployments ON deployments.id = files.deployment_id AND deployments.revision = files.revision
          LEFT JOIN sealed ON sealed.deployment_id = files.deployment_id AND sealed.revision = files.revision
          AND sealed.host_id = deployments.host_id AND sealed.name = files.name
@@ -50,8 +51,7 @@ pub async fn missing(tx: &mut Tx, host: HostId) -> Result<Vec<(SealedFor, Stored
                 revision: Revision(row.uint("revision")?),
                 host,
             };
-            let (name, version) = (row.text("name")?, row.uint("version")?);
-            Ok((of, StoredFile { name, version, envelope: row.json("envelope")? }))
+            Ok((of, stored_file(row)?))
         })
         .collect()
 }

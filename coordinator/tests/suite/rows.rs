@@ -100,6 +100,7 @@ pub(super) fn some_files() -> Vec<StoredFile> {
     let file = |name: &str| StoredFile {
         name: name.to_owned(),
         version: 1,
+        bytes: 1,
         envelope: Envelope { key_id: "key".to_owned(), wrapped_key: vec![1], ciphertext: vec![2] },
     };
     vec![file("echo.conf"), file("token")]

@@ -190,5 +190,6 @@ impl Store {
 
 /// What placement must find for a deployment.
 pub(super) fn wanted(one: &Row) -> Wanted {
-    Wanted { pool: POOL.to_owned(), size: one.row.size, requires: one.blueprint.requires.clone() }
+    let requires = one.blueprint.requires.clone();
+    Wanted { pool: POOL.to_owned(), size: one.row.size, sealed_bytes: 0, requires }
 }

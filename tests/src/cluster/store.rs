@@ -313,6 +313,7 @@ impl Store {
                 capacity: host.capacity,
                 allocated,
                 instances,
+                sealed_bytes: 0,
                 features: host.features.clone(),
             }
         };

@@ -4,7 +4,8 @@ use launchpad_protocol::generation::Generation;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::Power;
 
-use crate::app::lab::{GIB, Lab, START};
+use crate::app::lab::{GIB, Lab, START, named};
+use crate::domain::actor::Role;
 use crate::domain::deployment::Event;
 use crate::domain::plan_table::PlanTable;
 use crate::jobs::{compiler, placer};
@@ -122,6 +123,14 @@ async fn one_hosts_trouble_does_not_keep_the_others_waiting() {
     lab.create("two").await;
     lab.settle().await;
     assert_eq!((lab.generation(bad).await, lab.generation(good).await), (None, Some(1)));
+    // Whoever looks at the host, or at the bot, is told; what the tenant is told names nobody else's files.
+    let operator = lab.actor(Role::Operator).await;
+    let trouble = lab.app.host(&operator, bad.id).await.unwrap().trouble.expect("a trouble");
+    assert!(trouble.code == "spec-not-made" && trouble.sentence.contains(&id.to_string()), "{trouble}");
+    assert_eq!(lab.app.host(&operator, good.id).await.unwrap().trouble, None);
+    let member = lab.actor(Role::Member).await;
+    let told = lab.app.deployment(&member, &named(id)).await.unwrap().reason.expect("a reason");
+    assert!(told.code == "spec-not-made" && !told.to_string().contains("file"), "{told}");
     // It stays marked, and is tried again.
     assert_eq!(lab.read(async |tx| outbox::marked(tx).await).await.len(), 1);
 }
