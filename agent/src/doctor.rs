@@ -22,9 +22,10 @@ use nix::sys::statvfs::statvfs;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::execute::cgroup::MILLIS_PER_CORE;
 use crate::execute::engine::Engine;
 use crate::execute::facts::EngineFacts;
-use crate::execute::{nat, resolv};
+use crate::execute::{nft, resolv};
 use crate::reconcile::facts::HostFacts;
 
 /// Bytes of memory that no tenant gets: dockerd and containerd were measured at 51 MB, the agent at 12 MB,
@@ -72,7 +73,7 @@ pub struct Whereabouts {
 /// Looks at the host.
 pub async fn examine(at: &Whereabouts) -> Examination {
     let engine = EngineFacts::read(&Engine::behind(&at.docker)).await.map_err(|error| error.reason().clone());
-    let capabilities = capabilities(engine.as_ref(), nat::usable().await, &resolv::servers(&at.resolvers));
+    let capabilities = capabilities(engine.as_ref(), nft::usable().await, &resolv::servers(&at.resolvers));
     Examination { capacity: capacity(&at.data_dir), capabilities, engine: engine.ok() }
 }
 
@@ -104,7 +105,7 @@ impl Examination {
         match &self.capacity {
             Ok(size) => line(&format!(
                 "for tenants: {} cores, {} MiB of memory, {} GiB of storage",
-                f64::from(size.cpu_millis) / 1000.0,
+                f64::from(size.cpu_millis) / f64::from(MILLIS_PER_CORE),
                 size.memory_bytes >> 20,
                 size.storage_bytes >> 30
             )),
@@ -153,8 +154,9 @@ pub fn capacity(data_dir: &Path) -> Result<Capacity, Reason> {
         Reason::new("memory-unknown", "cannot ask how much memory the host has").because(error.to_string())
     })?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
     Ok(Capacity {
-        cpu_millis: u32::try_from(cores.saturating_mul(1000)).unwrap_or(u32::MAX),
+        cpu_millis: cores.saturating_mul(MILLIS_PER_CORE),
         memory_bytes: memory.total_memory().saturating_sub(MEMORY_RESERVE_BYTES),
         storage_bytes: storage / 100 * (100 - STORAGE_RESERVE_PERCENT),
     })
@@ -185,6 +187,16 @@ pub fn capabilities(
         absent(
             Reason::new("no-volume-quota", "a volume may grow beyond what its plan grants")
                 .because("volumes are folders of one filesystem, which has no quota for them"),
+        ),
+    );
+    note(
+        "egress-policy",
+        absent(
+            Reason::new(
+                "no-egress-policy",
+                "a bot reaches every address that the host reaches, whatever its profile says",
+            )
+            .because("kept from it are the host, other tenants and link-local addresses; domains are not looked at"),
         ),
     );
     found

@@ -7,12 +7,13 @@
 pub mod docker;
 
 pub mod address;
+pub mod border;
 pub mod container;
 pub mod create;
 pub mod files;
 pub mod image;
-pub mod nat;
 pub mod network;
+pub mod nft;
 pub mod resolv;
 pub mod stop;
 pub mod volume;

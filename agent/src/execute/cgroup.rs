@@ -21,6 +21,9 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// The cgroup above those of all tenants, where the engine makes cgroups by their path.
 pub const PARENT: &str = "launchpad";
 
+/// Parts of a core that limits are counted in.
+pub const MILLIS_PER_CORE: u32 = 1000;
+
 /// From this many bytes on, a v1 memory limit means none: the kernel rounds the largest number down to a
 /// page.
 const V1_UNLIMITED_FROM: u64 = 1 << 62;
@@ -90,7 +93,7 @@ fn read(cgroup: &Cgroup) -> Option<KernelLimits> {
 
 /// A quota and its period as thousandths of a core.
 fn millis(quota: u64, period: u64) -> Option<u32> {
-    u32::try_from(quota.saturating_mul(1000).checked_div(period)?).ok()
+    u32::try_from(quota.saturating_mul(u64::from(MILLIS_PER_CORE)).checked_div(period)?).ok()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Action ─┬─ PullImage ─────────────────────── image
-//!         ├─ EnsureNetwork, RemoveNetwork ──── network ── address, nat
+//!         ├─ EnsureNetwork, RemoveNetwork ──── network ── address, border
 //!         ├─ PrepareVolume, RemoveVolume ───── volume
 //!         ├─ WriteFiles, RemoveFiles ───────── files
 //!         ├─ CreateContainer, Start, Update ── create ─── container, resolv
@@ -97,7 +97,13 @@ impl DockerHost {
         let engine = Arc::new(Engine::behind(&config.docker));
         let board = Arc::new(Board::default());
         Ok(Self {
-            networks: Networks::new(Arc::clone(&engine), config.host, disk, config.subnet_pool),
+            networks: Networks::new(
+                Arc::clone(&engine),
+                config.host,
+                disk,
+                config.subnet_pool,
+                config.resolvers.clone(),
+            ),
             _watch: Watch::start(Arc::clone(&engine), config.host, Arc::clone(&board)),
             engine,
             id: config.host,

@@ -1,4 +1,4 @@
-//! A tenant's network: a Docker bridge network on a subnet of ours, its addresses, and its translation.
+//! A tenant's network: a Docker bridge network on a subnet of ours, its addresses, and its border.
 //!
 //! `docker.rs` calls [`Networks`]; one lock is held through each change, so that two instances of one tenant
 //! never make two networks. The address book is written before Docker is asked, and before anybody here believes
@@ -16,9 +16,10 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::ExecuteError;
 use super::address::{self, AddressBook, Subnet};
+use super::border::Border;
 use super::engine::{self, CALL_TIMEOUT, Engine};
 use super::places::{bridge_name, network_name};
-use super::{cgroup, nat};
+use super::{border, cgroup, resolv};
 use crate::disk::{Disk, Found};
 use crate::observe::{LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_HOST};
 
@@ -36,18 +37,19 @@ pub struct Networks {
     host: HostId,
     disk: Disk,
     pool: Subnet,
+    resolvers: Vec<Ipv4Addr>,
     /// None until it was read and compared with Docker.
     book: Mutex<Option<AddressBook>>,
 }
 
 impl Networks {
-    /// Of that host, with subnets out of that pool.
+    /// Of that host, with subnets out of that pool, and bots that ask those name servers, or else the host's own.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, host: HostId, disk: Disk, pool: Subnet) -> Self {
-        Self { engine, host, disk, pool, book: Mutex::new(None) }
+    pub fn new(engine: Arc<Engine>, host: HostId, disk: Disk, pool: Subnet, resolvers: Vec<Ipv4Addr>) -> Self {
+        Self { engine, host, disk, pool, resolvers, book: Mutex::new(None) }
     }
 
-    /// Sees that a tenant's network, bridge and translation are there.
+    /// Sees that a tenant's network, bridge and border are there.
     ///
     /// # Errors
     /// When no subnet is left, or Docker or nftables fails.
@@ -65,15 +67,15 @@ impl Networks {
             }
             None => self.create(book, account).await?,
         }
-        let wanted = subnets(book);
-        let passing = ExecuteError::Passing;
-        if !nat::missing(&wanted, &nat::present().await.map_err(passing)?).is_empty() {
-            nat::apply(&wanted).await.map_err(passing)?;
+        let wanted = self.border(book);
+        let present = border::present(wanted.servers.clone()).await.map_err(ExecuteError::Passing)?;
+        if border::missing(&wanted.tenants, &present).is_empty() {
+            return Ok(());
         }
-        Ok(())
+        border::apply(&wanted).await.map_err(ExecuteError::Passing)
     }
 
-    /// Removes a tenant's network, its subnet and its translation.
+    /// Removes a tenant's network, its subnet and its border.
     ///
     /// # Errors
     /// When a container is still on it, or Docker or nftables fails.
@@ -88,7 +90,7 @@ impl Networks {
             Ok(())
         })?;
         cgroup::remove_parent(account);
-        nat::apply(&subnets(book)).await.map_err(ExecuteError::Passing)
+        border::apply(&self.border(book)).await.map_err(ExecuteError::Passing)
     }
 
     /// The address of an instance: always the same one.
@@ -115,7 +117,7 @@ impl Networks {
         })
     }
 
-    /// Tenants whose network, bridge and translation are all there.
+    /// Tenants whose network, bridge and border are all there.
     ///
     /// # Errors
     /// When the engine does not answer. A host whose nftables cannot be read has no tenant with a network.
@@ -124,13 +126,13 @@ impl Networks {
         if networks.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let translated = nat::present().await.unwrap_or_else(|reason| {
-            tracing::warn!(%reason, "cannot see the address translation; every tenant's will be made anew");
+        let standing = border::present(resolv::servers(&self.resolvers)).await.unwrap_or_else(|reason| {
+            tracing::warn!(%reason, "cannot see the tenants' borders; every one will be made anew");
             BTreeMap::new()
         });
         let whole = networks.iter().filter_map(|network| {
             let (account, subnet) = (account_of(network)?, subnet_of(network)?);
-            (linked(account) && translated.get(&account) == Some(&subnet)).then_some(account)
+            (linked(account) && standing.get(&account) == Some(&subnet)).then_some(account)
         });
         Ok(whole.collect())
     }
@@ -248,6 +250,12 @@ impl Networks {
         Ok(changed)
     }
 
+    /// Those servers may change while bots run: the host's own are read anew each time.
+    fn border(&self, book: &AddressBook) -> Border {
+        let tenants = book.tenants.iter().map(|(account, tenant)| (*account, tenant.subnet));
+        Border { tenants: tenants.collect(), servers: resolv::servers(&self.resolvers) }
+    }
+
     fn save(&self, book: &AddressBook) -> Result<(), ExecuteError> {
         let bytes = serde_json::to_vec(book).map_err(|error| {
             ExecuteError::Passing(
@@ -265,10 +273,6 @@ fn disk_failed(error: crate::disk::DiskError) -> ExecuteError {
 /// Whether the tenant's bridge is there, in the network namespace that the agent is in.
 fn linked(account: AccountId) -> bool {
     nix::net::if_::if_nametoindex(bridge_name(account).as_str()).is_ok()
-}
-
-fn subnets(book: &AddressBook) -> BTreeMap<AccountId, Subnet> {
-    book.tenants.iter().map(|(account, tenant)| (*account, tenant.subnet)).collect()
 }
 
 fn account_of(network: &Network) -> Option<AccountId> {
@@ -331,7 +335,7 @@ mod tests {
         book.subnet_for(account, address::DEFAULT_POOL, &BTreeSet::new()).unwrap();
         let engine = Arc::new(Engine::behind(std::path::Path::new("/nonexistent/docker.sock")));
         let host = "host_00000000000000000000000000000001".parse().unwrap();
-        let networks = Networks::new(engine, host, disk.clone(), address::DEFAULT_POOL);
+        let networks = Networks::new(engine, host, disk.clone(), address::DEFAULT_POOL, vec![]);
         *networks.book.lock().await = Some(book);
         // Where the book is written first, root cannot write a directory either.
         let in_the_way = disk.path(&format!("{BOOK}.new"));

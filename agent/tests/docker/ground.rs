@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use bollard::Docker;
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, RemoveContainerOptions};
 use launchpad_agent::execute::address::DEFAULT_POOL;
 use launchpad_agent::execute::docker::{DockerHost, HostConfig};
-use launchpad_agent::execute::{Eyes as _, Hands as _};
+use launchpad_agent::execute::{Eyes as _, Hands as _, border};
 use launchpad_agent::observe::{Container, LABEL_HOST, Observed};
 use launchpad_agent::plan::action::{Action, StopCause};
 use launchpad_pki::sealing::{SealContext, SealingKey};
@@ -46,6 +47,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) const CONFIG_DIR: &str = "/etc/launchpad/config";
 pub(crate) const SECRETS_DIR: &str = "/run/launchpad/secrets";
 pub(crate) const PORT: u16 = 8080;
+/// The bots' name server.
+pub(crate) const RESOLVER: &str = "192.0.2.53";
 
 /// One agent's tests on a namespace at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -66,11 +69,13 @@ where
     T: FnOnce(Arc<Ground>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let (Some(docker), Some(image)) = (std::env::var_os(DOCKER), std::env::var(IMAGE).ok()) else {
-        eprintln!(
-            "SKIPPED: {DOCKER} and {IMAGE} are not set, so this test has proved nothing; `make test` sets them"
-        );
-        return;
+    let (docker, image) = match (std::env::var_os(DOCKER), std::env::var(IMAGE).ok()) {
+        (Some(docker), Some(image)) => (docker, image),
+        (None, None) => return skipped(),
+        (docker, _) => {
+            let (set, unset) = if docker.is_some() { (DOCKER, IMAGE) } else { (IMAGE, DOCKER) };
+            panic!("{set} is set and {unset} is not: a test that was to run cannot; `make test` sets both");
+        }
     };
     let _turn = TURN.lock().await;
     let entropy = Entropy::system();
@@ -89,6 +94,12 @@ where
     }
 }
 
+/// Past the test harness, which swallows the words of a test that passes.
+fn skipped() {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED on a real engine, {DOCKER} and {IMAGE} are not set: {test}");
+}
+
 impl Ground {
     /// An agent's hands and eyes; called again, those of the same agent after a restart.
     pub(crate) fn host(&self) -> DockerHost {
@@ -103,7 +114,7 @@ impl Ground {
             run_dir: self.dir.path().join("run"),
             host: self.id,
             subnet_pool: DEFAULT_POOL,
-            resolvers: vec!["192.0.2.53".parse().expect("an address")],
+            resolvers: vec![RESOLVER.parse().expect("an address")],
             sealing_key: Arc::clone(&self.key),
         })
         .expect("a host")
@@ -183,6 +194,15 @@ impl Ground {
         }
     }
 
+    /// The process of a bot that runs.
+    pub(crate) async fn process_of(&self, host: &DockerHost, spec: &InstanceSpec) -> i64 {
+        let containers = host.observe(&BTreeSet::new()).await.expect("an observation").containers;
+        let container = containers.into_values().find(|container| container.deployment == spec.deployment);
+        let id = container.expect("the bot's container").id;
+        let found = self.engine().inspect_container(&id, None).await.expect("a container");
+        found.state.and_then(|state| state.pid).expect("a process")
+    }
+
     /// The subnets of this host's networks, as the engine has them.
     pub(crate) async fn networks(&self) -> Vec<String> {
         let label = format!("{LABEL_HOST}={}", self.id);
@@ -209,7 +229,7 @@ impl Ground {
             engine.remove_network(&network.id.unwrap_or_default()).await.expect("removed");
         }
         remove_cgroups();
-        let _ = std::process::Command::new("nft").args(["delete", "table", "inet", "launchpad_nat"]).output();
+        let _ = std::process::Command::new("nft").args(["delete", "table", "inet", border::TABLE]).output();
     }
 }
 

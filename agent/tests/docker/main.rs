@@ -7,4 +7,5 @@ mod away;
 mod ground;
 mod life;
 mod network;
+mod outside;
 mod refusal;

@@ -2,11 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
-use launchpad_agent::execute::{Eyes as _, Hands as _};
+use launchpad_agent::execute::address::Subnet;
+use launchpad_agent::execute::{Eyes as _, Hands as _, border};
 use launchpad_agent::plan::action::Action;
+use launchpad_protocol::spec::InstanceSpec;
 
-use crate::ground::{self, SECRETS_DIR, deploy, on_ground, until};
+use crate::ground::{self, PORT, SECRETS_DIR, deploy, on_ground, until};
+use crate::outside::{self, Outside, within};
 
 #[tokio::test]
 async fn a_flushed_firewall_is_seen_and_mended() {
@@ -14,7 +20,7 @@ async fn a_flushed_firewall_is_seen_and_mended() {
         let spec = ground.bot("");
         let host = ground.host();
         deploy(&host, &spec).await;
-        let flushed = std::process::Command::new("nft").args(["delete", "table", "inet", "launchpad_nat"]).status();
+        let flushed = std::process::Command::new("nft").args(["delete", "table", "inet", border::TABLE]).status();
         assert!(flushed.unwrap().success());
         // A restarted agent looks at everything, as a running one does every minute.
         let host = ground.host();
@@ -42,7 +48,7 @@ async fn a_bot_resolves_by_our_own_file_and_leaves_by_our_own_translation() {
         assert_eq!(mount(SECRETS_DIR).unwrap().rw, Some(false));
 
         let rules =
-            std::process::Command::new("nft").args(["list", "table", "inet", "launchpad_nat"]).output().unwrap();
+            std::process::Command::new("nft").args(["list", "table", "inet", border::TABLE]).output().unwrap();
         let rules = String::from_utf8(rules.stdout).unwrap();
         assert!(rules.contains("masquerade") && rules.contains(&spec.account.to_string()), "{rules}");
         let docker_nat =
@@ -59,67 +65,86 @@ async fn what_a_bot_sends_out_leaves_under_the_hosts_address() {
         let host = ground.host();
         let spec = ground.bot("");
         deploy(&host, &spec).await;
-        let container = until(&host, "it runs", |container| container.running_since().is_some()).await;
-        let found = ground.engine().inspect_container(&container.id, None).await.unwrap();
-        let process = found.state.unwrap().pid.unwrap();
+        let process = ground.process_of(&host, &spec).await;
         let outside = Outside::new();
-        let seen = tokio::task::spawn_blocking(move || outside.sees(process)).await.unwrap();
-        assert_eq!(seen, "198.18.77.1", "and not {:?}", container.address);
+        let listener = within(&outside.namespace(), || TcpListener::bind((outside::THERE, 0)).unwrap());
+        let there = listener.local_addr().unwrap();
+        reaches(process, there).expect("the way out");
+        assert_eq!(listener.accept().unwrap().1.ip().to_string(), outside::HERE);
     })
     .await;
 }
 
-/// A network namespace beyond the host's, which has no way back to a tenant's addresses.
-struct Outside;
+/// How long a connection that is to fail may try. One that is let through takes a millisecond.
+const REFUSED_AFTER: Duration = Duration::from_secs(1);
 
-impl Outside {
-    const NAME: &str = "lp-test-outside";
-
-    fn new() -> Self {
-        let outside = Self;
-        for command in [
-            "ip netns add lp-test-outside",
-            "ip link add lp-out-a type veth peer name lp-out-b netns lp-test-outside",
-            "ip addr add 198.18.77.1/30 dev lp-out-a",
-            "ip link set lp-out-a up",
-            "ip -n lp-test-outside addr add 198.18.77.2/30 dev lp-out-b",
-            "ip -n lp-test-outside link set lp-out-b up",
-        ] {
-            let mut words = command.split(' ');
-            let ended = std::process::Command::new(words.next().unwrap()).args(words).output().unwrap();
-            assert!(ended.status.success(), "{command}: {}", String::from_utf8_lossy(&ended.stderr));
-        }
-        outside
-    }
-
-    /// The address under which a connection from that process's network arrives.
-    fn sees(&self, process: i64) -> String {
-        let within = |namespace: String| {
-            let namespace = fs::File::open(namespace).unwrap();
-            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        };
-        let (listening, address) = std::sync::mpsc::channel();
-        let listener = std::thread::spawn(move || {
-            within(format!("/run/netns/{}", Self::NAME));
-            let listener = std::net::TcpListener::bind("198.18.77.2:0").unwrap();
-            listening.send(listener.local_addr().unwrap()).unwrap();
-            listener.accept().unwrap().1.ip().to_string()
-        });
-        let address = address.recv().unwrap();
-        let caller = std::thread::spawn(move || {
-            within(format!("/proc/{process}/ns/net"));
-            std::net::TcpStream::connect_timeout(&address, ground::PATIENCE).map(drop)
-        });
-        caller.join().unwrap().expect("the way out");
-        listener.join().unwrap()
-    }
+/// Connects from that process's network.
+fn reaches(process: i64, to: SocketAddr) -> io::Result<()> {
+    within(&format!("/proc/{process}/ns/net"), || TcpStream::connect_timeout(&to, REFUSED_AFTER).map(drop))
 }
 
-impl Drop for Outside {
-    fn drop(&mut self) {
-        // Its end of the link goes with it, and ours with that.
-        let _ = std::process::Command::new("ip").args(["netns", "delete", Self::NAME]).status();
-    }
+#[tokio::test]
+async fn another_tenants_bot_is_out_of_reach_by_our_own_wall_and_a_neighbour_of_the_same_tenant_is_not() {
+    on_ground(|ground| async move {
+        let host = ground.host();
+        let (first, other) = (ground.bot(""), ground.bot(""));
+        let neighbour = ground.bot_of(first.account, "");
+        for spec in [&first, &neighbour, &other] {
+            deploy(&host, spec).await;
+        }
+        let containers = host.observe(&BTreeSet::new()).await.unwrap().containers;
+        let address = |spec: &InstanceSpec| {
+            let found = containers.values().find(|container| container.deployment == spec.deployment).unwrap();
+            SocketAddr::from((found.address.unwrap(), PORT))
+        };
+        for spec in [&first, &neighbour, &other] {
+            let std::net::IpAddr::V4(ip) = address(spec).ip() else { unreachable!("made of one") };
+            ground::answers(&host, ip, &spec.probes.startup).await;
+        }
+        // What Docker itself puts between networks is taken out of the way: our wall has to stand alone.
+        outside::run("iptables -I DOCKER-USER -j ACCEPT");
+        let process = ground.process_of(&host, &first).await;
+        let (to_neighbour, to_other) = (reaches(process, address(&neighbour)), reaches(process, address(&other)));
+        outside::run(&format!("nft delete table inet {}", border::TABLE));
+        let to_other_without_wall = reaches(process, address(&other));
+        outside::run("iptables -D DOCKER-USER -j ACCEPT");
+        to_neighbour.expect("one tenant's bots may talk");
+        to_other.expect_err("another tenant's bot");
+        to_other_without_wall.expect("the wall, and nothing else, is what kept them apart");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bot_reaches_neither_the_host_nor_a_clouds_metadata_but_its_name_server_wherever_that_is() {
+    on_ground(|ground| async move {
+        let host = ground.host();
+        let spec = ground.bot("");
+        deploy(&host, &spec).await;
+        let process = ground.process_of(&host, &spec).await;
+        let outside = Outside::new();
+        outside.answers_also_at("169.254.169.254");
+        let metadata = within(&outside.namespace(), || TcpListener::bind("169.254.169.254:0").unwrap());
+        let metadata = metadata.local_addr().unwrap();
+        // The host reaches it, so that nothing but the wall stands between.
+        TcpStream::connect_timeout(&metadata, ground::PATIENCE).expect("the host reaches the metadata service");
+        // The name server that the ground gives to bots is an address of the host itself.
+        let _address = outside::Address::on_loopback(ground::RESOLVER);
+        let resolver = TcpListener::bind((ground::RESOLVER, 53)).unwrap();
+        let beside_it = TcpListener::bind((ground::RESOLVER, 0)).unwrap();
+        let subnet: Subnet = ground.networks().await[0].parse().unwrap();
+        let at_gateway = TcpListener::bind((subnet.gateway(), 0)).unwrap();
+
+        reaches(process, resolver.local_addr().unwrap()).expect("the name server");
+        for (listener, what) in [(&beside_it, "another port of it"), (&at_gateway, "the host's end of the bridge")] {
+            reaches(process, listener.local_addr().unwrap()).expect_err(what);
+        }
+        reaches(process, metadata).expect_err("the metadata service");
+
+        outside::run(&format!("nft delete table inet {}", border::TABLE));
+        reaches(process, at_gateway.local_addr().unwrap()).expect("the wall, and nothing else, was in between");
+    })
+    .await;
 }
 
 #[tokio::test]
