@@ -8,8 +8,9 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
-    Mount, MountType, NetworkingConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, HostConfig,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType, NetworkingConfig, ResourcesUlimits,
+    RestartPolicy, RestartPolicyNameEnum,
 };
 use launchpad_protocol::id::{AccountId, HostId};
 use launchpad_protocol::spec::{InstanceSpec, Isolation, LOG_FILES, Resources, Seccomp, Tmpfs};
@@ -21,7 +22,7 @@ use super::places::{Places, network_name};
 use crate::observe::{LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_EPOCH, LABEL_HOST, LABEL_RECREATE_HASH, LABEL_REVISION};
 
 /// Docker counts a core in billionths, a spec in thousandths.
-const NANOS_PER_MILLI: i64 = 1_000_000;
+pub(super) const NANOS_PER_MILLI: i64 = 1_000_000;
 
 /// What is not in the spec.
 #[derive(Debug)]
@@ -107,6 +108,8 @@ fn host_config(spec: &InstanceSpec, around: &Surroundings<'_>) -> HostConfig {
         // The agent decides who starts again; Docker would do it after a tombstone, too.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         cgroup_parent: cgroup_parent(spec.account, around.facts.cgroup_driver),
+        // On cgroup v1 an engine's own choice is the host's, which shows a bot its tenant, and its neighbours' names.
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         init: Some(false),
         ..limits(&spec.resources)
     }

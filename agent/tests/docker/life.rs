@@ -13,6 +13,7 @@ use launchpad_protocol::spec::{HttpProbe, Resources};
 use tokio::sync::mpsc;
 
 use crate::ground::{self, PORT, answers, deploy, deploy_up_to_start, on_ground, post, probe, stop, until};
+use crate::outside::within;
 
 #[tokio::test]
 async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
@@ -64,6 +65,23 @@ async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
         assert_eq!(host.observe(&BTreeSet::new()).await.unwrap(), Observed::default());
         let cgroups = ["memory/launchpad", "launchpad"].map(|dir| format!("/sys/fs/cgroup/{dir}/{}", spec.account));
         assert!(cgroups.iter().all(|dir| !fs::exists(dir).unwrap()), "the tenant's cgroup is gone");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bot_sees_its_own_cgroup_as_the_root_and_no_tenants_name() {
+    on_ground(|ground| async move {
+        let host = ground.host();
+        let spec = ground.bot("");
+        deploy(&host, &spec).await;
+        let process = ground.process_of(&host, &spec).await;
+        let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/cgroup")).unwrap();
+        assert_ne!(namespace(&process.to_string()), namespace("self"));
+        // A reader inside that namespace is shown what the bot is.
+        let membership = format!("/proc/{process}/cgroup");
+        let shown = within(&format!("/proc/{process}/ns/cgroup"), || fs::read_to_string(membership).unwrap());
+        assert!(!shown.contains(&spec.account.to_string()), "{shown}");
     })
     .await;
 }
