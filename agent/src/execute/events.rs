@@ -29,6 +29,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 /// Between later attempts: soon enough to see its return, too seldom to be noticed by the host.
 const RETRY_CAP: Duration = Duration::from_secs(5);
 
+/// Moments count microseconds, Docker seconds.
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
 /// What has to be looked at again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stale {
@@ -40,14 +43,6 @@ pub struct Stale {
     pub ids: BTreeSet<String>,
     /// The list itself: a container of ours was made or removed by us.
     pub list: bool,
-}
-
-impl Stale {
-    /// Whether nothing is.
-    #[must_use]
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What is stale, and the bell that rings when it becomes so.
@@ -136,7 +131,8 @@ fn options(host: HostId, since: Moment) -> EventsOptions {
 
 /// Seconds since 1970 with a fraction, as the events API takes them.
 fn unix_time(at: Moment) -> String {
-    format!("{}.{:06}", at.micros().div_euclid(1_000_000), at.micros().rem_euclid(1_000_000))
+    let micros = at.micros();
+    format!("{}.{:06}", micros.div_euclid(MICROS_PER_SECOND), micros.rem_euclid(MICROS_PER_SECOND))
 }
 
 #[cfg(test)]
@@ -158,6 +154,6 @@ mod tests {
         board.rung().await;
         let taken = board.take();
         assert!(taken.rest && taken.ids.contains("c1") && !taken.all);
-        assert!(board.take().is_nothing());
+        assert_eq!(board.take(), Stale::default());
     }
 }

@@ -13,6 +13,7 @@ use launchpad_protocol::spec::Resources;
 use launchpad_protocol::time::Moment;
 
 use super::ExecuteError;
+use super::container::NANOS_PER_MILLI;
 use super::engine::{CALL_TIMEOUT, Engine};
 use super::image;
 use crate::observe::{
@@ -122,7 +123,7 @@ fn resources(config: &HostConfig) -> Resources {
     let unsigned = |value: Option<i64>| u64::try_from(value.unwrap_or(0)).unwrap_or(0);
     let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     Resources {
-        cpu_millis: small(unsigned(config.nano_cpus) / 1_000_000),
+        cpu_millis: small(unsigned(config.nano_cpus.map(|nanos| nanos / NANOS_PER_MILLI))),
         memory_bytes: unsigned(config.memory),
         pids: small(unsigned(config.pids_limit)),
     }
