@@ -51,7 +51,7 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::time::Clock;
 use tokio::sync::Notify;
 
-use query::{Answers, Asks};
+use query::{Answers, Asker, Asks};
 use seats::Seats;
 
 /// What the rest of the coordinator wants of the fleet. Clones are the same fleet.
@@ -74,10 +74,10 @@ impl Fleet {
     /// Puts a question to a host. The answer comes as the host gives it, and ends at the deadline at the latest.
     ///
     /// # Errors
-    /// When the host is not connected here, or has too many questions to answer already.
-    pub fn ask(&self, host: HostId, question: Question, deadline: Duration) -> Result<Answers, Reason> {
+    /// When the host is not connected here ([`query::HOST_OFFLINE`]), or it or the asker has too many questions in flight.
+    pub fn ask(&self, host: HostId, asker: Asker, question: Question, deadline: Duration) -> Result<Answers, Reason> {
         let seat = self.seats.of(host).ok_or_else(query::host_left)?;
-        self.asks.ask(host, seat, self.entropy.id(self.clock.wall()), question, deadline)
+        self.asks.ask((host, seat), asker, self.entropy.id(self.clock.wall()), question, deadline)
     }
 
     /// What carries the host's session, if it is connected here.

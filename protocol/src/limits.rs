@@ -61,8 +61,13 @@ pub const JOURNAL_MAX_EVENTS: usize = 4096;
 /// Events in one report, so that a long outage does not come back as one huge frame.
 pub const EVENTS_PER_REPORT_MAX: usize = 256;
 
-/// Questions in flight to one host. On-call staff, not programs, ask them.
+/// Questions in flight to one host. Customers who follow their bots' logs and on-call staff ask them; each costs the agent a
+/// stream of its own, and this many are a few MiB at the worst.
 pub const ASKS_PER_HOST_MAX: usize = 32;
+
+/// Questions in flight to one host of one asker: a tenant with all its people, or one of the staff. An eighth of what the
+/// host answers, so that nobody holds it alone.
+pub const ASKS_PER_ASKER_MAX: usize = ASKS_PER_HOST_MAX / 8;
 
 /// How long a question may take if the asker names no deadline.
 pub const ASK_DEADLINE: Duration = Duration::from_secs(30);

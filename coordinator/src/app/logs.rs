@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use launchpad_protocol::frame::Question;
+use launchpad_protocol::id::HostId;
 use launchpad_protocol::limits::ASK_DEADLINE;
 use launchpad_protocol::reason::Reason;
 
 use crate::command::{DeploymentRef, LogsWanted};
 use crate::domain::actor::Actor;
+use crate::domain::host::SILENT_AFTER;
 use crate::domain::refusal::Refusal;
+use crate::fleet::query::{Asker, HOST_OFFLINE};
+use crate::store::hosts;
 
 use super::{App, AppError};
 
@@ -28,8 +32,29 @@ impl App {
         let host = found.host.ok_or_else(|| Refusal::conflict(without_host(target)))?;
         let question = Question::Logs { deployment: found.id, tail: wanted.tail, follow: wanted.follow };
         let deadline = if wanted.follow { FOLLOW_MAX } else { ASK_DEADLINE };
-        self.fleet.ask(host, question, deadline).map_err(|reason| Refusal::unavailable(reason).into())
+        let asker = if actor.role.is_staff() { Asker::Staff(actor.user) } else { Asker::Tenant(found.account) };
+        match self.fleet.ask(host, asker, question, deadline) {
+            Ok(answers) => Ok(answers),
+            Err(reason) if reason.code == HOST_OFFLINE => {
+                Err(Refusal::unavailable(self.why_not(host, reason).await?).into())
+            }
+            Err(reason) => Err(Refusal::unavailable(reason).into()),
+        }
     }
+
+    /// Why a host without a session here cannot be asked: it may have one with another coordinator.
+    async fn why_not(&self, host: HostId, offline: Reason) -> Result<Reason, AppError> {
+        let row = self.store.read(async |tx| hosts::get(tx, host).await).await?;
+        let heard = row.and_then(|row| row.last_seen_at);
+        let elsewhere = heard.is_some_and(|heard| self.clock.wall().since(heard) <= SILENT_AFTER);
+        Ok(if elsewhere { connected_elsewhere() } else { offline })
+    }
+}
+
+fn connected_elsewhere() -> Reason {
+    Reason::new("host-elsewhere", "the host is not connected to this coordinator, and was heard of a moment ago")
+        .because("it is connected to another coordinator on the same database, or has just lost its connection")
+        .mend("ask again, at the other coordinator if there is one")
 }
 
 fn without_host(target: &DeploymentRef) -> Reason {

@@ -12,10 +12,15 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
+use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
+
+/// How long a host may be quiet: three reports may be lost on the way.
+pub const SILENT_AFTER: Duration = Duration::from_secs(3 * REPORT_INTERVAL.as_secs());
 
 /// What a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

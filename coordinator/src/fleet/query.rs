@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
 use launchpad_protocol::frame::{Answer, Ask, LogLine, Question};
-use launchpad_protocol::id::{AskId, HostId};
-use launchpad_protocol::limits::ASKS_PER_HOST_MAX;
+use launchpad_protocol::id::{AccountId, AskId, HostId, UserId};
+use launchpad_protocol::limits::{ASKS_PER_ASKER_MAX, ASKS_PER_HOST_MAX};
 use launchpad_protocol::reason::Reason;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -40,10 +40,20 @@ pub(super) type Pieces = BoxStream<'static, Result<Answer, Reason>>;
 #[derive(Debug, Default)]
 pub(super) struct Asks(Mutex<BTreeMap<AskId, Waiting>>);
 
+/// On whose behalf a question is asked. Nobody holds all that a host answers at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody of that account.
+    Tenant(AccountId),
+    /// One of the staff.
+    Staff(UserId),
+}
+
 /// A question whose host has not called back yet, or is answering.
 #[derive(Debug)]
 struct Waiting {
     host: HostId,
+    asker: Asker,
     /// Taken when the host calls back: it may answer once.
     answer: Option<oneshot::Sender<Call>>,
 }
@@ -84,16 +94,16 @@ impl Asks {
     /// Puts a question to the host in that seat.
     ///
     /// # Errors
-    /// When too many questions to that host are in flight.
+    /// When too many questions to that host are in flight, or of that asker.
     pub(super) fn ask(
         self: &Arc<Self>,
-        host: HostId,
-        seat: Seat,
+        (host, seat): (HostId, Seat),
+        asker: Asker,
         id: AskId,
         question: Question,
         deadline: Duration,
     ) -> Result<Answers, Reason> {
-        let call = self.enter(host, id)?;
+        let call = self.enter(host, asker, id)?;
         let (line_sender, lines) = mpsc::channel(ANSWER_BUFFER_LINES);
         let (end_sender, end) = oneshot::channel();
         let ask = Ask { id, deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX), question };
@@ -121,18 +131,21 @@ impl Asks {
         Ok(())
     }
 
-    fn enter(&self, host: HostId, id: AskId) -> Result<oneshot::Receiver<Call>, Reason> {
+    fn enter(&self, host: HostId, asker: Asker, id: AskId) -> Result<oneshot::Receiver<Call>, Reason> {
         let mut waiting = self.lock();
-        let in_flight = waiting.values().filter(|one| one.host == host).count();
+        let to_host = waiting.values().filter(|one| one.host == host);
+        let own = to_host.clone().filter(|one| one.asker == asker).count();
+        if own >= ASKS_PER_ASKER_MAX {
+            let sentence = format!("{own} questions of yours to this host are in flight, as many as one may have");
+            return Err(Reason::new("too-many-questions", sentence).mend("close one of the open logs"));
+        }
+        let in_flight = to_host.count();
         if in_flight >= ASKS_PER_HOST_MAX {
-            return Err(Reason::new(
-                "too-many-questions",
-                format!("{in_flight} questions to this host are in flight"),
-            )
-            .mend("close one of the open logs, or try again in a moment"));
+            let sentence = format!("{in_flight} questions to this host are in flight, as many as it answers");
+            return Err(Reason::new("host-is-answering", sentence).mend("try again in a moment"));
         }
         let (answer, call) = oneshot::channel();
-        waiting.insert(id, Waiting { host, answer: Some(answer) });
+        waiting.insert(id, Waiting { host, asker, answer: Some(answer) });
         Ok(call)
     }
 
@@ -193,9 +206,12 @@ async fn answered(call: oneshot::Receiver<Call>, lines: &mpsc::Sender<LogLine>) 
     end
 }
 
+/// The code of the reason for a host that is not connected here.
+pub const HOST_OFFLINE: &str = "host-offline";
+
 /// The host is not connected, or went away.
 pub(super) fn host_left() -> Reason {
-    Reason::new("host-offline", "the host is not connected")
+    Reason::new(HOST_OFFLINE, "the host is not connected")
         .because("its agent is down, or the network between it and the coordinator")
         .mend("see `launchpad hosts`; what runs there runs on")
 }

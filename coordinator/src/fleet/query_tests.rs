@@ -32,6 +32,10 @@ fn id(number: u128) -> AskId {
     AskId::from(Uuid::from_u128(number))
 }
 
+fn tenant(number: u128) -> Asker {
+    Asker::Tenant(AccountId::from(Uuid::from_u128(number)))
+}
+
 fn line(text: &str) -> LogLine {
     LogLine { at: Moment::from_micros(1), stream: OutputStream::Stdout, text: text.to_owned() }
 }
@@ -42,7 +46,8 @@ fn question() -> Question {
 
 impl Scene {
     fn ask(&self, number: u128, deadline: Duration) -> Result<Answers, Reason> {
-        self.asks.ask(host(1), self.seat.clone(), id(number), question(), deadline)
+        // Somebody else each time, so that only the host's own bound is felt.
+        self.asks.ask((host(1), self.seat.clone()), tenant(number), id(number), question(), deadline)
     }
 
     /// Waits until the session has that order.
@@ -148,8 +153,26 @@ async fn only_the_host_that_was_asked_answers_and_only_once() {
 async fn a_host_has_so_many_questions_to_answer_and_no_more() {
     let scene = scene();
     let open: Vec<_> = (0..ASKS_PER_HOST_MAX).map(|number| scene.ask(number as u128, DEADLINE).unwrap()).collect();
-    assert_eq!(scene.ask(1_000, DEADLINE).unwrap_err().code, "too-many-questions");
-    let elsewhere = scene.asks.ask(host(2), scene.seat.clone(), id(2_000), question(), DEADLINE);
+    assert_eq!(scene.ask(1_000, DEADLINE).unwrap_err().code, "host-is-answering");
+    let elsewhere = scene.asks.ask((host(2), scene.seat.clone()), tenant(1), id(2_000), question(), DEADLINE);
     assert!(elsewhere.is_ok(), "another host's questions are its own");
     drop(open);
+}
+
+#[tokio::test]
+async fn one_viewer_cannot_hold_all_that_a_host_answers() {
+    let scene = scene();
+    let ask = |to: u128, asker: Asker, number: usize| {
+        scene.asks.ask((host(to), scene.seat.clone()), asker, id(number as u128), question(), DEADLINE)
+    };
+    let mut open: Vec<_> = (0..ASKS_PER_ASKER_MAX).map(|number| ask(1, tenant(1), number).unwrap()).collect();
+    assert_eq!(ask(1, tenant(1), 100).unwrap_err().code, "too-many-questions");
+    open.push(ask(1, tenant(2), 101).unwrap());
+    open.push(ask(1, Asker::Staff(UserId::from(Uuid::from_u128(1))), 102).unwrap());
+    open.push(ask(2, tenant(1), 103).unwrap());
+    // Whoever closes one may open another.
+    let mut closed = open.swap_remove(0);
+    scene.seat.over.cancel();
+    while closed.next().await.is_some() {}
+    assert!(ask(1, tenant(1), 104).is_ok());
 }

@@ -7,10 +7,9 @@
 
 use launchpad_protocol::time::Moment;
 
-use super::watcher::SILENT_AFTER;
 use crate::app::{App, candidates, wanted};
 use crate::domain::deployment::{Event, State, step};
-use crate::domain::host::HostState;
+use crate::domain::host::{HostState, SILENT_AFTER};
 use crate::domain::placement::{Candidate, Placement, Wanted};
 use crate::domain::recovery::place_unless;
 use crate::store::deployments::Deployment;

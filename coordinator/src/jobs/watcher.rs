@@ -1,17 +1,11 @@
 //! Hosts that have not spoken for too long are silent: nothing new is placed on them, and nothing of theirs is moved.
 
-use std::time::Duration;
-
-use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::time::Moment;
 
 use crate::app::App;
-use crate::domain::host::{HostEvent, HostState, step};
+use crate::domain::host::{HostEvent, HostState, SILENT_AFTER, step};
 use crate::store::hosts::Host;
 use crate::store::{Commit, StoreError, hosts};
-
-/// How long a host may be quiet: three reports may be lost on the way.
-pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3 * REPORT_INTERVAL.as_secs());
 
 /// Notes which hosts fell silent. A coordinator that has just started (at `started`) was the silent one itself, and
 /// gives every host time to speak. Answers how many fell silent.

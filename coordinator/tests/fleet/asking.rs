@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use launchpad_coordinator::fleet::query::Asker;
 use launchpad_pki::dial::Route;
 use launchpad_protocol::frame::{Answer, Ask, CoordinatorFrame, LogLine, OutputStream, Question};
 use launchpad_protocol::id::DeploymentId;
@@ -15,6 +16,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 fn question(coordinator: &Coordinator) -> Question {
     Question::Logs { deployment: coordinator.id::<DeploymentId>(), tail: 10, follow: true }
+}
+
+fn asker(coordinator: &Coordinator) -> Asker {
+    Asker::Tenant(coordinator.id())
 }
 
 fn line(text: &str) -> Answer {
@@ -42,7 +47,7 @@ async fn a_hosts_answer_reaches_the_asker_in_order() {
     let coordinator = Coordinator::start().await;
     let (agent, mut session) = connected(&coordinator, "web-1").await;
     let question = question(&coordinator);
-    let mut answers = coordinator.fleet.ask(agent.host, question.clone(), DEADLINE).unwrap();
+    let mut answers = coordinator.fleet.ask(agent.host, asker(&coordinator), question.clone(), DEADLINE).unwrap();
     let ask = session.asked().await;
     assert_eq!((ask.question, ask.deadline_ms), (question, 60_000));
     let (pieces, call) = session.answer(ask.id).await;
@@ -69,7 +74,8 @@ async fn a_hosts_answer_reaches_the_asker_in_order() {
 async fn an_asker_who_goes_away_stops_the_host() {
     let coordinator = Coordinator::start().await;
     let (agent, mut session) = connected(&coordinator, "web-1").await;
-    let mut answers = coordinator.fleet.ask(agent.host, question(&coordinator), DEADLINE).unwrap();
+    let mut answers =
+        coordinator.fleet.ask(agent.host, asker(&coordinator), question(&coordinator), DEADLINE).unwrap();
     let ask = session.asked().await;
     let (pieces, call) = session.answer(ask.id).await;
     let first = line("first");
@@ -84,7 +90,8 @@ async fn an_asker_who_goes_away_stops_the_host() {
 async fn a_host_that_is_not_connected_cannot_be_asked() {
     let coordinator = Coordinator::start().await;
     let agent = coordinator.host("web-1").await;
-    let refused = coordinator.fleet.ask(agent.host, question(&coordinator), DEADLINE).unwrap_err();
+    let refused =
+        coordinator.fleet.ask(agent.host, asker(&coordinator), question(&coordinator), DEADLINE).unwrap_err();
     assert_eq!(refused.code, "host-offline");
 }
 
@@ -92,7 +99,8 @@ async fn a_host_that_is_not_connected_cannot_be_asked() {
 async fn a_host_that_leaves_ends_its_answer_with_a_reason() {
     let coordinator = Coordinator::start().await;
     let (agent, mut session) = connected(&coordinator, "web-1").await;
-    let mut answers = coordinator.fleet.ask(agent.host, question(&coordinator), DEADLINE).unwrap();
+    let mut answers =
+        coordinator.fleet.ask(agent.host, asker(&coordinator), question(&coordinator), DEADLINE).unwrap();
     session.asked().await;
     drop(session);
     let Some(Answer::End(Some(reason))) = within(answers.next()).await else { panic!("no end") };
@@ -104,7 +112,8 @@ async fn another_host_cannot_answer() {
     let coordinator = Coordinator::start().await;
     let (agent, mut session) = connected(&coordinator, "web-1").await;
     let (_, other) = connected(&coordinator, "web-2").await;
-    let mut answers = coordinator.fleet.ask(agent.host, question(&coordinator), DEADLINE).unwrap();
+    let mut answers =
+        coordinator.fleet.ask(agent.host, asker(&coordinator), question(&coordinator), DEADLINE).unwrap();
     let ask = session.asked().await;
     let (pieces, lie) = other.answer(ask.id).await;
     // The call may be refused before this is taken.

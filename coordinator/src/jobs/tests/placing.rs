@@ -8,8 +8,7 @@ use crate::app::AppError;
 use crate::app::lab::{GIB, Lab, START, named};
 use crate::domain::actor::Role;
 use crate::domain::deployment::{Event, State};
-use crate::domain::host::HostState;
-use crate::jobs::watcher::SILENT_AFTER;
+use crate::domain::host::{HostState, SILENT_AFTER};
 use crate::jobs::{placer, watcher};
 use crate::store::{StoreError, Tx, hosts};
 

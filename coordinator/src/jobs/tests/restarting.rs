@@ -1,5 +1,7 @@
 //! A restart is an operation in the spec until its host has answered it.
 
+use std::time::Duration;
+
 use launchpad_protocol::id::AccountId;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Outcome;
@@ -8,9 +10,11 @@ use launchpad_protocol::spec::OperationAction;
 use crate::app::AppError;
 use crate::app::idempotency::Once;
 use crate::app::lab::{GIB, Lab, START, named};
+use crate::command::LogsWanted;
 use crate::domain::actor::{Actor, Role};
 use crate::domain::audit::first_break;
 use crate::domain::deployment::{Event, State};
+use crate::domain::host::SILENT_AFTER;
 use crate::domain::refusal::RefusalKind;
 use crate::store::{audit, operations, outbox};
 
@@ -55,6 +59,22 @@ async fn what_a_host_gave_up_on_is_tried_again_as_a_new_revision_of_the_same_con
     assert_eq!((told.revision.0, told.epoch), (2, before.epoch));
     assert_eq!(told.recreate_hash, before.recreate_hash);
     assert_eq!(host.opened(&told), host.opened(&before));
+}
+
+#[tokio::test]
+async fn a_host_that_another_coordinator_hears_is_not_called_offline() {
+    let lab = Lab::new().await;
+    lab.host(4 * GIB).await;
+    let id = lab.create("web").await;
+    lab.settle().await;
+    let viewer = lab.actor(Role::Viewer).await;
+    let code = async || match lab.app.logs(&viewer, &named(id), LogsWanted::new(None, false).unwrap()).await {
+        Err(AppError::Refused(refusal)) => refusal.reason.code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code().await, "host-elsewhere");
+    lab.advance(SILENT_AFTER + Duration::from_secs(1));
+    assert_eq!(code().await, "host-offline");
 }
 
 #[tokio::test]
