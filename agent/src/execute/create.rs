@@ -76,7 +76,7 @@ pub async fn make(host: &DockerHost, spec: &InstanceSpec) -> Result<(), ExecuteE
         Err(error) if engine::status(&error) == Some(400) => Err(ExecuteError::Refused(
             Reason::new("container-refused", "Docker refuses to make the container").because(engine::message(&error)),
         )),
-        Err(error) => Err(host.engine.failed("make the container", &error)),
+        Err(error) => Err(host.engine.unchanged("make the container", &error).await),
     }
 }
 
@@ -103,7 +103,7 @@ pub async fn start(host: &DockerHost, deployment: DeploymentId, named: Option<&s
                 .because(engine::message(&error))
                 .mend("deploy an image whose command exists, or name another command"),
         )),
-        Err(error) => Err(host.engine.failed("start the container", &error)),
+        Err(error) => Err(host.engine.unchanged("start the container", &error).await),
     }
 }
 
@@ -120,7 +120,7 @@ pub async fn update(host: &DockerHost, id: &str, resources: &Resources) -> Resul
         Err(error) if engine::status(&error) == Some(400) => Err(ExecuteError::Refused(
             Reason::new("limits-refused", "Docker refuses these limits").because(engine::message(&error)),
         )),
-        Err(error) => Err(host.engine.failed("change the container's limits", &error)),
+        Err(error) => Err(host.engine.unchanged("change the container's limits", &error).await),
     }
 }
 

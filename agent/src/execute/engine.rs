@@ -2,8 +2,9 @@
 //! [`ExecuteError`].
 //!
 //! Everything beside it that speaks to Docker asks [`Engine::client`] first and hands its errors to
-//! [`Engine::failed`]. A dockerd that is away is never mistaken for one without containers: whatever looks
-//! like a broken connection is [`ExecuteError::EngineAway`], and the client is made anew, version and all.
+//! [`Engine::failed`], or, when it asked for a change, to [`Engine::unchanged`]. A dockerd that is away is never
+//! mistaken for one without containers: whatever looks like a broken connection is [`ExecuteError::EngineAway`], and
+//! the client is made anew, version and all. One that is only slow is not away: it may be tried again, less often.
 //!
 //! bollard's requests carry no version, so that an engine answers in its own newest dialect; what is
 //! negotiated here is only whether that is new enough.
@@ -33,6 +34,9 @@ pub const STOP_MARGIN: Duration = Duration::from_secs(15);
 
 /// How long a pull may say nothing at all. A slow registry still shows progress several times a second.
 pub const PULL_SILENCE: Duration = Duration::from_secs(120);
+
+/// How long an engine may take to say that it is there. It does so from memory, in a millisecond.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of an engine's message that a reason repeats: enough to recognise it.
 const MESSAGE_MAX_CHARS: usize = 400;
@@ -118,6 +122,22 @@ impl Engine {
         }
         self.held().take();
         ExecuteError::EngineAway(self.away(step, &error.to_string()))
+    }
+
+    /// Sorts a failed change. Beside what [`Engine::failed`] tells apart, one that took too long of an engine that is
+    /// there may pass: without a pause it would only be asked for again, on top of what it is still doing.
+    pub async fn unchanged(&self, step: &str, error: &DockerError) -> ExecuteError {
+        let slow = matches!(error, DockerError::RequestTimeoutError);
+        let there =
+            slow && matches!(self.ask(PING_TIMEOUT, |docker| async move { docker.ping().await }).await, Ok(Ok(_)));
+        if !there {
+            return self.failed(step, error);
+        }
+        ExecuteError::Passing(
+            Reason::new("engine-slow", format!("Docker did not {step} in time"))
+                .because("it answers, so the host is overloaded or its disk is")
+                .mend("see what the host is busy with; it is tried again"),
+        )
     }
 
     async fn connect(&self) -> Result<Docker, ExecuteError> {
@@ -216,8 +236,8 @@ mod tests {
         assert!(matches!(engine.failed("list", &DockerError::RequestTimeoutError), ExecuteError::EngineAway(_)));
     }
 
-    /// An engine that answers every request with that body, or, if there is none, with silence.
-    fn impostor(body: Option<&'static str>) -> (tempfile::TempDir, Engine) {
+    /// An engine that answers every request whose head has one of those words with that body, and others with silence.
+    fn impostor(answered: &'static [&'static str], body: &'static str) -> (tempfile::TempDir, Engine) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("docker.sock");
@@ -225,11 +245,13 @@ mod tests {
         tokio::spawn(async move {
             let mut silent = Vec::new();
             while let Ok((mut stream, _)) = listener.accept().await {
-                let Some(body) = body else {
+                let mut head = [0; 4096];
+                let length = stream.read(&mut head).await.unwrap_or(0);
+                let head = String::from_utf8_lossy(&head[..length]);
+                if !answered.iter().any(|word| head.contains(word)) {
                     silent.push(stream);
                     continue;
-                };
-                let _ = stream.read(&mut [0; 4096]).await;
+                }
                 let length = body.len();
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
                 let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
@@ -240,7 +262,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_older_than_20_10_is_refused_by_name() {
-        let (_dir, engine) = impostor(Some(r#"{"Version":"19.03.15","ApiVersion":"1.40"}"#));
+        let (_dir, engine) = impostor(&["/version"], r#"{"Version":"19.03.15","ApiVersion":"1.40"}"#);
         let error = engine.client().await.map(drop).unwrap_err();
         assert_eq!(error.reason().code, "engine-too-old");
         assert!(error.to_string().contains("1.40"), "{error}");
@@ -248,10 +270,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_engine_that_says_nothing_is_away_after_the_named_time() {
-        let (_dir, engine) = impostor(None);
+        let (_dir, engine) = impostor(&[], "");
         let asked = tokio::time::Instant::now();
         let error = engine.client().await.map(drop).unwrap_err();
         assert!(matches!(error, ExecuteError::EngineAway(_)), "{error}");
         assert!(asked.elapsed() <= CALL_TIMEOUT + Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+
+    /// Asks for a change that is never answered.
+    async fn unanswered_change(engine: &Engine) -> DockerError {
+        let asked =
+            engine.ask(Duration::from_millis(50), |docker| async move { docker.start_container("c", None).await });
+        asked.await.unwrap().unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_change_that_takes_too_long_is_tried_again_later_if_the_engine_still_answers() {
+        const VERSION: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#;
+        let (_dir, busy) = impostor(&["/version", "/_ping"], VERSION);
+        let error = busy.unchanged("start the container", &unanswered_change(&busy).await).await;
+        assert!(matches!(&error, ExecuteError::Passing(reason) if reason.code == "engine-slow"), "{error}");
+        let (_dir, hung) = impostor(&["/version"], VERSION);
+        let error = unanswered_change(&hung).await;
+        // From here on nothing but a timeout ends anything.
+        tokio::time::pause();
+        assert!(matches!(hung.unchanged("start the container", &error).await, ExecuteError::EngineAway(_)));
     }
 }

@@ -153,7 +153,7 @@ impl Networks {
                         Ok(())
                     })?;
                 }
-                Err(error) => return Err(self.engine.failed("create the tenant's network", &error)),
+                Err(error) => return Err(self.engine.unchanged("create the tenant's network", &error).await),
             }
         }
         Err(ExecuteError::Passing(
@@ -168,7 +168,7 @@ impl Networks {
         let removed = self.engine.ask(CALL_TIMEOUT, |docker| async move { docker.remove_network(name).await });
         match removed.await? {
             Err(error) if engine::status(&error) != Some(404) => {
-                Err(self.engine.failed("remove the tenant's network", &error))
+                Err(self.engine.unchanged("remove the tenant's network", &error).await)
             }
             Ok(()) | Err(_) => Ok(()),
         }

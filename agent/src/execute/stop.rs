@@ -28,7 +28,7 @@ pub async fn stop(host: &DockerHost, id: &str, grace: Duration) -> Result<(), Ex
     match stopped.await? {
         Ok(()) => {}
         Err(error) if engine::status(&error) == Some(404) => return Ok(()),
-        Err(error) => return Err(host.engine.failed("stop the container", &error)),
+        Err(error) => return Err(host.engine.unchanged("stop the container", &error).await),
     }
     if find(host, id).await?.is_some_and(|found| runs(&found)) {
         return Err(ExecuteError::Passing(
@@ -55,7 +55,9 @@ pub async fn remove(host: &DockerHost, id: &str) -> Result<(), ExecuteError> {
     let removed =
         host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.remove_container(id, Some(options)).await });
     match removed.await? {
-        Err(error) if engine::status(&error) != Some(404) => Err(host.engine.failed("remove the container", &error)),
+        Err(error) if engine::status(&error) != Some(404) => {
+            Err(host.engine.unchanged("remove the container", &error).await)
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }
