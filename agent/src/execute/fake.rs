@@ -69,15 +69,10 @@ pub struct World {
 }
 
 impl World {
-    /// An empty machine on that clock, with a registry that has everything.
+    /// An empty machine on that clock, with a registry that has everything: `fail_next` takes an image away.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { clock, state: Arc::default(), bell: Arc::default() }
-    }
-
-    /// From now on the registry has these images only.
-    pub fn set_registry(&self, images: BTreeSet<ImageRef>) {
-        self.change(|state| state.registry = Some(images));
     }
 
     /// From now on that bot behaves so; its running start, if any, keeps the end that it had.
@@ -102,11 +97,6 @@ impl World {
             let last_words = last_words.to_owned();
             state.end(container, now, &ScriptedExit { after: Duration::ZERO, code, out_of_memory, last_words });
         });
-    }
-
-    /// Takes something away behind everybody's back: a flushed firewall, a deleted image.
-    pub fn tamper(&self, change: impl FnOnce(&mut Observed)) {
-        self.change(|state| change(&mut state.observed));
     }
 
     /// The machine boots: every process ends, unsealed files are gone.

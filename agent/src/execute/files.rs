@@ -4,7 +4,8 @@
 //! `docker.rs` calls [`FileStore`]. All files of a set are opened before the first is written, so that a seal
 //! that does not open changes nothing. Each file is replaced by a rename: a running bot sees the old one or
 //! the new one, never half. The marker that names the set is written last. What is unsealed is never logged
-//! and never on a disk.
+//! and never on a disk. An agent that stops leaves the tmpfs mounted: bots run on, and have it mounted; it goes with
+//! the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

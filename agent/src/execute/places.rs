@@ -1,12 +1,21 @@
 //! Where things of an instance lie on the host: paths and names only, no I/O.
 //!
+//! The map below is of both directories, and names who else keeps something there; what has no name behind it is an
+//! instance's, and found by a function of [`Places`].
+//!
 //! ```text
 //! data_dir/volumes/<deployment>/data            its state; there only when whole
 //! data_dir/volumes/.making/<deployment>         its state, half made
 //! data_dir/trash/<deployment>-<n>               its state, half destroyed
+//! data_dir/addresses                            who has which subnet and address           network.rs
+//! data_dir/spec, marks                          the accepted spec, and its floors          ledger.rs
+//! data_dir/book/                                what can be rebuilt: starts, exits         book.rs
+//! data_dir/identity, sealing.key, pending.key   who this host is, or asks to be            identity.rs
+//! data_dir/agent.lock                           one agent at a time                        local/lock.rs
 //! run_dir/files/<deployment>/<dir-key>/<name>   its unsealed files, on a tmpfs of ours
 //! run_dir/files/<deployment>/.set               which set of files that is
 //! run_dir/resolv/<deployment>/resolv.conf       its /etc/resolv.conf
+//! run_dir/agent.sock                            what `status`, `plan`, `stop` talk to      local.rs
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use launchpad_protocol::frame::{LogLine, OutputStream};
 use launchpad_protocol::id::DeploymentId;
-use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::KernelLimits;
 use launchpad_protocol::spec::{InstanceSpec, Resources};
@@ -26,8 +25,6 @@ use crate::plan::action::{Action, files_digest};
 pub(super) struct State {
     pub(super) observed: Observed,
     pub(super) book: AddressBook,
-    /// What the registry has; none: everything.
-    pub(super) registry: Option<BTreeSet<ImageRef>>,
     pub(super) scripts: BTreeMap<DeploymentId, Script>,
     /// How a running container will end, by its id.
     pub(super) ends: BTreeMap<String, (Moment, ScriptedExit)>,
@@ -74,7 +71,10 @@ impl State {
 
     pub(super) fn carry_out(&mut self, action: &Action, now: Moment) -> Result<(), ExecuteError> {
         match action {
-            Action::PullImage { image } => self.pull(image),
+            Action::PullImage { image } => {
+                self.observed.images.insert(image.clone());
+                Ok(())
+            }
             Action::EnsureNetwork { account } => {
                 self.book.subnet_for(*account, DEFAULT_POOL, &BTreeSet::new()).map_err(ExecuteError::Passing)?;
                 self.observed.networks.insert(*account);
@@ -117,17 +117,6 @@ impl State {
             }
             Action::BeginOperation { .. } | Action::FinishOperation { .. } | Action::Bury { .. } => Ok(()),
         }
-    }
-
-    fn pull(&mut self, image: &ImageRef) -> Result<(), ExecuteError> {
-        if !self.observed.images.contains(image)
-            && self.registry.as_ref().is_some_and(|images| !images.contains(image))
-        {
-            let reason = Reason::new("image-unknown", format!("the registry has no image {image}"));
-            return Err(ExecuteError::Refused(reason));
-        }
-        self.observed.images.insert(image.clone());
-        Ok(())
     }
 
     /// Refuses as Docker would: without its image, its mounts' sources or its network there is no container.
