@@ -1,12 +1,14 @@
 //! What this host is and can enforce, and what would mend what it cannot.
 //!
 //! `launchpad-agent doctor` prints it, and the report carries it ([`LiveFacts`]). Gathering ([`examine`]) and
-//! judging ([`capabilities`]) are apart: the second is pure. Nothing is changed here.
+//! judging (`doctor/checks.rs`) are apart: the second is pure. Nothing is changed here.
 //!
 //! ```text
 //! sockets, /proc, statvfs ──examine──► Examination ──► text for people   (doctor)
 //!                                          └─────────► Capability by name (report)
 //! ```
+
+mod checks;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,6 +24,7 @@ use nix::sys::statvfs::statvfs;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::checks::ENGINE;
 use crate::execute::cgroup::MILLIS_PER_CORE;
 use crate::execute::engine::Engine;
 use crate::execute::facts::EngineFacts;
@@ -41,9 +44,6 @@ const EXAMINE_EVERY: Duration = Duration::from_secs(600);
 
 /// The same while the engine is away.
 const EXAMINE_AGAIN: Duration = Duration::from_secs(5);
-
-/// What all other findings about the engine hang on.
-const ENGINE: &str = "engine";
 
 /// Without these a host should not run bots.
 const REQUIRED: [&str; 5] = [ENGINE, "limits", "live-restore", "nftables", "seccomp"];
@@ -73,7 +73,7 @@ pub struct Whereabouts {
 /// Looks at the host.
 pub async fn examine(at: &Whereabouts) -> Examination {
     let engine = EngineFacts::read(&Engine::behind(&at.docker)).await.map_err(|error| error.reason().clone());
-    let capabilities = capabilities(engine.as_ref(), nft::usable().await, &resolv::servers(&at.resolvers));
+    let capabilities = checks::capabilities(engine.as_ref(), nft::usable().await, &resolv::servers(&at.resolvers));
     Examination { capacity: capacity(&at.data_dir), capabilities, engine: engine.ok() }
 }
 
@@ -88,7 +88,7 @@ impl Examination {
 
     /// Whether that could not be looked at, because the engine does not answer.
     fn is_unchecked(&self, name: &str) -> bool {
-        self.engine.is_none() && ENGINE_CHECKS.iter().any(|check| check.name == name)
+        self.engine.is_none() && checks::needs_engine(name)
     }
 
     /// For a terminal: what is well on a line, what is not with its mend.
@@ -162,122 +162,11 @@ pub fn capacity(data_dir: &Path) -> Result<Capacity, Reason> {
     })
 }
 
-/// What the host can enforce, by name.
-#[must_use]
-pub fn capabilities(
-    engine: Result<&EngineFacts, &Reason>,
-    nftables: Result<(), Reason>,
-    resolvers: &[Ipv4Addr],
-) -> BTreeMap<String, Capability> {
-    let mut found = BTreeMap::new();
-    let mut note = |name: &str, capability: Capability| drop(found.insert(name.to_owned(), capability));
-    note(ENGINE, engine.map_or_else(|reason| absent(reason.clone()), |_| Capability::Present));
-    note("nftables", nftables.map_or_else(absent, |()| Capability::Present));
-    note("resolver", if resolvers.is_empty() { absent(no_resolver()) } else { Capability::Present });
-    for check in ENGINE_CHECKS {
-        let capability = match engine {
-            Err(reason) => absent(reason.clone()),
-            Ok(facts) if (check.holds)(facts) => Capability::Present,
-            Ok(_) => absent(Reason::new(check.code, check.sentence).mend(check.mend)),
-        };
-        note(check.name, capability);
-    }
-    note(
-        "volume-quota",
-        absent(
-            Reason::new("no-volume-quota", "a volume may grow beyond what its plan grants")
-                .because("volumes are folders of one filesystem, which has no quota for them"),
-        ),
-    );
-    note(
-        "egress-policy",
-        absent(
-            Reason::new(
-                "no-egress-policy",
-                "a bot reaches every address that the host reaches, whatever its profile says",
-            )
-            .because("kept from it are the host, other tenants and link-local addresses; domains are not looked at"),
-        ),
-    );
-    found
-}
-
-fn no_resolver() -> Reason {
-    Reason::new("no-resolver", "bots resolve no names")
-        .because("the host's own resolv.conf names no server that a container can reach by IPv4")
-        .mend("name one with --resolver, or LAUNCHPAD_AGENT_RESOLVERS, and restart the agent; bots run on meanwhile")
-}
-
-struct Check {
-    name: &'static str,
-    holds: fn(&EngineFacts) -> bool,
-    code: &'static str,
-    sentence: &'static str,
-    mend: &'static str,
-}
-
-const ENGINE_CHECKS: [Check; 7] = [
-    Check {
-        name: "live-restore",
-        holds: |facts| facts.live_restore,
-        code: "no-live-restore",
-        sentence: "bots die with dockerd",
-        mend: "set \"live-restore\": true in /etc/docker/daemon.json, then systemctl reload docker",
-    },
-    Check {
-        name: "limits",
-        holds: |facts| facts.memory_limit && facts.cpu_quota && facts.pids_limit,
-        code: "no-limits",
-        sentence: "the kernel does not limit memory, cpu and processes of a container",
-        mend: "boot a kernel with the memory, cpu and pids controllers enabled",
-    },
-    Check {
-        name: "swap-limit",
-        holds: |facts| facts.swap_limit,
-        code: "no-swap-limit",
-        sentence: "a bot may swap beyond its memory",
-        mend: "boot with swapaccount=1, or without swap",
-    },
-    Check {
-        name: "cgroup-v2",
-        holds: |facts| facts.cgroup_v2,
-        code: "cgroup-v1",
-        sentence: "cgroups are those of version 1: no soft memory limit and no pressure figures per bot",
-        mend: "boot with systemd.unified_cgroup_hierarchy=1",
-    },
-    Check {
-        name: "seccomp",
-        holds: |facts| facts.seccomp,
-        code: "no-seccomp",
-        sentence: "system calls of bots are not filtered",
-        mend: "boot a kernel with seccomp, and use a Docker built with it",
-    },
-    Check {
-        name: "apparmor",
-        holds: |facts| facts.apparmor,
-        code: "no-apparmor",
-        sentence: "bots run without an AppArmor profile",
-        mend: "boot a kernel with AppArmor, and install the apparmor package",
-    },
-    Check {
-        name: "userns-remap",
-        holds: |facts| facts.remapped.is_some(),
-        code: "no-userns-remap",
-        sentence: "user ids of bots are those of the host",
-        mend: "on a host that tenants share, set \"userns-remap\": \"default\" in /etc/docker/daemon.json while no bot is \
-               placed there",
-    },
-];
-
 const fn reason(capability: &Capability) -> Option<&Reason> {
     match capability {
         Capability::Present => None,
         Capability::Absent { reason } => Some(reason),
     }
-}
-
-const fn absent(reason: Reason) -> Capability {
-    Capability::Absent { reason }
 }
 
 /// The facts of a host that an agent runs on: examined now and then, in a task of their own.
@@ -331,7 +220,7 @@ mod tests {
 
     fn examined(engine: Result<&EngineFacts, &Reason>) -> Examination {
         let capacity = Ok(Capacity { cpu_millis: 2500, memory_bytes: 7 << 30, storage_bytes: 90 << 30 });
-        let capabilities = capabilities(engine, Ok(()), &[Ipv4Addr::new(192, 0, 2, 53)]);
+        let capabilities = checks::capabilities(engine, Ok(()), &[Ipv4Addr::new(192, 0, 2, 53)]);
         Examination { capacity, capabilities, engine: engine.ok().cloned() }
     }
 
@@ -356,7 +245,7 @@ mod tests {
             };
             assert!(reason.mend.is_some(), "{name}");
         }
-        assert!(ENGINE_CHECKS.iter().all(|check| !check.mend.is_empty()));
+        assert!(checks::ENGINE_CHECKS.iter().all(|check| !check.mend.is_empty()));
     }
 
     #[test]
@@ -369,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_host_without_a_server_that_bots_can_reach_is_told_so() {
-        let found = capabilities(Ok(&capable()), Ok(()), &[]);
+        let found = checks::capabilities(Ok(&capable()), Ok(()), &[]);
         let Some(Capability::Absent { reason }) = found.get("resolver") else { panic!("it has one: {found:?}") };
         assert!(reason.mend.as_deref().is_some_and(|mend| mend.contains("--resolver")), "{reason}");
     }
