@@ -204,14 +204,16 @@ impl Host {
     fn tell(&mut self, now: Micros, wall: Moment) -> Option<HostReport> {
         let agent = self.agent.as_mut()?;
         let standings = agent.note_standings(wall);
-        let report = self.build_report(standings, wall)?;
+        let mut report = self.build_report(standings, wall)?;
         self.save();
         let agent = self.agent.as_mut().filter(|agent| agent.live)?;
-        let age = now - agent.reported_at;
-        let unchanged =
-            agent.report.as_ref().is_some_and(|last| HostReport { wall: last.wall, ..report.clone() } == *last);
-        if unchanged && age < REPORT_EVERY {
-            return None;
+        if let Some(last) = &agent.report {
+            // The same but for its clock: nothing is told that was not told before.
+            report.wall = last.wall;
+            if report == *last && now - agent.reported_at < REPORT_EVERY {
+                return None;
+            }
+            report.wall = wall;
         }
         (agent.report, agent.reported_at) = (Some(report.clone()), now);
         Some(report)
