@@ -5,6 +5,7 @@ mod suite;
 
 use std::io::Write as _;
 
+use futures::future::join_all;
 use launchpad_coordinator::store::{Commit, Intent, OpenError, Store, StoreUrl, meta};
 use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::id::IncarnationId;
@@ -89,6 +90,18 @@ async fn two_replicas_share_one_line_of_writers() {
     suite::two_stores_lose_no_update(&one, &other).await;
     one.close().await;
     other.close().await;
+    schema.remove().await;
+}
+
+#[tokio::test]
+async fn replicas_that_start_together_migrate_once() {
+    let Some(schema) = Schema::new("replicas_that_start_together_migrate_once").await else { return };
+    let url = schema.url();
+    // Nothing is stamped, so that each is as welcome as the first.
+    let opened = join_all((0..6).map(|_| Store::open(&url, Intent::Create, NOW))).await;
+    for store in opened {
+        store.expect("a store").close().await;
+    }
     schema.remove().await;
 }
 

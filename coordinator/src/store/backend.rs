@@ -32,6 +32,15 @@ impl Backend {
         }
     }
 
+    /// What whoever looks after the schema does first, where that is not part of beginning. The number is this program's
+    /// own among the advisory locks of the database: "launchpd" in ASCII.
+    pub(super) const fn wait_for_other_migrations(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("SELECT pg_advisory_xact_lock(x'6c61756e63687064'::bigint)"),
+        }
+    }
+
     /// Begins a transaction that sees one moment.
     pub(super) const fn begin_reading(self) -> &'static str {
         match self {

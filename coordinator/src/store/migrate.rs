@@ -5,7 +5,7 @@
 
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::time::Moment;
-use sqlx::{AnyPool, AssertSqlSafe};
+use sqlx::AnyPool;
 
 use super::backend::Backend;
 use super::tx::{StoreError, Tx};
@@ -48,7 +48,7 @@ pub enum MigrateError {
         /// What it is called.
         name: &'static str,
         /// What the database says.
-        source: sqlx::Error,
+        source: StoreError,
     },
     /// The record of migrations cannot be read or written.
     #[error(transparent)]
@@ -56,23 +56,24 @@ pub enum MigrateError {
 }
 
 /// Brings the schema up to date. Answers how many migrations it has now.
+///
+/// One transaction from the first look to the last record, in line with everybody else who opens the store: of two
+/// replicas that start together one migrates, and the other finds it done. Both databases can undo a CREATE TABLE.
 pub(super) async fn migrate(pool: &AnyPool, backend: Backend, now: Moment) -> Result<usize, MigrateError> {
-    let ledger = AssertSqlSafe(backend.translate(LEDGER).into_owned());
-    let step = "make the record of migrations";
-    sqlx::raw_sql(ledger).execute(pool).await.map_err(|source| StoreError::Statement { step, source })?;
-    let applied = applied(pool, backend).await?;
+    let mut tx = Tx::begin_migrating(pool, backend).await?;
+    tx.script("make the record of migrations", backend.translate(LEDGER).into_owned()).await?;
+    let applied = applied(&mut tx).await?;
     for (index, (name, sql)) in MIGRATIONS.iter().enumerate().skip(applied) {
-        apply(pool, backend, index + 1, name, sql, now).await?;
+        apply(&mut tx, backend, index + 1, name, sql, now).await?;
     }
+    tx.commit_migrations().await?;
     Ok(MIGRATIONS.len())
 }
 
 /// How many migrations are applied, each checked against its text.
-async fn applied(pool: &AnyPool, backend: Backend) -> Result<usize, MigrateError> {
-    let mut tx = Tx::begin_reading(pool, backend).await?;
+async fn applied(tx: &mut Tx) -> Result<usize, MigrateError> {
     let sql = sqlx::query("SELECT number, name, checksum FROM migrations ORDER BY number");
     let rows = tx.all("read the record of migrations", sql).await?;
-    tx.end().await?;
     for (index, row) in rows.iter().enumerate() {
         let number = row.uint("number").map_err(StoreError::from)?;
         let Some((_, text)) = MIGRATIONS.get(index) else {
@@ -86,9 +87,9 @@ async fn applied(pool: &AnyPool, backend: Backend) -> Result<usize, MigrateError
     Ok(rows.len())
 }
 
-/// Applies one migration and records it, in one transaction: both databases can undo a CREATE TABLE.
+/// Applies one migration and records it.
 async fn apply(
-    pool: &AnyPool,
+    tx: &mut Tx,
     backend: Backend,
     number: usize,
     name: &'static str,
@@ -96,14 +97,11 @@ async fn apply(
     now: Moment,
 ) -> Result<(), MigrateError> {
     let failed = |source| MigrateError::Failed { number, name, source };
-    let mut tx = pool.begin_with(backend.begin_writing()).await.map_err(failed)?;
-    let statements = AssertSqlSafe(backend.translate(sql).into_owned());
-    sqlx::raw_sql(statements).execute(&mut *tx).await.map_err(failed)?;
+    tx.script("apply a migration", backend.translate(sql).into_owned()).await.map_err(failed)?;
     let record = sqlx::query("INSERT INTO migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)")
         .bind(i64::try_from(number).unwrap_or(i64::MAX))
         .bind(name)
         .bind(Digest::of(sql.as_bytes()).as_bytes().to_vec())
         .bind(now.micros());
-    record.execute(&mut *tx).await.map_err(failed)?;
-    tx.commit().await.map_err(failed)
+    tx.execute("record a migration", record).await.map(drop).map_err(failed)
 }

@@ -182,7 +182,7 @@ fn schema(url: &StoreUrl, source: MigrateError) -> OpenError {
     match (url, source) {
         (
             StoreUrl::Sqlite(path),
-            MigrateError::Failed { source, .. }
+            MigrateError::Failed { source: StoreError::Begin(source) | StoreError::Statement { source, .. }, .. }
             | MigrateError::Store(StoreError::Begin(source) | StoreError::Statement { source, .. }),
         ) => OpenError::Corrupt { path: path.clone(), source },
         (_, source) => OpenError::Schema { at: url.clone(), source: Box::new(source) },

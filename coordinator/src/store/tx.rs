@@ -2,7 +2,7 @@
 
 use sqlx::any::{Any, AnyArguments};
 use sqlx::query::Query;
-use sqlx::{AnyPool, Transaction};
+use sqlx::{AnyPool, AssertSqlSafe, Transaction};
 
 use super::backend::Backend;
 use super::commit::Commit;
@@ -65,6 +65,27 @@ impl Tx {
 
     pub(super) async fn begin_reading(pool: &AnyPool, backend: Backend) -> Result<Self, StoreError> {
         pool.begin_with(backend.begin_reading()).await.map(Self).map_err(StoreError::Begin)
+    }
+
+    /// A transaction that may change the schema, in line with everybody else's: there may be no table to lock yet.
+    pub(super) async fn begin_migrating(pool: &AnyPool, backend: Backend) -> Result<Self, StoreError> {
+        let mut inner = pool.begin_with(backend.begin_writing()).await.map_err(StoreError::Begin)?;
+        if let Some(wait) = backend.wait_for_other_migrations() {
+            sqlx::query(wait).execute(&mut *inner).await.map_err(StoreError::Begin)?;
+        }
+        Ok(Self(inner))
+    }
+
+    /// Runs several statements that are part of this program.
+    pub(super) async fn script(&mut self, step: &'static str, statements: String) -> Result<(), StoreError> {
+        let done = sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *self.0).await;
+        done.map(drop).map_err(|source| StoreError::Statement { step, source })
+    }
+
+    /// Commits a changed schema. It happens before anything that a kill point could interrupt.
+    pub(super) async fn commit_migrations(self) -> Result<(), StoreError> {
+        let step = "commit its migrations";
+        self.0.commit().await.map_err(|source| StoreError::Statement { step, source })
     }
 
     pub(super) async fn commit(self, commit: Commit) -> Result<(), StoreError> {
