@@ -5,6 +5,7 @@ use launchpad_protocol::id::{AccountId, DeploymentId, HostId, OperationId, Timel
 use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::limits::OPERATIONS_PER_INSTANCE_MAX;
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::Outcome;
 use launchpad_protocol::spec::{Operation, OperationAction, Tombstone, TombstoneScope};
 use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
@@ -264,6 +265,7 @@ impl App {
         let first = transition.from != State::Terminating;
         if first {
             deployment.deleted_at = Some(now);
+            operations::answer_of(tx, deployment.id, &Outcome::Refused { reason: deleted() }, now).await?;
             deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await?;
         }
         let Some(host) = deployment.host else { return self.end(tx, deployment, None, now).await };
@@ -370,6 +372,10 @@ async fn record(
 
 async fn is_retired(tx: &mut Tx, host: HostId) -> Result<bool, StoreError> {
     Ok(hosts::get(tx, host).await?.is_none_or(|host| host.state == HostState::Retired))
+}
+
+fn deleted() -> Reason {
+    Reason::new("deleted", "the deployment was deleted before this was done")
 }
 
 fn left_behind() -> Reason {

@@ -29,6 +29,23 @@ pub struct AuditEntry {
     pub detail: String,
 }
 
+impl AuditEntry {
+    /// What the coordinator did by itself.
+    #[must_use]
+    pub fn by_coordinator(at: Moment, action: &str, target: String, detail: String) -> Self {
+        Self {
+            at,
+            user: None,
+            role: "coordinator".to_owned(),
+            account: None,
+            cross_account: false,
+            action: action.to_owned(),
+            target,
+            detail,
+        }
+    }
+}
+
 /// What the first entry's hash covers in place of a predecessor.
 #[must_use]
 pub fn genesis() -> Digest {

@@ -70,6 +70,8 @@ pub struct Folded {
     pub answered: BTreeMap<OperationId, Outcome>,
     /// The highest event that is folded now.
     pub folded: u64,
+    /// Events of the host that never came: its journal was full, or this store has forgotten them.
+    pub lost: u64,
     /// Deployments that the host reports and that are not placed on it.
     pub foreign: BTreeSet<DeploymentId>,
 }
@@ -109,6 +111,7 @@ impl Folding {
             if event.seq <= self.folded.folded {
                 continue;
             }
+            self.folded.lost += event.seq - self.folded.folded - 1;
             self.folded.folded = event.seq;
             // An event carries no revision: the instance beside it says which one the host is at.
             let current =
@@ -184,6 +187,13 @@ fn event(phase: Phase, reason: Option<&Reason>) -> Option<Event> {
         Phase::Stopped => Some(Event::Stopped),
         Phase::Refused => Some(Event::Refused(given("refused", "its host does not try again"))),
     }
+}
+
+/// What a timeline is told where events are missing. Whose they were nobody knows.
+#[must_use]
+pub fn events_lost(lost: u64) -> Reason {
+    Reason::new("events-lost", format!("{lost} events of its host were lost, some may have been its own"))
+        .because("the coordinator was away for longer than the host keeps events, or was restored from an older copy")
 }
 
 #[cfg(test)]

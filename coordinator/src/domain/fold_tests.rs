@@ -74,6 +74,18 @@ fn a_first_start_is_told_step_by_step_with_the_hosts_moments() {
 }
 
 #[test]
+fn events_that_never_came_are_counted_once() {
+    let mut gap = report(instance(Phase::Ready), &[Phase::Starting, Phase::Ready]);
+    (gap.events.events[0].seq, gap.events.events[1].seq) = (8, 9);
+    let mut view = view(State::Provisioning);
+    view.folded = 3;
+    let folded = fold(&gap, view.clone(), NOW);
+    assert_eq!((folded.lost, folded.folded), (4, 9));
+    view.folded = folded.folded;
+    assert_eq!(fold(&gap, view, NOW).lost, 0);
+}
+
+#[test]
 fn a_report_that_comes_twice_is_folded_once() {
     let same = report(instance(Phase::Ready), &[Phase::Starting, Phase::Ready]);
     let first = fold(&same, view(State::Provisioning), NOW);

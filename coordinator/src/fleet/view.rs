@@ -20,12 +20,13 @@ use super::renew;
 use super::seats::replaced;
 use super::server::Ground;
 use crate::domain::audit::AuditEntry;
-use crate::domain::fold::{Folded, Standing, View, fold};
+use crate::domain::fold::{Folded, Standing, View, events_lost, fold};
 use crate::domain::host::{self, HostEvent, HostState};
 use crate::store::deployments::Deployment;
 use crate::store::hosts::Host;
+use crate::store::timeline::TimelineEntry;
 use crate::store::{
-    Commit, StoreError, Tx, audit, deployments, hosts, meta, operations, outbox, reports, specs, tombstones,
+    Commit, StoreError, Tx, audit, deployments, hosts, meta, operations, outbox, reports, specs, timeline, tombstones,
 };
 
 /// Why a report was not stored.
@@ -99,8 +100,9 @@ async fn take(
     let mut placed = placed(tx, host.id).await?;
     let view = view(tx, host.id, &placed, report).await?;
     let folded = fold(report, view, now);
+    note_lost(ground, tx, &placed, report, folded.lost, now).await?;
     let news = News {
-        timeline: !folded.steps.is_empty() || !folded.answered.is_empty(),
+        timeline: folded.lost > 0 || !folded.steps.is_empty() || !folded.answered.is_empty(),
         spec: !folded.buried.is_empty() || !folded.answered.is_empty(),
         room: state != host.state || report.capacity != host.capacity || !folded.buried.is_empty(),
     };
@@ -148,6 +150,33 @@ async fn view(
         operations: waiting.into_iter().map(|(deployment, operation)| (operation.id, deployment)).collect(),
         folded: reports::folded(tx, host, report.events.journal).await?,
     })
+}
+
+/// A line in the timeline of each bot of the host, where events are missing: one of them may have been its own.
+async fn note_lost(
+    ground: &Ground,
+    tx: &mut Tx,
+    placed: &BTreeMap<DeploymentId, Deployment>,
+    report: &HostReport,
+    lost: u64,
+    now: Moment,
+) -> Result<(), StoreError> {
+    if lost == 0 {
+        return Ok(());
+    }
+    for row in placed.values().filter(|row| report.instances.contains_key(&row.id)) {
+        let line = TimelineEntry {
+            id: ground.entropy.id(now),
+            account: row.account,
+            deployment: row.id,
+            at: now,
+            state: row.state,
+            cause: "events of its host were lost".to_owned(),
+            reason: Some(events_lost(lost)),
+        };
+        timeline::append(tx, &line).await?;
+    }
+    Ok(())
 }
 
 /// Writes the folded steps, each with its line in the timeline.
@@ -200,21 +229,9 @@ pub(super) const LOOK_AND_CONFIRM: &str = "see `launchpad recover status`, then 
 /// Freezes publishing because of that host, with an audit entry. Where it is frozen already nothing changes.
 pub(super) async fn freeze(tx: &mut Tx, host: HostId, reason: &Reason, now: Moment) -> Result<(), StoreError> {
     if meta::freeze(tx, reason, now).await? {
-        audit::append(tx, &frozen_entry(host, reason, now)).await?;
+        let entry = AuditEntry::by_coordinator(now, "publishing.freeze", host.to_string(), reason.to_string());
+        audit::append(tx, &entry).await?;
         tracing::error!(%host, code = reason.code, "publishing is frozen: {reason}");
     }
     Ok(())
-}
-
-fn frozen_entry(host: HostId, reason: &Reason, now: Moment) -> AuditEntry {
-    AuditEntry {
-        at: now,
-        user: None,
-        role: "coordinator".to_owned(),
-        account: None,
-        cross_account: false,
-        action: "publishing.freeze".to_owned(),
-        target: host.to_string(),
-        detail: reason.to_string(),
-    }
 }

@@ -1,7 +1,7 @@
 //! What is past its time.
 //!
 //! A deleted deployment's data is ordered away when its plan's retention has passed: by a tombstone, which its host
-//! carries out and acknowledges, and never by leaving something out. Answered operations, carried-out tombstones, old
+//! carries out and acknowledges, and never by leaving something out; the audit log says that the coordinator did it. Answered operations, carried-out tombstones, old
 //! kept answers and ended certificates are forgotten.
 
 use std::time::Duration;
@@ -10,10 +10,11 @@ use launchpad_protocol::spec::{Tombstone, TombstoneScope};
 use launchpad_protocol::time::Moment;
 
 use crate::app::App;
+use crate::domain::audit::AuditEntry;
 use crate::domain::deployment::State;
 use crate::store::deployments::Deployment;
 use crate::store::{
-    Commit, StoreError, Tx, certificates, deployments, idempotency, operations, outbox, revisions, tombstones,
+    Commit, StoreError, Tx, audit, certificates, deployments, idempotency, operations, outbox, revisions, tombstones,
 };
 
 /// How long answered operations and carried-out tombstones are kept, for people who ask what happened.
@@ -64,6 +65,12 @@ async fn order_away(app: &App, tx: &mut Tx, deployment: &Deployment, now: Moment
         stop_grace: revision.blueprint.stop_grace,
     };
     tombstones::create(tx, host, &tombstone, now).await?;
+    let detail = format!("retention ended at {kept_until}");
+    let entry = AuditEntry {
+        account: Some(deployment.account),
+        ..AuditEntry::by_coordinator(now, "deployment.data-away", deployment.id.to_string(), detail)
+    };
+    audit::append(tx, &entry).await?;
     outbox::mark(tx, host).await?;
     Ok(true)
 }

@@ -72,6 +72,25 @@ pub async fn answer(tx: &mut Tx, id: OperationId, outcome: &Outcome, now: Moment
     Ok(tx.execute("keep an operation's outcome", sql).await? > 0)
 }
 
+/// Gives every operation of a deployment that waits the same answer.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn answer_of(
+    tx: &mut Tx,
+    deployment: DeploymentId,
+    outcome: &Outcome,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let sql = sqlx::query(
+        "UPDATE operations SET outcome = $2, answered_at = $3 WHERE deployment_id = $1 AND answered_at IS NULL",
+    )
+    .bind(deployment.to_string())
+    .bind(to_json(outcome))
+    .bind(now.micros());
+    tx.execute("answer a deployment's operations", sql).await.map(drop)
+}
+
 /// Gives every operation that waits the same answer. For freezing: they may have been carried out since the copy was
 /// made. Answers how many waited.
 ///

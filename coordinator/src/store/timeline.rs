@@ -8,6 +8,10 @@ use super::row::to_json;
 use super::tx::{StoreError, Tx};
 use crate::domain::deployment::State;
 
+/// Lines that are kept of one deployment: its first, and the latest. A bot in a crash loop of ten seconds writes three a
+/// round, and is looked at long before they are an hour old.
+pub const LINES_MAX: u32 = 1_000;
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimelineEntry {
@@ -27,7 +31,8 @@ pub struct TimelineEntry {
     pub reason: Option<Reason>,
 }
 
-/// Adds a line after all others of its deployment, whatever its moment: a host's clock may be off.
+/// Adds a line after all others of its deployment, whatever its moment: a host's clock may be off. Beyond [`LINES_MAX`]
+/// the oldest goes, but never the first.
 ///
 /// # Errors
 /// When SQL fails.
@@ -43,7 +48,14 @@ pub async fn append(tx: &mut Tx, entry: &TimelineEntry) -> Result<(), StoreError
     .bind(entry.state.as_str())
     .bind(entry.cause.clone())
     .bind(entry.reason.as_ref().map(to_json));
-    tx.execute("write a timeline", sql).await.map(drop)
+    tx.execute("write a timeline", sql).await?;
+    let sql = sqlx::query(
+        "DELETE FROM timeline WHERE deployment_id = $1 AND line > 1
+         AND line <= (SELECT MAX(line) FROM timeline WHERE deployment_id = $1) - $2",
+    )
+    .bind(entry.deployment.to_string())
+    .bind(i64::from(LINES_MAX - 1));
+    tx.execute("shorten a timeline", sql).await.map(drop)
 }
 
 /// The latest lines of a deployment, oldest first. The caller has read the deployment in its scope.

@@ -109,6 +109,22 @@ async fn an_event_that_is_reported_twice_is_folded_once() {
 }
 
 #[tokio::test]
+async fn events_that_were_lost_leave_one_line_that_says_so() {
+    let mut scene = Scene::new().await;
+    let mut report = scene.report(Phase::Ready);
+    report.events.events = vec![scene.event(6, Phase::Ready)];
+    for _ in 0..2 {
+        scene.session.stored(report.clone()).await;
+    }
+    let id = scene.deployment.id;
+    let lines = scene.coordinator.read(async |tx| timeline::latest(tx, id, 100).await).await;
+    let told: Vec<_> =
+        lines.iter().filter_map(|line| line.reason.as_ref()).map(|reason| reason.code.as_str()).collect();
+    assert_eq!(told, ["events-lost"]);
+    assert!(lines[0].reason.as_ref().unwrap().sentence.starts_with("5 events"), "{lines:?}");
+}
+
+#[tokio::test]
 async fn whoever_follows_a_deployment_is_woken_by_a_change_and_only_by_one() {
     let mut scene = Scene::new().await;
     let report = scene.report(Phase::Ready);

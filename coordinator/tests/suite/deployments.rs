@@ -7,6 +7,7 @@ use launchpad_coordinator::domain::actor::Scope;
 use launchpad_coordinator::domain::deployment::{Event, State, step};
 use launchpad_coordinator::store::deployments::{self, Deployment};
 use launchpad_coordinator::store::sealed::{self, SealedFor};
+use launchpad_coordinator::store::timeline::TimelineEntry;
 use launchpad_coordinator::store::{Commit, Store, StoreError, Tx, operations, revisions, timeline, tombstones};
 use launchpad_protocol::generation::{Epoch, Revision};
 use launchpad_protocol::id::{DeploymentId, HostId};
@@ -108,6 +109,33 @@ pub(crate) async fn a_transition_and_its_line_are_one_commit(store: Store) {
     assert_eq!(lines[0].cause, "placed on a host");
     let latest = read(&store, async |tx| timeline::latest(tx, row.id, 1).await).await;
     assert_eq!(latest, lines[3..]);
+}
+
+pub(crate) async fn a_timeline_keeps_its_first_line_and_the_latest(store: Store) {
+    let row = deployment(&store, account(&store).await, "web").await;
+    let written = timeline::LINES_MAX + 5;
+    let write_all = async |tx: &mut Tx| {
+        for number in 1..=written {
+            let cause = number.to_string();
+            let entry = TimelineEntry {
+                id: id(),
+                account: row.account,
+                deployment: row.id,
+                at: NOW,
+                state: State::Requested,
+                cause,
+                reason: None,
+            };
+            timeline::append(tx, &entry).await?;
+        }
+        Ok(())
+    };
+    write(&store, write_all).await;
+    let lines = read(&store, async |tx| timeline::latest(tx, row.id, 2 * written).await).await;
+    let causes: Vec<_> = lines.iter().map(|line| line.cause.as_str()).collect();
+    assert_eq!(causes.len(), timeline::LINES_MAX as usize);
+    assert_eq!((causes[0], causes[1]), ("1", "7"));
+    assert_eq!(causes.last(), Some(&written.to_string().as_str()));
 }
 
 pub(crate) async fn a_transition_that_is_no_news_changes_nothing(store: Store) {

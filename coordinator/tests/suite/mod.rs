@@ -39,6 +39,7 @@ macro_rules! each_case {
             a_name_is_taken_until_its_deployment_is_terminated
             of_two_changes_to_one_version_the_second_is_refused
             a_transition_and_its_line_are_one_commit
+            a_timeline_keeps_its_first_line_and_the_latest
             a_transition_that_is_no_news_changes_nothing
             a_terminated_deployments_files_are_destroyed
             a_renumbered_revision_has_the_same_content

@@ -6,11 +6,12 @@ use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::spec::TombstoneScope;
 
 use crate::app::AppError;
+use crate::app::idempotency::Once;
 use crate::app::lab::{GIB, Lab, LabHost, named};
 use crate::domain::actor::Role;
 use crate::domain::deployment::{Event, State};
 use crate::jobs::{compiler, reaper};
-use crate::store::{outbox, revisions, tombstones};
+use crate::store::{audit, operations, outbox, revisions, tombstones};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -63,6 +64,10 @@ async fn a_deleted_bots_container_goes_now_and_its_data_after_retention() {
     lab.advance(Duration::from_secs(2));
     assert_eq!(reaper::round(&lab.app).await.unwrap(), 1);
     assert_eq!(reaper::round(&lab.app).await.unwrap(), 0);
+    let log = lab.read(async |tx| audit::all(tx).await).await;
+    let last = &log.last().unwrap().0;
+    assert_eq!((last.role.as_str(), last.action.as_str()), ("coordinator", "deployment.data-away"));
+    assert_eq!((last.user, last.account, &last.target), (None, Some(lab.account), &id.to_string()));
     lab.settle().await;
     assert_eq!(scopes(&lab, &host).await, [TombstoneScope::Data]);
     bury(&lab, &host, id, Event::DataGone).await;
@@ -86,6 +91,18 @@ async fn a_purge_orders_the_data_away_at_once_even_of_what_was_deleted_before() 
     assert_eq!(both, [TombstoneScope::Container, TombstoneScope::Data]);
     lab.advance(30 * DAY);
     assert_eq!(reaper::round(&lab.app).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_was_asked_of_a_deleted_bot_is_answered() {
+    let lab = Lab::new().await;
+    let (_, id) = running(&lab).await;
+    let member = lab.actor(Role::Member).await;
+    lab.app.restart_deployment(&member, &named(id), &Once::unclaimed()).await.unwrap();
+    let waiting = async || lab.read(async |tx| operations::unanswered(tx, id).await).await.len();
+    assert_eq!(waiting().await, 1);
+    delete(&lab, id, false).await;
+    assert_eq!(waiting().await, 0);
 }
 
 #[tokio::test]
