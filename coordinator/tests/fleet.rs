@@ -5,6 +5,8 @@
 
 #![expect(unreachable_pub, reason = "nothing is outside of a test")]
 
+mod postgres;
+
 mod fleet {
     pub mod agent;
     pub mod coordinator;
@@ -12,6 +14,7 @@ mod fleet {
     mod asking;
     mod joining;
     mod renewing;
+    mod replicas;
     mod reporting;
     mod revoking;
     mod sessions;

@@ -1,59 +1,23 @@
 //! The store's suite on a real Postgres, named by `LAUNCHPAD_TEST_POSTGRES_URL` (`make test` starts one). Without it
 //! each case says that it was skipped.
 
+mod postgres;
 mod suite;
-
-use std::io::Write as _;
 
 use futures::future::join_all;
 use launchpad_coordinator::store::{Commit, Intent, OpenError, Store, StoreUrl, meta};
 use launchpad_protocol::entropy::Entropy;
-use launchpad_protocol::id::IncarnationId;
 use launchpad_protocol::time::Moment;
+use postgres::Schema;
 
-const VARIABLE: &str = "LAUNCHPAD_TEST_POSTGRES_URL";
 const NOW: Moment = Moment::from_micros(1_800_000_000_000_000);
 
-/// A schema of its own on the server, so that cases run beside each other.
-struct Schema {
-    server: String,
-    name: String,
-}
-
 impl Schema {
-    /// None, and said so past the test harness, when no server is named.
-    async fn new(case: &str) -> Option<Self> {
-        let Ok(server) = std::env::var(VARIABLE) else {
-            let _ = writeln!(std::io::stderr(), "SKIPPED on Postgres, {VARIABLE} is not set: {case}");
-            return None;
-        };
-        let unique: IncarnationId = Entropy::system().id(NOW);
-        let schema = Self { server, name: format!("suite_{}", unique.uuid().simple()) };
-        schema.sql(format!("CREATE SCHEMA {}", schema.name)).await;
-        Some(schema)
-    }
-
-    fn url(&self) -> StoreUrl {
-        let separator = if self.server.contains('?') { '&' } else { '?' };
-        StoreUrl::Postgres(format!("{}{separator}options=-c%20search_path%3D{}", self.server, self.name))
-    }
-
     async fn create(&self) -> Result<Store, OpenError> {
         let store = Store::open(&self.url(), Intent::Create, NOW).await?;
         let stamp = async |tx: &mut _| meta::stamp(tx, Entropy::system().id(NOW)).await;
         store.write(Commit::Initialise, stamp).await.expect("a first stamp");
         Ok(store)
-    }
-
-    async fn remove(self) {
-        self.sql(format!("DROP SCHEMA {} CASCADE", self.name)).await;
-    }
-
-    async fn sql(&self, statement: String) {
-        sqlx::any::install_default_drivers();
-        let pool = sqlx::AnyPool::connect(&self.server).await.expect("the server");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&pool).await.expect("a statement");
-        pool.close().await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use launchpad_coordinator::domain::actor::Scope;
@@ -37,8 +38,10 @@ use super::{PATIENCE, within};
 pub const SERVER_NAME: &str = "coordinator.launchpad.internal";
 
 /// What outlives the process: the data directory and its CA.
+#[derive(Clone)]
 pub struct Home {
-    dir: TempDir,
+    dir: Arc<TempDir>,
+    url: StoreUrl,
     pub clock: Clock,
 }
 
@@ -58,10 +61,21 @@ pub struct Coordinator {
 
 impl Home {
     pub async fn new(clock: Clock) -> Self {
-        let home = Self { dir: tempfile::tempdir().unwrap(), clock };
+        let dir = tempfile::tempdir().unwrap();
+        let url = StoreUrl::Sqlite(dir.path().join("coordinator.db"));
+        Self::with(dir, url, clock).await
+    }
+
+    /// One whose store is at that URL.
+    pub async fn at(url: StoreUrl, clock: Clock) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), url, clock).await
+    }
+
+    async fn with(dir: TempDir, url: StoreUrl, clock: Clock) -> Self {
+        let home = Self { dir: Arc::new(dir), url, clock };
         let domain = TrustDomain::new("launchpad.internal").unwrap();
         home.ca_files().create(&domain, home.clock.wall()).unwrap();
-        let store = Store::open(&home.url(), Intent::Create, home.clock.wall()).await.unwrap();
+        let store = Store::open(&home.url, Intent::Create, home.clock.wall()).await.unwrap();
         let incarnation = Entropy::system().id(home.clock.wall());
         let stamp = async |tx: &mut Tx| meta::stamp(tx, incarnation).await;
         store.write::<_, StoreError>(Commit::Initialise, stamp).await.unwrap();
@@ -77,15 +91,11 @@ impl Home {
         CaFiles::at(self.dir.path().join("pki"))
     }
 
-    fn url(&self) -> StoreUrl {
-        StoreUrl::Sqlite(self.database())
-    }
-
     /// Starts the process, on the given ports or on any.
     pub async fn start(self, at: Option<(SocketAddr, SocketAddr)>) -> Coordinator {
         let any = || SocketAddr::from(([127, 0, 0, 1], 0));
         let (fleet_addr, enroll_addr) = at.unwrap_or_else(|| (any(), any()));
-        let store = Store::open(&self.url(), Intent::Use, self.clock.wall()).await.unwrap();
+        let store = Store::open(&self.url, Intent::Use, self.clock.wall()).await.unwrap();
         let ca = self.ca_files().load().unwrap();
         let (entropy, signals) = (Entropy::system(), Signals::default());
         let fleet = Fleet::new(self.clock.clone(), entropy.clone());
@@ -124,10 +134,16 @@ impl Coordinator {
 
     /// Stops the process in good order, and starts it again where it was.
     pub async fn restart(self) -> Self {
+        let at = (self.fleet_addr, self.enroll_addr);
+        self.stop().await.start(Some(at)).await
+    }
+
+    /// Stops the process in good order.
+    pub async fn stop(self) -> Home {
         self.stop.cancel();
         within(self.served).await.unwrap().unwrap();
         self.store.close().await;
-        self.home.start(Some((self.fleet_addr, self.enroll_addr))).await
+        self.home
     }
 
     pub fn enroll_endpoint(&self) -> String {
