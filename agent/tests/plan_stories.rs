@@ -304,7 +304,7 @@ fn a_stop_made_on_the_host_outlives_a_neighbours_change_and_ends_with_a_new_revi
     let mut story = Story::running(bot());
     story.model.marks.local_stops.insert(id(0xd), Revision(1));
     assert_snapshot!(story.look(), @r"
-    dep_0000000000000000000000000000000d Stopping: somebody stopped it on the host; launchpad-agent start DEPLOYMENT on the host
+    dep_0000000000000000000000000000000d Stopping: it was stopped on its host, although it should run (somebody with access to the host stopped it: `launchpad-agent stop`); `launchpad restart`, or `launchpad-agent start DEPLOYMENT` on its host
     to do for dep_0000000000000000000000000000000d:
       stop_container dep_0000000000000000000000000000000d-1 within 10s: stopped by hand on the host
     ");

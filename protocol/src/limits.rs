@@ -40,8 +40,7 @@ pub const SEALED_BYTES_PER_HOST_MAX: usize = SPEC_MAX_BYTES / 2;
 pub const INSTANCE_SPEC_MAX_BYTES: usize = 10 * 1024;
 
 // What placement lets onto a host fits into its spec, with room for some thousand tombstones.
-const _: () =
-    assert!(SEALED_BYTES_PER_HOST_MAX + INSTANCES_PER_HOST_MAX * INSTANCE_SPEC_MAX_BYTES < SPEC_MAX_BYTES);
+const _: () = assert!(SEALED_BYTES_PER_HOST_MAX + INSTANCES_PER_HOST_MAX * INSTANCE_SPEC_MAX_BYTES < SPEC_MAX_BYTES);
 
 /// Sealed files of one instance: a config and a handful of secrets.
 pub const SEALED_FILES_MAX: usize = 32;

@@ -118,6 +118,15 @@ pub struct KernelLimits {
 /// The code of the reason for an exit that passes by itself: the bot is tried again, and has not crashed.
 pub const EXIT_TRANSIENT: &str = "exit-transient";
 
+/// Why a bot that should run is stopped: somebody stopped it on its host, and that is kept until it is taken back there
+/// or the revision changes, which a restart of a failed bot sees to. Both sides say the same.
+#[must_use]
+pub fn stopped_on_host() -> Reason {
+    Reason::new("stopped-on-host", "it was stopped on its host, although it should run")
+        .because("somebody with access to the host stopped it: `launchpad-agent stop`")
+        .mend("`launchpad restart`, or `launchpad-agent start DEPLOYMENT` on its host")
+}
+
 /// Where an instance stands.
 ///
 /// ```text

@@ -13,7 +13,7 @@
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::Epoch;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::{Outcome, Phase};
+use launchpad_protocol::report::{Outcome, Phase, stopped_on_host};
 use launchpad_protocol::spec::{InstanceSpec, Operation, OperationAction, Power};
 use launchpad_protocol::time::{BootMoment, Moment};
 
@@ -170,11 +170,7 @@ impl Scene<'_> {
             }
         }));
         let standing = match cause {
-            StopCause::LocalStop => Standing::because(
-                phase,
-                Reason::new("stopped-here", "somebody stopped it on the host")
-                    .mend("launchpad-agent start DEPLOYMENT on the host"),
-            ),
+            StopCause::LocalStop => Standing::because(phase, stopped_on_host()),
             StopCause::PowerOff
             | StopCause::Replaced
             | StopCause::Operation(_)

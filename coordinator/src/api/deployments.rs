@@ -66,8 +66,7 @@ pub(super) struct Deployment {
     image: String,
     /// The pool of hosts.
     pool: String,
-    /// What it is: requested, provisioning, configuring, starting, running, updating, failed, restarting, suspended,
-    /// terminating or terminated.
+    /// What it is: requested, provisioning, configuring, starting, running, failed, restarting, terminating or terminated.
     #[schema(value_type = String)]
     state: Standing,
     /// Why, where the state alone does not say.

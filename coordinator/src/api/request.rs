@@ -22,8 +22,8 @@ use crate::app::idempotency::{KEY_MAX_CHARS, Once};
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Bytes of a request's body. A deployment's config and secrets are 256 KiB together, and JSON escapes lengthen them
-/// sixfold at the worst.
-pub(super) const BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// sixfold at the worst; whoever sends a little too much should still be read to the end, and told by field.
+pub(super) const BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The body, read as JSON whatever its content type says: there is no other kind here.
 #[derive(Debug)]

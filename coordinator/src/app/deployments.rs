@@ -15,7 +15,7 @@ use super::{App, AppError};
 use crate::command::{DeploymentRef, Page, PageRequest, Which};
 use crate::domain::actor::{Action, Actor, Scope, authorise};
 use crate::domain::deployment::{Event, State, step};
-use crate::domain::host::{HostState, silence};
+use crate::domain::host::{HostState, LEFT_ON_A_REVOKED_HOST, silence};
 use crate::domain::recovery::may_forget;
 use crate::domain::refusal::Refusal;
 use crate::store::audit::Deed;
@@ -379,8 +379,8 @@ fn deleted() -> Reason {
 }
 
 fn left_behind() -> Reason {
-    Reason::new("left-behind", "its host was revoked: what is on that host's disk stays there")
-        .mend("wipe the host's disk before it is used again")
+    Reason::new("left-behind", "it is deleted here, and its host was revoked: nothing was removed there")
+        .because(LEFT_ON_A_REVOKED_HOST)
 }
 
 fn host_retired() -> Refusal {

@@ -14,7 +14,7 @@ use super::{App, AppError, candidates};
 use crate::command::{CreateJoinToken, Page, PageRequest};
 use crate::domain::actor::{Action, Actor, authorise};
 use crate::domain::deployment::{Event, State, step};
-use crate::domain::host::{self, HostEvent, HostState};
+use crate::domain::host::{self, HostEvent, HostState, LEFT_ON_A_REVOKED_HOST};
 use crate::domain::refusal::Refusal;
 use crate::store::audit::Deed;
 use crate::store::hosts::Host;
@@ -204,5 +204,6 @@ impl App {
 
 fn out_of_reach() -> Reason {
     Reason::new("host-revoked", "its host was revoked: what runs there is out of reach")
-        .mend("delete it and deploy it again on another host; wipe the revoked host's disk")
+        .because(LEFT_ON_A_REVOKED_HOST)
+        .mend("delete it, and deploy it again: it gets another host")
 }

@@ -22,6 +22,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::stopped_on_host;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
@@ -171,7 +172,7 @@ fn coming_up(state: State, event: Event) -> Step {
         Event::Ready => Ok((State::Running, None)),
         Event::Unready(reason) | Event::Retrying(reason) | Event::WishRefused(reason) => Ok((state, Some(reason))),
         Event::CrashLooping(reason) | Event::Refused(reason) => Ok((State::Failed, Some(reason))),
-        Event::Stopped => Ok((State::Failed, Some(stopped_by_hand()))),
+        Event::Stopped => Ok((State::Failed, Some(stopped_on_host()))),
         Event::Update => Ok((state, None)),
         Event::Suspend => Ok((State::Suspended, None)),
         Event::Delete => Ok((State::Terminating, None)),
@@ -193,7 +194,7 @@ fn settled(state: State, event: Event) -> Step {
         Event::Unready(reason) | Event::Retrying(reason) => Ok((State::Restarting, Some(reason))),
         Event::WishRefused(reason) => Ok((state, Some(reason))),
         Event::CrashLooping(reason) | Event::Refused(reason) => Ok((State::Failed, Some(reason))),
-        Event::Stopped => Ok((State::Failed, Some(stopped_by_hand()))),
+        Event::Stopped => Ok((State::Failed, Some(stopped_on_host()))),
         Event::Update => Ok((State::Updating, None)),
         Event::Suspend => Ok((State::Suspended, None)),
         Event::Delete => Ok((State::Terminating, None)),
@@ -210,7 +211,7 @@ fn changing(state: State, event: Event) -> Step {
         Event::Ready => Ok((State::Running, None)),
         Event::Unready(reason) | Event::Retrying(reason) | Event::WishRefused(reason) => Ok((state, Some(reason))),
         Event::CrashLooping(reason) | Event::Refused(reason) => Ok((State::Failed, Some(reason))),
-        Event::Stopped => Ok((State::Failed, Some(stopped_by_hand()))),
+        Event::Stopped => Ok((State::Failed, Some(stopped_on_host()))),
         Event::Restart => Ok((state, None)),
         Event::Update => Ok((State::Updating, None)),
         Event::Suspend => Ok((State::Suspended, None)),
@@ -271,12 +272,6 @@ fn terminating(event: Event) -> Step {
     }
 }
 
-fn stopped_by_hand() -> Reason {
-    Reason::new("stopped-on-host", "it was stopped on its host, although it should run")
-        .because("somebody with access to the host stopped it")
-        .mend("start it with `launchpad restart`")
-}
-
 fn data_kept() -> Reason {
     Reason::new("data-kept", "its container is gone, its data is kept until the plan's retention ends")
         .mend("delete it with `--purge` to remove the data now")
@@ -288,10 +283,10 @@ fn no_step(state: State, event: &Event) -> Refusal {
     Refusal::conflict(match state {
         State::Requested => reason.mend("wait until it has a host; its status says what it waits for"),
         State::Provisioning | State::Configuring | State::Starting => reason.mend("wait until it runs or has failed"),
-        State::Suspended => reason.mend("resume it first"),
         State::Terminating => reason.mend("deploy it again under a new name"),
         State::Terminated => reason.mend("deploy it again"),
-        State::Running | State::Failed | State::Updating | State::Restarting => reason,
+        // Nobody can suspend or update one yet, and so nothing is promised of that.
+        State::Running | State::Failed | State::Updating | State::Restarting | State::Suspended => reason,
     })
 }
 

@@ -47,6 +47,10 @@ pub enum HostEvent {
     Revoked,
 }
 
+/// What becomes of what is on a revoked host, whoever asks: enrolling it anew takes nothing over, and removes nothing.
+pub const LEFT_ON_A_REVOKED_HOST: &str = "what is on that host runs on and is never taken over: remove it there, or wipe \
+                                          its disk, before the host is enrolled anew";
+
 /// What a host is after something happened to it. A retired host stays retired.
 #[must_use]
 pub const fn step(state: HostState, event: HostEvent) -> HostState {

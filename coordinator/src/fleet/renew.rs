@@ -86,8 +86,8 @@ pub(super) fn reply(ground: &Ground, issued: &IssuedCertificate, reached: Option
     }
 }
 
-const ENROL_ANEW: &str =
-    "enrol the host anew: `launchpad host token create`, then `launchpad-agent enroll --replace`";
+const ENROL_ANEW: &str = "enrol the host anew: `launchpad host token create`, then `launchpad-agent enroll --replace`; what \
+                          it runs meanwhile runs on and is never taken over, remove there what is not wanted";
 
 /// The host may not come back under this id.
 pub(super) fn revoked_or_unknown(host: HostId) -> Reason {

@@ -108,6 +108,14 @@ fn the_document_is_openapi_3_1_and_every_operation_says_how_it_refuses() {
 }
 
 #[test]
+fn the_document_promises_no_verb_that_is_not_there() {
+    let text = openapi::text().unwrap().to_lowercase();
+    for verb in ["suspend", "resume", "updat", "rollback", "drain"] {
+        assert!(!text.contains(verb), "{verb}");
+    }
+}
+
+#[test]
 fn every_reference_in_the_document_leads_somewhere() {
     let document: Value = serde_json::to_value(openapi::document()).unwrap();
     let (mut values, mut references) = (vec![&document], Vec::new());
