@@ -35,11 +35,12 @@ use crate::link::cause::{not_carried_out, not_spoken_to};
 /// The longest sleep: a host that was suspended, or whose clock was set, is late by no more than this.
 const LOOK_EVERY: Duration = Duration::from_secs(15 * 60);
 
-/// Before a renewal that failed is tried again, give or take half: of the twelve hours that are left, little is lost.
-const RETRY: Duration = Duration::from_secs(120);
+/// Between two renewals, give or take half, whether the first failed or not: of the twelve hours that are left, little is
+/// lost.
+const PAUSE: Duration = Duration::from_secs(120);
 
-/// By how much of itself [`RETRY`] varies.
-const RETRY_SHARE: f64 = 0.5;
+/// By how much of itself [`PAUSE`] varies.
+const PAUSE_SHARE: f64 = 0.5;
 
 /// How long one renewal may take.
 const RENEW_WITHIN: Duration = Duration::from_secs(30);
@@ -110,11 +111,10 @@ impl Renewal {
             let renewed = timeout(RENEW_WITHIN, self.renew(connection)).await.unwrap_or(Err(RenewError::Silence));
             match renewed {
                 Ok(not_after) => tracing::info!(%not_after, "the host's certificate was renewed"),
-                Err(error) => {
-                    tracing::warn!(%error, "the host's certificate was not renewed; it is tried again");
-                    sleep(self.entropy.around(RETRY, RETRY_SHARE)).await;
-                }
+                Err(error) => tracing::warn!(%error, "the host's certificate was not renewed; it is tried again"),
             }
+            // After a success as well: to a clock that is half a day ahead, the new certificate is due at once.
+            sleep(self.entropy.around(PAUSE, PAUSE_SHARE)).await;
         }
     }
 
