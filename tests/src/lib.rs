@@ -15,11 +15,12 @@
 //!
 //! Read in this order: [`lab`] puts it all together, [`host`] is one host of it; [`netns`], [`engine`], [`registry`],
 //! [`images`], [`postgres`], [`coordinator`] and [`agent`] start one thing each, all by [`process`]; [`api`],
-//! [`deployment`] and [`bot`] talk to what runs; [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test
+//! [`deployment`], [`accounts`] and [`bot`] talk to what runs; [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test
 //! waits; [`sweep`] removes whatever a killed run left behind, and [`interrupt`] sees that a program in `bin/` leaves
 //! nothing. Apart from all of it, and without root or network: [`cluster`], a whole fleet in one heap of events. No product
 //! code lives here, and nothing here sleeps for a fixed time.
 
+pub mod accounts;
 pub mod agent;
 pub mod api;
 pub mod bot;
