@@ -1,10 +1,8 @@
 //! Places at which a test can have a process killed: around every action of a plan and every commit of a store.
 //!
-//! Without the feature `killpoints` (that is: in every release) [`visit`] is nothing at all. With it, two variables of
-//! the environment count:
-//!
-//! - `LAUNCHPAD_KILL_AT=<point>[#<nth>]` raises SIGKILL at the nth visit of that point (from 1);
-//! - `LAUNCHPAD_KILL_LOG=<file>` gets a line for each visit, so that a suite finds points that no run has met.
+//! Without the feature `killpoints` (that is: in every release) [`visit`] is nothing at all. With it, one variable of the
+//! environment counts: `LAUNCHPAD_KILL_AT=<point>[#<nth>]` raises SIGKILL at the nth visit of that point (from 1).
+//! `tests/tests/kill_points` visits every one.
 //!
 //! A point is named `<process>:<place>:<before|after>`, as in `agent:create_container:after`. SIGKILL, not an exit:
 //! nothing is flushed, dropped or said.
@@ -39,7 +37,6 @@ pub use armed::visit;
 
 #[cfg(feature = "killpoints")]
 mod armed {
-    use std::io::Write as _;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,17 +47,12 @@ mod armed {
 
     struct KillPlan {
         at: Option<(String, u64)>,
-        log: Option<std::path::PathBuf>,
         visits: AtomicU64,
     }
 
     impl KillPlan {
         fn from_environment() -> Self {
-            Self {
-                at: std::env::var("LAUNCHPAD_KILL_AT").ok().map(|text| parse(&text)),
-                log: std::env::var_os("LAUNCHPAD_KILL_LOG").map(Into::into),
-                visits: AtomicU64::new(0),
-            }
+            Self { at: std::env::var("LAUNCHPAD_KILL_AT").ok().map(|text| parse(&text)), visits: AtomicU64::new(0) }
         }
     }
 
@@ -75,11 +67,6 @@ mod armed {
     /// Passes a point: the process may end here.
     pub fn visit(process: &str, place: &str, side: Side) {
         let point = format!("{process}:{place}:{side}");
-        if let Some(path) = &PLAN.log {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            // A log that cannot be written shows as points that were never visited.
-            let _ = file.and_then(|mut file| writeln!(file, "{point}"));
-        }
         if let Some((wanted, nth)) = &PLAN.at
             && *wanted == point
             && PLAN.visits.fetch_add(1, Ordering::SeqCst) + 1 == *nth

@@ -136,11 +136,15 @@ impl Agent {
     /// After `deadline`, with the end of the log.
     pub fn wait_for_log(&self, text: &str, deadline: Duration) -> Result<()> {
         wait_for(&format!("`{text}` in the agent's log"), deadline, || {
-            let log = std::fs::read(&self.place.log).unwrap_or_default();
-            let since =
-                usize::try_from(self.log_before_bytes).ok().and_then(|bytes| log.get(bytes..)).unwrap_or_default();
-            Ok(if String::from_utf8_lossy(since).contains(text) { Ok(()) } else { Err(self.process.log_tail()) })
+            Ok(if self.log_since_start().contains(text) { Ok(()) } else { Err(self.process.log_tail()) })
         })
+    }
+
+    /// What it said since it was started last.
+    pub fn log_since_start(&self) -> String {
+        let log = std::fs::read(&self.place.log).unwrap_or_default();
+        let since = usize::try_from(self.log_before_bytes).ok().and_then(|bytes| log.get(bytes..));
+        String::from_utf8_lossy(since.unwrap_or_default()).into_owned()
     }
 }
 

@@ -150,6 +150,14 @@ impl Process {
         Ok(self.exit.is_none())
     }
 
+    /// How it ended; `None`: it has not.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn exit(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(if self.is_running()? { None } else { self.exit })
+    }
+
     /// SIGKILL, and gone when this returns. Killing it twice is no error.
     ///
     /// # Errors

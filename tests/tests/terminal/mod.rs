@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each scenario file uses its own part of this")]
 
 use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,6 +23,8 @@ pub(crate) struct Line(Command);
 pub(crate) struct Told {
     /// Its exit code; none: a signal ended it.
     pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
     /// Its standard output.
     pub(crate) out: String,
     /// Its standard error.
@@ -88,7 +91,8 @@ impl Line {
     pub(crate) fn run(mut self) -> Result<Told> {
         let output = self.0.stdin(Stdio::null()).output().with_context(|| format!("start {:?}", self.0))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Told { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
+        let (code, signal) = (output.status.code(), output.status.signal());
+        Ok(Told { code, signal, out: text(&output.stdout), err: text(&output.stderr) })
     }
 }
 
