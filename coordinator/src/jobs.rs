@@ -16,6 +16,7 @@ mod watcher;
 
 use std::time::Duration;
 
+use launchpad_protocol::time::{BootMoment, Clock, Moment};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -31,8 +32,23 @@ pub(crate) async fn run(app: &App, stop: CancellationToken) {
     tokio::join!(placing(app, &stop), compiling(app, &stop), reaping(app, &stop), watching(app, &stop),);
 }
 
+/// When this life of the process began.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    /// On the wall, to compare with what the store remembers.
+    wall: Moment,
+    /// On the boot clock, to measure how long ago that is: nobody sets it back.
+    boot: BootMoment,
+}
+
+impl Started {
+    fn now(clock: &Clock) -> Self {
+        Self { wall: clock.wall(), boot: clock.boot() }
+    }
+}
+
 async fn placing(app: &App, stop: &CancellationToken) {
-    let started = app.clock.wall();
+    let started = Started::now(&app.clock);
     loop {
         if let Err(error) = placer::round(app, started).await {
             tracing::error!(%error, "cannot place deployments; trying again");

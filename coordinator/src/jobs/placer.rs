@@ -5,8 +5,9 @@
 //! same reason nothing is placed until the hosts have spoken to this life of the process: a store that was put back by
 //! hand looks like any other until one of them shows what it holds.
 
-use launchpad_protocol::time::Moment;
+use launchpad_protocol::time::BootMoment;
 
+use super::Started;
 use crate::app::{App, candidates, wanted};
 use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::{HostState, SILENT_AFTER};
@@ -26,7 +27,7 @@ pub(super) struct Placed {
 }
 
 /// Places what can be placed. `started` is when this process did.
-pub(super) async fn round(app: &App, started: Moment) -> Result<Placed, StoreError> {
+pub(super) async fn round(app: &App, started: Started) -> Result<Placed, StoreError> {
     // Most rounds find nothing, and should not wait for writers to learn it.
     if app.store.read(async |tx| deployments::in_state(tx, State::Requested).await).await?.is_empty() {
         return Ok(Placed::default());
@@ -41,9 +42,9 @@ pub(super) async fn round(app: &App, started: Moment) -> Result<Placed, StoreErr
     Ok(done)
 }
 
-async fn place_all(app: &App, tx: &mut Tx, started: Moment) -> Result<Placed, StoreError> {
+async fn place_all(app: &App, tx: &mut Tx, started: Started) -> Result<Placed, StoreError> {
     let frozen = meta::frozen(tx).await?;
-    if frozen.is_none() && !have_spoken(&hosts::all(tx).await?, started, app.clock.wall()) {
+    if frozen.is_none() && !have_spoken(&hosts::all(tx).await?, started, app.clock.boot()) {
         return Ok(Placed::default());
     }
     let mut hosts = candidates(tx).await?;
@@ -69,10 +70,11 @@ async fn place_all(app: &App, tx: &mut Tx, started: Moment) -> Result<Placed, St
 
 /// Whether every active host has reported since, or has had the time in which it would have fallen silent. A host that
 /// joined since holds nothing that was forgotten.
-fn have_spoken(hosts: &[Host], started: Moment, now: Moment) -> bool {
-    let is_awaited = |host: &Host| host.state == HostState::Active && host.enrolled_at < started;
-    let has_spoken = |host: &Host| host.last_seen_at.is_some_and(|seen| seen >= started);
-    now.since(started) > SILENT_AFTER || hosts.iter().all(|host| !is_awaited(host) || has_spoken(host))
+fn have_spoken(hosts: &[Host], started: Started, now: BootMoment) -> bool {
+    let is_awaited = |host: &Host| host.state == HostState::Active && host.enrolled_at < started.wall;
+    let has_spoken = |host: &Host| host.last_seen_at.is_some_and(|seen| seen >= started.wall);
+    // Waiting has an end on a clock that nobody can set back.
+    now.since(started.boot) > SILENT_AFTER || hosts.iter().all(|host| !is_awaited(host) || has_spoken(host))
 }
 
 /// Commits what became of it. Answers whether that was news.

@@ -6,13 +6,18 @@ mod placing;
 mod recovering;
 mod restarting;
 
-use super::{compiler, placer};
+use launchpad_protocol::time::BootMoment;
+
+use super::{Started, compiler, placer};
 use crate::app::lab::{Lab, START};
+
+/// The process began with the lab's clock.
+const STARTED: Started = Started { wall: START, boot: BootMoment::from_micros(0) };
 
 impl Lab {
     /// What the jobs do until there is nothing left to do.
     async fn settle(&self) {
-        placer::round(&self.app, START).await.unwrap();
+        placer::round(&self.app, STARTED).await.unwrap();
         compiler::round(&self.app).await.unwrap();
     }
 }

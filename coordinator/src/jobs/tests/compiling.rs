@@ -4,6 +4,7 @@ use launchpad_protocol::generation::Generation;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::Power;
 
+use super::STARTED;
 use crate::app::lab::{GIB, Lab, START, named};
 use crate::domain::actor::Role;
 use crate::domain::deployment::Event;
@@ -60,7 +61,7 @@ async fn a_killed_coordinator_goes_on_where_it_was() {
     let host = lab.host(4 * GIB).await;
     let id = lab.create("web").await;
     let lab = lab.killed().await;
-    placer::round(&lab.app, START).await.unwrap();
+    placer::round(&lab.app, STARTED).await.unwrap();
     let lab = lab.killed().await;
     compiler::round(&lab.app).await.unwrap();
     let lab = lab.killed().await;
@@ -116,7 +117,7 @@ async fn one_hosts_trouble_does_not_keep_the_others_waiting() {
     let lab = Lab::new().await;
     let (one, other) = (lab.host(GIB).await, lab.host(GIB).await);
     let id = lab.create("one").await;
-    placer::round(&lab.app, START).await.unwrap();
+    placer::round(&lab.app, STARTED).await.unwrap();
     let bad = if lab.row(id).await.host == Some(one.id) { &one } else { &other };
     let good = if bad.id == one.id { &other } else { &one };
     lab.spoil_files(id).await;

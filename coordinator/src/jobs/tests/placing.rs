@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use launchpad_protocol::generation::Epoch;
 
+use super::STARTED;
 use crate::app::AppError;
 use crate::app::lab::{GIB, Lab, START, named};
 use crate::domain::actor::Role;
 use crate::domain::deployment::{Event, State};
 use crate::domain::host::{HostState, SILENT_AFTER};
-use crate::jobs::{placer, watcher};
+use crate::jobs::{Started, placer, watcher};
 use crate::store::{StoreError, Tx, hosts};
 
 #[tokio::test]
@@ -33,7 +34,7 @@ async fn a_round_that_finds_nothing_new_writes_nothing() {
     let id = lab.create("web").await;
     lab.settle().await;
     let before = lab.row(id).await;
-    assert_eq!(placer::round(&lab.app, START).await.unwrap(), placer::Placed::default());
+    assert_eq!(placer::round(&lab.app, STARTED).await.unwrap(), placer::Placed::default());
     assert_eq!(lab.row(id).await, before);
 }
 
@@ -81,7 +82,7 @@ async fn nothing_is_placed_until_every_active_host_has_spoken_to_this_process_or
     let lab = Lab::new().await;
     let host = lab.host(4 * GIB).await;
     lab.advance(Duration::from_secs(1));
-    let started = lab.app.clock.wall();
+    let started = Started::now(&lab.app.clock);
     let id = lab.create("web").await;
     let is_placed = async || {
         placer::round(&lab.app, started).await.unwrap();
@@ -104,7 +105,7 @@ async fn a_host_that_never_speaks_again_holds_nobody_up_for_long_and_a_new_one_n
     let id = lab.create("web").await;
     let mute = lab.host(GIB / 2).await;
     lab.advance(Duration::from_secs(1));
-    let started = lab.app.clock.wall();
+    let started = Started::now(&lab.app.clock);
     lab.advance(Duration::from_secs(1));
     let newcomer = lab.host(4 * GIB).await;
     placer::round(&lab.app, started).await.unwrap();
@@ -116,7 +117,7 @@ async fn a_host_that_never_speaks_again_holds_nobody_up_for_long_and_a_new_one_n
 
     let fresh = Lab::new().await;
     let (id, newcomer) = (fresh.create("web").await, fresh.host(4 * GIB).await);
-    placer::round(&fresh.app, START).await.unwrap();
+    placer::round(&fresh.app, STARTED).await.unwrap();
     assert_eq!(fresh.row(id).await.host, Some(newcomer.id));
 }
 
