@@ -3,6 +3,7 @@
 use anyhow::Result;
 use launchpad_tests::deployment::{Deployment, SOON};
 use launchpad_tests::lab::Lab;
+use serde_json::Value;
 
 #[test]
 fn a_killed_agent_leaves_the_bot_running_and_adopts_it_when_it_returns() -> Result<()> {
@@ -53,6 +54,44 @@ fn a_killed_dockerd_leaves_the_bot_running_and_is_not_held_against_it() -> Resul
     assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before);
     assert_eq!(after["instance"]["restarts"], 0, "{after}");
     lab.close()
+}
+
+/// dockerd dies in the middle of what it is asked to do for a neighbour: the steady bot does not notice, and the
+/// neighbour gets all that was ordered once dockerd is back.
+#[test]
+fn a_dockerd_killed_in_the_middle_of_a_neighbours_journey_costs_nobody_anything() -> Result<()> {
+    let mut lab = Lab::with_hosts(1)?;
+    let steady = Deployment::running(&lab, "steady")?;
+    let before = steady.identity(&lab.host(0)?.engine)?;
+    for moment in ["requested", "configuring", "starting"] {
+        let guest = Deployment::create(&lab, &format!("guest-{moment}"), "")?;
+        guest.wait(moment, |now| reached(now, moment))?;
+        bounce_dockerd(&mut lab)?;
+        let running = guest.wait_state("running")?;
+        guest.restart()?;
+        bounce_dockerd(&mut lab)?;
+        guest.wait("running anew", |now| {
+            now["state"] == "running" && now["instance"]["started_at_us"] != running["instance"]["started_at_us"]
+        })?;
+        guest.delete(true)?;
+        bounce_dockerd(&mut lab)?;
+        guest.wait_state("terminated")?;
+        assert_eq!(steady.identity(&lab.host(0)?.engine)?, before, "after {moment}");
+    }
+    lab.wait_settled(0)?;
+    let after = steady.wait_state("running")?;
+    assert_eq!(after["instance"]["restarts"], 0, "{after}");
+    lab.close()
+}
+
+fn reached(deployment: &Value, state: &str) -> bool {
+    deployment["timeline"].as_array().is_some_and(|lines| lines.iter().any(|line| line["state"] == state))
+}
+
+fn bounce_dockerd(lab: &mut Lab) -> Result<()> {
+    let engine = &mut lab.host(0)?.engine;
+    engine.kill_dockerd()?;
+    engine.restart_dockerd()
 }
 
 #[test]
