@@ -217,7 +217,7 @@ impl fmt::Display for Enrolment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Joined { host, name } => {
-                write!(f, "joined as {host} ({name}); now start the agent: systemctl enable --now launchpad-agent")
+                write!(f, "joined as {host} ({name}); now start the agent: launchpad-agent run")
             }
             Self::JoinedBefore { host, name, coordinator } => {
                 write!(f, "this host has joined before, as {host} ({name}) with {coordinator}; nothing was changed")

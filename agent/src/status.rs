@@ -36,7 +36,7 @@ fn unanswered(socket: &Path, error: &io::Error) -> Reason {
     let (at, kind) = (socket.display(), error.kind());
     if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
         Reason::new("agent-not-running", format!("no agent answers at {at}"))
-            .mend("start it (systemctl start launchpad-agent), or name the --run-dir with which it was started")
+            .mend("start it (launchpad-agent run), or name the --run-dir with which it was started")
     } else if kind == io::ErrorKind::PermissionDenied {
         Reason::new("not-root", format!("only root may talk to the agent at {at}")).mend("run the command as root")
     } else {
@@ -264,6 +264,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let reason = ask(dir.path(), &Request::Status).unwrap_err();
         assert_eq!(reason.code, "agent-not-running");
-        assert!(reason.to_string().contains("systemctl start"), "{reason}");
+        assert!(reason.to_string().contains("launchpad-agent run"), "{reason}");
     }
 }

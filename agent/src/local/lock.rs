@@ -27,7 +27,7 @@ pub struct DataLock {
 pub enum LockError {
     /// Somebody has it.
     #[error(
-        "another launchpad-agent ({}) works in {}: stop it first (systemctl stop launchpad-agent), or choose another --data-dir",
+        "another launchpad-agent ({}) works in {}: stop it first, or choose another --data-dir",
         pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}")), dir.display()
     )]
     Held {
