@@ -250,7 +250,7 @@ fn an_agent_says_what_is_wrong_with_its_place_or_its_docker() -> Result<()> {
     ];
     let place: Vec<&str> = place.iter().map(String::as_str).collect();
     agent(&[&["run"][..], &place].concat())?.refused(1, &[&text(&data), "launchpad-agent enroll"]);
-    agent(&["status", "--run-dir", &text(&run_dir)])?.refused(1, &["no agent answers", "systemctl start"]);
+    agent(&["status", "--run-dir", &text(&run_dir)])?.refused(1, &["no agent answers", "launchpad-agent run"]);
 
     let token = lab.coordinator()?.host_token("h1")?;
     let endpoint = Coordinator::enroll_endpoint();
