@@ -27,15 +27,16 @@ const CGROUP_EMPTY_WITHIN: Duration = Duration::from_secs(1);
 /// Where every containerd's shims listen, whatever its state folder.
 const SHIM_SOCKETS: &str = "/run/containerd/s/";
 /// Programs that a laboratory starts. Others that mention its path (an editor, `tail -f`) are a person's.
-const OURS: [&str; 7] =
-    ["containerd", "containerd-shim", "dockerd", "docker-proxy", "docker-registry", "postgres", "launchpad-"];
+const OURS: [&str; 8] =
+    ["containerd", "containerd-shim", "runc", "dockerd", "docker-proxy", "docker-registry", "postgres", "launchpad-"];
 
 /// Removes everything that belongs to the laboratory in `dir` with this run id, and `dir` itself.
 ///
 /// # Errors
 /// When something resists: the error names it, and the rest has been removed.
 pub fn sweep(dir: &Path, run_id: &str) -> Result<()> {
-    let cgroups = kill_processes(dir)?;
+    let mut cgroups = kill_processes(dir)?;
+    cgroups.extend(recorded_cgroups(dir));
     unmount_below(dir)?;
     remove_namespaces(run_id);
     for cgroup in cgroups {
@@ -159,6 +160,32 @@ fn remove_namespaces(run_id: &str) {
 fn container_cgroups(pid: i32) -> Vec<PathBuf> {
     let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     crate::kernel::cgroup_folders(&table).into_values().collect()
+}
+
+/// The folders of the cgroups of every container that an engine in `dir` wrote down: also of one whose start was cut off
+/// between its cgroup and its first process.
+fn recorded_cgroups(dir: &Path) -> Vec<PathBuf> {
+    let folders = |folder: PathBuf| {
+        fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>()
+    };
+    // h1/data, and images/engine/data while an image is built.
+    let homes = folders(dir.to_owned()).into_iter().flat_map(|home| [home.join("engine"), home]);
+    let containers = homes.flat_map(|home| folders(home.join("data/containers")));
+    let group = |container: PathBuf| {
+        let text = fs::read_to_string(container.join("hostconfig.json")).ok()?;
+        let config: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let parent = config["CgroupParent"].as_str().filter(|parent| !parent.is_empty())?.to_owned();
+        Some(Path::new(parent.trim_start_matches('/')).join(container.file_name()?))
+    };
+    let hierarchies = folders("/sys/fs/cgroup".into());
+    containers
+        .filter_map(group)
+        .flat_map(|group| {
+            let below = hierarchies.iter().map(|hierarchy| hierarchy.join(&group));
+            below.chain([Path::new("/sys/fs/cgroup").join(&group)]).collect::<Vec<_>>()
+        })
+        .filter(|folder| folder.is_dir())
+        .collect()
 }
 
 /// Removes a container's cgroup and its tenant's, if they are empty then. The kernel refuses to remove one in use.

@@ -90,12 +90,17 @@ fn postgres_url(lab: &Lab) -> String {
 }
 
 #[test]
-fn a_closed_laboratory_leaves_no_process_namespace_mount_or_file() -> Result<()> {
+fn a_closed_laboratory_leaves_no_process_namespace_mount_cgroup_or_file() -> Result<()> {
     let mut lab = Lab::enter(&["echo"])?;
     let (dir, image) = (lab.dir().to_owned(), lab.image("echo")?);
     let host = lab.add_host()?;
     let namespace = host.net.path();
-    start_echo(&host.engine, &image)?;
+    let container = start_echo(&host.engine, &image)?;
+    let groups = || {
+        let named = ["/sys/fs/cgroup", "-maxdepth", "4", "-type", "d", "-name", &container];
+        run(Command::new("find").args(named))
+    };
+    assert!(!groups()?.is_empty(), "a running container has cgroups");
     // Killed daemons cannot tidy up: closing has to find the container and its shim by itself.
     host.engine.kill_dockerd()?;
     let table = host.net.inside(|| Ok(std::fs::read_to_string("/proc/thread-self/net/unix")?))?;
@@ -107,6 +112,7 @@ fn a_closed_laboratory_leaves_no_process_namespace_mount_or_file() -> Result<()>
     let _ = lab.close();
     assert_eq!(sweep::processes(&dir), Vec::<i32>::new());
     assert!(!dir.exists() && !namespace.exists());
+    assert_eq!(groups()?, "");
     assert!(sockets.iter().all(|socket| !Path::new(socket).exists()), "{sockets:?}");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     assert!(!mounts.contains(&*dir.to_string_lossy()));
