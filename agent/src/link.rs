@@ -19,6 +19,7 @@ pub(crate) mod cause;
 mod connect;
 pub mod ports;
 mod session;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -25,7 +25,8 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::cause::{innermost, says_revoked};
+use super::cause::innermost;
+use super::witness::{Witness, witnessed};
 use super::ports::Floor;
 use super::{Introduction, Reach};
 use crate::config::HostPort;
@@ -92,6 +93,8 @@ enum CallError {
     Broken(Box<Status>),
     #[error("no answer within {} s", .0.as_secs())]
     Silence(Duration),
+    #[error("the coordinator has revoked this host's certificate")]
+    Revoked,
 }
 
 /// Connects over `first`, or over the other route where that answers sooner.
@@ -101,7 +104,9 @@ pub(super) async fn connect(caller: &Caller, first: Route) -> Result<Greeted, Re
     }
     match dial::race(first, caller.first_answer, |route| call(caller, route)).await {
         Ok((route, answered)) => greet(caller, route, answered).await,
-        Err(error) if error.quic.says_revoked() || error.tcp.says_revoked() => Err(revoked()),
+        Err(error) if [&error.quic, &error.tcp].iter().any(|error| matches!(error, CallError::Revoked)) => {
+            Err(revoked())
+        }
         Err(error) => Err(unreachable_because(caller, &error.to_string())),
     }
 }
@@ -119,11 +124,15 @@ async fn call(caller: &Caller, route: Route) -> Result<Answered, CallError> {
         Route::Quic => QUIC_WITHIN,
         Route::Tcp => TCP_WITHIN,
     };
-    timeout(within, call_patiently(caller, route)).await.unwrap_or(Err(CallError::Silence(within)))
+    let witness = Witness::default();
+    let answered = timeout(within, call_patiently(caller, route, &witness)).await;
+    let answered = answered.unwrap_or(Err(CallError::Silence(within)));
+    if witness.heard_revoked() { answered.map_err(|_| CallError::Revoked) } else { answered }
 }
 
-async fn call_patiently(caller: &Caller, route: Route) -> Result<Answered, CallError> {
+async fn call_patiently(caller: &Caller, route: Route, witness: &Witness) -> Result<Answered, CallError> {
     let (transport, dial) = open(caller, route).await?;
+    let dial = witnessed(dial, witness.clone());
     let channel = dial::channel(dial.clone(), Lane::Control).await?;
     let mut machine = AgentSession::default();
     let (outbound, frames) = mpsc::channel(FRAMES_QUEUED);
@@ -223,17 +232,6 @@ pub(super) async fn next_frame(inbound: &mut Streaming<v1::CoordinatorFrame>) ->
         Err(status) if !status.details().is_empty() => Err(wire::refused_because(&status)),
         Err(status) => {
             Err(Reason::new("link-lost", "the connection to the coordinator was lost").because(innermost(&status)))
-        }
-    }
-}
-
-impl CallError {
-    /// Whether the coordinator is there, and has cut this host off for good.
-    fn says_revoked(&self) -> bool {
-        match self {
-            Self::Channel(error) => says_revoked(error),
-            Self::Broken(status) => says_revoked(status.as_ref()),
-            Self::Tls(_) | Self::Dial(_) | Self::Silence(_) => false,
         }
     }
 }
