@@ -17,6 +17,7 @@ pub mod book;
 pub mod config;
 pub mod disk;
 pub mod doctor;
+pub mod enforce;
 pub mod enroll;
 pub mod execute;
 pub mod identity;

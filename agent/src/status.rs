@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use launchpad_protocol::enforcement::{Enforcement, Verdict};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Capability, HostReport, InstanceReport, Phase};
 
@@ -117,7 +118,9 @@ fn lacks(report: &HostReport) -> Option<String> {
 
 fn row(id: &str, instance: &InstanceReport) -> Vec<String> {
     let address = instance.container.as_ref().and_then(|container| container.address.clone());
-    let reasons: Vec<String> = instance.reason.iter().chain(&instance.degraded).map(ToString::to_string).collect();
+    let failed = instance.enforcement.values().filter(|found| matches!(found.verdict, Verdict::Failed { .. }));
+    let reasons = instance.reason.iter().chain(failed.filter_map(Enforcement::reason));
+    let reasons: Vec<String> = reasons.map(ToString::to_string).collect();
     vec![
         id.to_owned(),
         phase(instance.phase).to_owned(),
@@ -192,7 +195,9 @@ mod tests {
             container,
             restarts: 3,
             ready_at: None,
-            degraded: Vec::new(),
+            enforcement: BTreeMap::new(),
+            volume: None,
+            oom_kills: 0,
         }
     }
 
@@ -218,6 +223,8 @@ mod tests {
             outcomes: BTreeMap::new(),
             troubles: vec![disk],
             events: EventBatch { journal: id(3), dropped: 0, events: Vec::new() },
+            denials: BTreeMap::new(),
+            gate: None,
         };
         let away = Reason::new("link-lost", "the connection to the coordinator was lost");
         Status {

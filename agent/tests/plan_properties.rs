@@ -173,6 +173,7 @@ fn host(spec: &HostSpec, found: &[Found]) -> Observed {
                 .filter(|_| found.limits_fit)
                 .map_or(Resources { cpu_millis: 1, memory_bytes: 1, pids: 1 }, |wish| wish.resources),
             limits: None,
+            kernel: None,
             address: None,
             image: None,
         };

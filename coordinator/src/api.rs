@@ -10,6 +10,7 @@
 pub mod openapi;
 
 mod auth;
+mod contract;
 mod problem;
 mod request;
 mod serve;

@@ -40,8 +40,14 @@ features! {
     http_probes = "http-probes.v1";
     /// Terminal and transient exits, capped backoff.
     restart_policy = "restart-policy.v1";
-    /// A folder on the host as the instance's volume.
-    volume = "volume.v1";
+    /// A volume that cannot outgrow its plan, with snapshots.
+    volume = "volume.v2";
+    /// Egress by name, range and port, denied otherwise.
+    egress = "egress.v1";
+    /// Public names that lead to the instance.
+    ingress = "ingress.v1";
+    /// A seccomp profile of our own.
+    seccomp = "seccomp.v1";
 }
 
 impl std::fmt::Display for Feature {

@@ -6,7 +6,7 @@
 //! In reading order:
 //!
 //! ```text
-//! the nouns      id ─ digest ─ image ─ generation ─ feature ─ limits ─ names ─ reason
+//! the nouns      id ─ digest ─ image ─ generation ─ feature ─ limits ─ names ─ reason ─ egress ─ enforcement
 //! desired        profile ──(domain::compile, coordinator)──► spec
 //! observed       report ◄──(observe, agent)
 //! the talk       frame ─ what travels · session ─ what is said when · wire ─ as which bytes (proto/launchpad/v1)
@@ -28,6 +28,9 @@ pub mod feature;
 pub mod limits;
 pub mod names;
 pub mod reason;
+
+pub mod egress;
+pub mod enforcement;
 
 pub mod profile;
 pub mod spec;

@@ -60,6 +60,15 @@ pub const JOURNAL_MAX_EVENTS: usize = 4096;
 /// Events in one report, so that a long outage does not come back as one huge frame.
 pub const EVENTS_PER_REPORT_MAX: usize = 256;
 
+/// Denials of one tenant in a report: what a person reads to see what a bot lacks.
+pub const DENIALS_SAMPLED_MAX: usize = 32;
+
+/// Egress rules of one instance: a profile's own dozen, and what its owner adds.
+pub const EGRESS_RULES_MAX: usize = 64;
+
+/// Public names of one instance: its own, and domains of its owner.
+pub const HOSTNAMES_MAX: usize = 16;
+
 /// Questions in flight to one host. Customers who follow their bots' logs and on-call staff ask them; each costs the agent a
 /// stream of its own, and this many are a few MiB at the worst.
 pub const ASKS_PER_HOST_MAX: usize = 32;

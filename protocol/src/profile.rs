@@ -4,10 +4,12 @@
 //! [`crate::spec::InstanceSpec`]. A revision pins the profile as it was, so an edited file changes no running bot.
 //! No other code knows a workload by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::EgressRule;
+use crate::limits::EGRESS_RULES_MAX;
 use crate::names::{MODE_MAX, is_file_name, is_mount_point, is_variable};
 
 /// One workload's profile.
@@ -194,9 +196,9 @@ pub struct TransientExit {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Egress {
-    /// Host names, `*.` in front for all below one.
+    /// Rules as [`EgressRule`] writes them: `api.example.com`, `*.example.com:8443`, `203.0.113.0/24`.
     #[serde(default)]
-    pub domains: Vec<String>,
+    pub allow: BTreeSet<EgressRule>,
 }
 
 /// Why a profile is refused.
@@ -261,6 +263,9 @@ impl Profile {
         }
         if let Some(name) = self.secrets.generated.iter().find(|name| !is_file_name(name)) {
             return Some(format!("secrets.generated: `{name}` must be a bare file name"));
+        }
+        if self.egress.allow.len() > EGRESS_RULES_MAX {
+            return Some(format!("egress.allow has more than {EGRESS_RULES_MAX} rules"));
         }
         (self.port == 0).then(|| "port must not be 0: probes ask it".to_owned())
     }

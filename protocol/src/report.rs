@@ -4,10 +4,12 @@
 //! repeats them until the coordinator has stored them, and their numbers make repeats harmless.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::enforcement::{Enforcement, Item};
 use crate::generation::{Accepted, Epoch, Generation, Revision};
 use crate::id::{AccountId, DeploymentId, JournalId, OperationId, TombstoneId};
 use crate::reason::Reason;
@@ -40,6 +42,10 @@ pub struct HostReport {
     pub outcomes: BTreeMap<OperationId, Outcome>,
     /// What is wrong with the host itself.
     pub troubles: Vec<Reason>,
+    /// What its tenants' bots were kept from.
+    pub denials: BTreeMap<AccountId, Denials>,
+    /// The gate; none: it does not answer.
+    pub gate: Option<GateReport>,
     /// What happened since the coordinator last confirmed.
     pub events: EventBatch,
 }
@@ -85,8 +91,69 @@ pub struct InstanceReport {
     pub restarts: u32,
     /// When it last became ready.
     pub ready_at: Option<Moment>,
-    /// What is enforced less than the spec asks.
-    pub degraded: Vec<Reason>,
+    /// How each promise of its spec stands in the kernel, while it runs.
+    pub enforcement: BTreeMap<Item, Enforcement>,
+    /// Its volume; none: there is none yet.
+    pub volume: Option<VolumeReport>,
+    /// Processes of it that the kernel killed for its memory, in this start.
+    pub oom_kills: u64,
+}
+
+/// A volume as its filesystem shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeReport {
+    /// What keeps its quota: `loop-ext4`, `xfs-quota`.
+    pub backend: String,
+    /// Bytes that it may hold.
+    pub bytes: u64,
+    /// Bytes that it holds.
+    pub used_bytes: u64,
+    /// Its whole snapshots, by name.
+    pub snapshots: BTreeMap<String, SnapshotReport>,
+}
+
+/// One snapshot of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReport {
+    /// Bytes that it takes on the host.
+    pub bytes: u64,
+    /// When it was taken.
+    pub taken_at: Moment,
+    /// SHA-256 of its content.
+    pub digest: Digest,
+}
+
+/// What a tenant's bots were kept from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denials {
+    /// Packets denied and names refused since the gate started.
+    pub count: u64,
+    /// The latest, oldest first; at most [`crate::limits::DENIALS_SAMPLED_MAX`].
+    pub samples: Vec<Denial>,
+}
+
+/// Something that a bot tried to reach and may not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// When it was last tried.
+    pub at: Moment,
+    /// Which bot; none: its address was not known any more.
+    pub deployment: Option<DeploymentId>,
+    /// The name that it asked for, or the address that it sent to, with protocol and port: `tcp 203.0.113.5:25`.
+    pub target: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// How the walls between bots and the world did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateReport {
+    /// How often somebody else took our rules away since the gate started.
+    pub flushes: u64,
+    /// The longest time until they were back. Nothing was routed meanwhile; ports of the host itself were open to bots.
+    pub longest_exposure: Duration,
+    /// Addresses at which this host takes traffic for its bots' public names, as its owner gave them.
+    pub ingress_addresses: BTreeSet<String>,
 }
 
 /// One container as the engine and the kernel show it.

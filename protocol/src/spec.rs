@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::egress::EgressRule;
 use crate::feature::Feature;
 use crate::generation::{Accepted, Epoch, Generation, Revision};
 use crate::id::{AccountId, DeploymentId, HostId, IncarnationId, OperationId, TombstoneId};
@@ -215,8 +216,8 @@ pub struct Volume {
 /// What an instance may reach; anything else is denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressPolicy {
-    /// Host names, `*.` in front for all below one.
-    pub domains: BTreeSet<String>,
+    /// Each rule once; a union.
+    pub rules: BTreeSet<EgressRule>,
 }
 
 /// What may reach an instance.
@@ -333,6 +334,11 @@ pub enum OperationAction {
     },
     /// Put that copy in its volume's place, while stopped.
     Restore {
+        /// The snapshot's name on this host.
+        name: String,
+    },
+    /// Delete that copy.
+    DropSnapshot {
         /// The snapshot's name on this host.
         name: String,
     },

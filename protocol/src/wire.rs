@@ -7,7 +7,7 @@
 //! HostSpec ◄─ decode_spec ── SpecOffer (ledgered as it is)        ◄ TryFrom ─ v1::CoordinatorFrame ◄─ the wire
 //! ```
 //! - `wire/spec.rs`: the offer, the host's spec; `wire/instance.rs`, `wire/policy.rs`: one instance and its parts.
-//! - `wire/report.rs`: the report. `wire/frame.rs`: both sides' frames, and answers.
+//! - `wire/report.rs`: the report; `wire/contract.rs`: what it says of walls. `wire/frame.rs`: both sides' frames, and answers.
 //! - `wire/field.rs`: how one field is read, and [`WireError`], which names the field that is wrong.
 //! - `wire/service.rs`: clients and servers with our bounds on message size. `wire/refusal.rs`: a No across a call.
 //!
@@ -21,6 +21,7 @@
 //! and an agent without that feature refuses the instance by name. A new *variant* (of an enum or a `oneof`) is refused
 //! here, and with it the whole spec: a coordinator sends one only to a host whose Hello lists a feature for it.
 
+mod contract;
 mod field;
 mod frame;
 mod instance;

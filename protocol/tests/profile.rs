@@ -39,7 +39,7 @@ fn refusal(part: &str, spoiled: &str) -> String {
 fn a_profile_that_makes_sense_is_taken() {
     let profile = Profile::parse("tiny.toml", FINE).expect("nothing is wrong with it");
     assert_eq!(profile.probes.startup.failures, 600);
-    assert!(profile.egress.domains.is_empty(), "what is not allowed is denied");
+    assert!(profile.egress.allow.is_empty(), "what is not allowed is denied");
 }
 
 #[test]

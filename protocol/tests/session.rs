@@ -58,6 +58,8 @@ fn report(accepted: Option<Accepted>, through: u64) -> Box<HostReport> {
         outcomes: Default::default(),
         troubles: Vec::new(),
         events: EventBatch { journal: id::<JournalId>(6), dropped: 0, events: (1..=through).map(event).collect() },
+        denials: BTreeMap::new(),
+        gate: None,
     })
 }
 

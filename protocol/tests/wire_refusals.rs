@@ -44,8 +44,8 @@ fn an_error_names_the_whole_path_of_the_field() {
     let refusal = spec_refusal(|message| message.instances[1].image = "registry.example/echo:latest".to_owned());
     assert!(refusal.starts_with("instances[1].image: "), "{refusal}");
     assert!(refusal.contains("a tag can change"), "{refusal}");
-    let refusal = report_refusal(|message| message.instances[4].degraded[0].code.clear());
-    assert_eq!(refusal, "instances[4].degraded[0].code: is missing");
+    let refusal = report_refusal(|message| message.instances[4].enforcement[0].item = "warmth".to_owned());
+    assert_eq!(refusal, "instances[4].enforcement[0].item: `warmth` is nothing that a spec promises");
 }
 
 #[test]

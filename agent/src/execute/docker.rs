@@ -73,6 +73,7 @@ pub struct DockerHost {
     pub(super) files: FileStore,
     pub(super) resolvers: Vec<Ipv4Addr>,
     pub(super) board: Arc<Board>,
+    pub(super) gates: Mutex<std::collections::BTreeMap<DeploymentId, crate::observe::GateSight>>,
     facts: Mutex<Option<EngineFacts>>,
     sight: Mutex<Sight>,
     _watch: Watch,
@@ -111,6 +112,7 @@ impl DockerHost {
             files,
             resolvers: config.resolvers,
             board,
+            gates: Mutex::default(),
             facts: Mutex::new(None),
             sight: Mutex::new(Sight::default()),
         })
@@ -172,6 +174,17 @@ impl DockerHost {
             Action::UpdateResources { container, resources } => create::update(self, container, resources).await,
             Action::StopContainer { container, grace, .. } => stop::stop(self, container, *grace).await,
             Action::RemoveContainer { container } => stop::remove(self, container).await,
+            Action::OpenGate { spec } => {
+                self.gates.lock().await.insert(spec.deployment, crate::plan::model::gate(spec));
+                Ok(())
+            }
+            Action::CloseGate { deployment } => {
+                self.gates.lock().await.remove(deployment);
+                Ok(())
+            }
+            Action::SnapshotVolume { .. } | Action::RestoreVolume { .. } | Action::DropSnapshot { .. } => {
+                Err(ExecuteError::Refused(Reason::new("no-volume-backend", "this host cannot copy volumes")))
+            }
             Action::RemoveFiles { deployment } => self.remove_files(*deployment).await,
             Action::RemoveVolume { deployment } => self.remove_volume(*deployment).await,
             Action::RemoveNetwork { account } => self.networks.remove(*account).await,
@@ -195,6 +208,11 @@ impl DockerHost {
             | Action::PrepareVolume { .. }
             | Action::RemoveVolume { .. }
             | Action::WriteFiles { .. }
+            | Action::OpenGate { .. }
+            | Action::CloseGate { .. }
+            | Action::SnapshotVolume { .. }
+            | Action::RestoreVolume { .. }
+            | Action::DropSnapshot { .. }
             | Action::RemoveFiles { .. } => stale.rest = true,
             Action::PullImage { .. }
             | Action::BeginOperation { .. }

@@ -84,6 +84,7 @@ pub fn container(found: &ContainerInspectResponse, host: HostId) -> Option<Conta
         state: state(found.state.as_ref()?)?,
         resources: resources(found.host_config.as_ref()?),
         limits: None,
+        kernel: None,
         address: address(found),
         image: config.image.as_deref().and_then(image::digest_in),
     })

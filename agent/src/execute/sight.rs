@@ -59,6 +59,7 @@ impl Sight {
         if stale.all || stale.rest {
             observed.networks = host.networks.whole().await?;
             observed.volumes = volume::all(&host.places).map_err(ExecuteError::Passing)?;
+            observed.gates = host.gates.lock().await.clone();
             observed.files = host.files.all().map_err(ExecuteError::Passing)?;
         }
         observed.images.retain(|image| images.contains(image));

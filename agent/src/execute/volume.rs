@@ -5,7 +5,7 @@
 //! inside and may have put symbolic links there: deletion goes by directory handles
 //! (`std::fs::remove_dir_all` does not follow links), and nothing else here looks inside.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
@@ -15,6 +15,7 @@ use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
 
 use super::places::Places;
+use crate::observe::VolumeSight;
 
 /// Others may pass through to what they own, and may not look.
 const PASSAGE_MODE: u32 = 0o711;
@@ -93,11 +94,19 @@ pub fn empty_trash(places: &Places) -> Result<(), Reason> {
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn all(places: &Places) -> Result<BTreeSet<DeploymentId>, Reason> {
+pub fn all(places: &Places) -> Result<BTreeMap<DeploymentId, VolumeSight>, Reason> {
     let volumes = places.volumes();
     let entries = fs::read_dir(&volumes).map_err(|error| failed("list", &volumes, &error))?;
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<DeploymentId>().ok());
-    Ok(ids.filter(|deployment| exists(places, *deployment)).collect())
+    let sight = || VolumeSight {
+        backend: "folder".to_owned(),
+        bytes: u64::MAX,
+        used_bytes: 0,
+        mounted: true,
+        flags_right: true,
+        snapshots: BTreeMap::new(),
+    };
+    Ok(ids.filter(|deployment| exists(places, *deployment)).map(|deployment| (deployment, sight())).collect())
 }
 
 fn exists(places: &Places, deployment: DeploymentId) -> bool {
@@ -169,7 +178,7 @@ mod tests {
         assert_eq!(fs::read(places.volume_data(bot()).join("state")).unwrap(), b"precious");
         let found = fs::metadata(places.volume_data(bot())).unwrap();
         assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (DATA_MODE, uid, gid));
-        assert_eq!(all(&places).unwrap(), BTreeSet::from([bot()]));
+        assert_eq!(all(&places).unwrap().into_keys().collect::<Vec<_>>(), [bot()]);
     }
 
     #[test]
@@ -178,7 +187,7 @@ mod tests {
         let (uid, gid) = me();
         fs::create_dir_all(places.volume_in_the_making(bot()).join("left over")).unwrap();
         fs::create_dir_all(places.volume(bot())).unwrap();
-        assert_eq!(all(&places).unwrap(), BTreeSet::new());
+        assert!(all(&places).unwrap().is_empty());
         prepare(&places, bot(), uid, gid).unwrap();
         assert_eq!(fs::read_dir(places.volume_data(bot())).unwrap().count(), 0);
     }
@@ -195,7 +204,7 @@ mod tests {
         remove(&places, bot()).unwrap();
         remove(&places, bot()).unwrap();
         assert_eq!(fs::read(outside.join("file")).unwrap(), b"keep me");
-        assert_eq!(all(&places).unwrap(), BTreeSet::new());
+        assert!(all(&places).unwrap().is_empty());
         assert_eq!(fs::read_dir(places.trash()).unwrap().count(), 0);
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use launchpad_protocol::id::{AccountId, DeploymentId, OperationId, TombstoneId};
 use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::spec::{InstanceSpec, Resources, SealedFile};
+use launchpad_protocol::spec::{EgressPolicy, Ingress, InstanceSpec, Resources, SealedFile};
 use launchpad_protocol::time::Moment;
 
 /// One thing to do. What it needs is in it: an executor looks nothing up and decides nothing.
@@ -33,6 +33,11 @@ pub enum Action {
     },
     /// Unseal an instance's files onto the tmpfs, and take away those that it has no more.
     WriteFiles {
+        /// Whose.
+        spec: Box<InstanceSpec>,
+    },
+    /// Let an instance out to what its policy allows and nowhere else, and its public names in to it.
+    OpenGate {
         /// Whose.
         spec: Box<InstanceSpec>,
     },
@@ -62,6 +67,35 @@ pub enum Action {
         /// The start that it ends; none: there was nothing to stop.
         ends: Option<Moment>,
     },
+    /// Copy a stopped instance's volume.
+    SnapshotVolume {
+        /// For which operation.
+        operation: OperationId,
+        /// Whose volume.
+        deployment: DeploymentId,
+        /// The copy's name.
+        name: String,
+        /// When, for people.
+        at: Moment,
+    },
+    /// Put a copy in the place of a stopped instance's volume.
+    RestoreVolume {
+        /// For which operation.
+        operation: OperationId,
+        /// Whose volume.
+        deployment: DeploymentId,
+        /// The copy's name.
+        name: String,
+    },
+    /// Delete a copy.
+    DropSnapshot {
+        /// For which operation.
+        operation: OperationId,
+        /// Of whose volume.
+        deployment: DeploymentId,
+        /// The copy's name.
+        name: String,
+    },
     /// Write down that an operation is done, or refused.
     FinishOperation {
         /// Which operation.
@@ -82,6 +116,11 @@ pub enum Action {
     RemoveContainer {
         /// The engine's id.
         container: String,
+    },
+    /// Take an instance's rules and public names away.
+    CloseGate {
+        /// Whose.
+        deployment: DeploymentId,
     },
     /// Remove an instance's unsealed files.
     RemoveFiles {
@@ -123,22 +162,29 @@ pub enum StopCause {
     Tombstone(TombstoneId),
     /// Its probes failed.
     Unhealthy(Reason),
+    /// A wall around it that held in this start does not any more, and only a new start makes it anew.
+    Drift(Reason),
 }
 
 impl Action {
     /// The name of every kind, in the order in which a deployment meets them.
-    pub const KINDS: [&'static str; 15] = [
+    pub const KINDS: [&'static str; 20] = [
         "pull_image",
         "ensure_network",
         "prepare_volume",
         "write_files",
+        "open_gate",
         "create_container",
         "start_container",
         "update_resources",
         "begin_operation",
+        "snapshot_volume",
+        "restore_volume",
+        "drop_snapshot",
         "finish_operation",
         "stop_container",
         "remove_container",
+        "close_gate",
         "remove_files",
         "remove_volume",
         "remove_network",
@@ -153,18 +199,53 @@ impl Action {
             Self::EnsureNetwork { .. } => 1,
             Self::PrepareVolume { .. } => 2,
             Self::WriteFiles { .. } => 3,
-            Self::CreateContainer { .. } => 4,
-            Self::StartContainer { .. } => 5,
-            Self::UpdateResources { .. } => 6,
-            Self::BeginOperation { .. } => 7,
-            Self::FinishOperation { .. } => 8,
-            Self::StopContainer { .. } => 9,
-            Self::RemoveContainer { .. } => 10,
-            Self::RemoveFiles { .. } => 11,
-            Self::RemoveVolume { .. } => 12,
-            Self::RemoveNetwork { .. } => 13,
-            Self::Bury { .. } => 14,
+            Self::OpenGate { .. } => 4,
+            Self::CreateContainer { .. } => 5,
+            Self::StartContainer { .. } => 6,
+            Self::UpdateResources { .. } => 7,
+            Self::BeginOperation { .. } => 8,
+            Self::SnapshotVolume { .. } => 9,
+            Self::RestoreVolume { .. } => 10,
+            Self::DropSnapshot { .. } => 11,
+            Self::FinishOperation { .. } => 12,
+            Self::StopContainer { .. } => 13,
+            Self::RemoveContainer { .. } => 14,
+            Self::CloseGate { .. } => 15,
+            Self::RemoveFiles { .. } => 16,
+            Self::RemoveVolume { .. } => 17,
+            Self::RemoveNetwork { .. } => 18,
+            Self::Bury { .. } => 19,
         }]
+    }
+}
+
+impl Action {
+    /// The operation that fails, and nothing else, when this does: a copy of a volume that cannot be made keeps no bot
+    /// from running.
+    #[must_use]
+    pub const fn operation(&self) -> Option<OperationId> {
+        match self {
+            Self::SnapshotVolume { operation, .. }
+            | Self::RestoreVolume { operation, .. }
+            | Self::DropSnapshot { operation, .. } => Some(*operation),
+            Self::PullImage { .. }
+            | Self::EnsureNetwork { .. }
+            | Self::PrepareVolume { .. }
+            | Self::WriteFiles { .. }
+            | Self::OpenGate { .. }
+            | Self::CreateContainer { .. }
+            | Self::StartContainer { .. }
+            | Self::UpdateResources { .. }
+            | Self::BeginOperation { .. }
+            | Self::FinishOperation { .. }
+            | Self::StopContainer { .. }
+            | Self::RemoveContainer { .. }
+            | Self::CloseGate { .. }
+            | Self::RemoveFiles { .. }
+            | Self::RemoveVolume { .. }
+            | Self::RemoveNetwork { .. }
+            | Self::Bury { .. } => None,
+        }
     }
 }
 
@@ -175,11 +256,19 @@ impl fmt::Display for Action {
         match self {
             Self::PullImage { image } => write!(f, " {image}"),
             Self::EnsureNetwork { account } | Self::RemoveNetwork { account } => write!(f, " {account}"),
-            Self::PrepareVolume { spec } | Self::WriteFiles { spec } | Self::CreateContainer { spec } => {
+            Self::PrepareVolume { spec }
+            | Self::WriteFiles { spec }
+            | Self::OpenGate { spec }
+            | Self::CreateContainer { spec } => {
                 write!(f, " {}", spec.deployment)
             }
+            Self::SnapshotVolume { deployment, name, .. }
+            | Self::RestoreVolume { deployment, name, .. }
+            | Self::DropSnapshot { deployment, name, .. } => write!(f, " {deployment} `{name}`"),
             Self::StartContainer { deployment, .. } => write!(f, " {deployment}"),
-            Self::RemoveFiles { deployment } | Self::RemoveVolume { deployment } => write!(f, " {deployment}"),
+            Self::CloseGate { deployment } | Self::RemoveFiles { deployment } | Self::RemoveVolume { deployment } => {
+                write!(f, " {deployment}")
+            }
             Self::UpdateResources { container, resources } => write!(
                 f,
                 " {container} cpu={}m memory={} pids={}",
@@ -203,9 +292,16 @@ impl fmt::Display for StopCause {
             Self::Replaced => f.write_str("its spec needs a new container"),
             Self::Operation(id) => write!(f, "restart asked for by {id}"),
             Self::Tombstone(id) => write!(f, "removed by {id}"),
-            Self::Unhealthy(reason) => write!(f, "{reason}"),
+            Self::Unhealthy(reason) | Self::Drift(reason) => write!(f, "{reason}"),
         }
     }
+}
+
+/// What identifies what a gate was told of an instance: when it differs, the gate is told anew.
+#[must_use]
+pub fn gate_digest(egress: &EgressPolicy, ingress: &Ingress) -> launchpad_protocol::digest::Digest {
+    // Rules, names and a number: none of it can fail to be JSON.
+    launchpad_protocol::digest::Digest::of(&serde_json::to_vec(&(egress, ingress)).unwrap_or_default())
 }
 
 /// What identifies a set of sealed files: when it differs from what is written, they are written anew.

@@ -53,6 +53,8 @@ pub fn bury(
         }
         actions.push(Action::RemoveContainer { container: container.id.clone() });
     }
+    // Before its address goes to somebody else.
+    actions.push(Action::CloseGate { deployment: tombstone.deployment });
     actions.push(Action::RemoveFiles { deployment: tombstone.deployment });
     if tombstone.scope == TombstoneScope::Data {
         actions.push(Action::RemoveVolume { deployment: tombstone.deployment });

@@ -17,11 +17,11 @@ use launchpad_protocol::report::{Outcome, Phase, stopped_on_host};
 use launchpad_protocol::spec::{InstanceSpec, Operation, OperationAction, Power};
 use launchpad_protocol::time::{BootMoment, Moment};
 
-use super::action::{Action, StopCause, files_digest};
+use super::action::{Action, StopCause, files_digest, gate_digest};
 use super::marks::{Marks, OperationMark};
 use super::record::Record;
 use super::{Context, Health, Knowledge, Standing};
-use crate::observe::{Container, ContainerState, Observed};
+use crate::observe::{Container, ContainerState, GateSight, Observed, VolumeSight};
 
 /// What is to be done about one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,7 @@ struct Scene<'a> {
     /// Other containers of the same deployment: a singleton has none.
     others: Vec<&'a Container>,
     health: Option<&'a Health>,
+    wall: Moment,
 }
 
 /// The container of a deployment that counts: one made for this spec before others, a running one before others.
@@ -82,6 +83,7 @@ pub fn decide(spec: &InstanceSpec, observed: &Observed, known: Knowledge<'_>, co
         current,
         others: observed.containers.values().filter(is_other).collect(),
         health: current.and_then(|container| known.health.get(&container.id)),
+        wall: context.wall,
     };
     if let Some(trouble) = &scene.record.trouble
         && context.now < trouble.retry_at
@@ -163,19 +165,16 @@ impl Scene<'_> {
         let mut actions: Vec<Action> = running.map(|container| self.stop(container, cause.clone())).collect();
         let phase = if actions.is_empty() { Phase::Stopped } else { Phase::Stopping };
         let refusal = || Reason::new("instance-off", format!("the instance is off: {cause}"));
-        actions.extend(self.unanswered().map(|operation| match operation.action {
-            OperationAction::ClearLocalStop => finish(operation, None),
-            OperationAction::Restart | OperationAction::Snapshot { .. } | OperationAction::Restore { .. } => {
-                finish(operation, Some(refusal()))
-            }
-        }));
+        actions.extend(self.volume_work());
+        actions.extend(self.unanswered().map(|operation| finish(operation, is_restart(operation).then(refusal))));
         let standing = match cause {
             StopCause::LocalStop => Standing::because(phase, stopped_on_host()),
             StopCause::PowerOff
             | StopCause::Replaced
             | StopCause::Operation(_)
             | StopCause::Tombstone(_)
-            | StopCause::Unhealthy(_) => Standing::plain(phase),
+            | StopCause::Unhealthy(_)
+            | StopCause::Drift(_) => Standing::plain(phase),
         };
         Decision::act(standing, actions)
     }
@@ -189,14 +188,15 @@ impl Scene<'_> {
         }
         actions.extend(self.surroundings());
         let ends = self.current.and_then(Container::running_since);
-        actions.extend(self.begin_restarts(ends));
+        actions.extend(self.begin_stopping(ends));
         for old in self.current.into_iter().chain(self.others.iter().copied()) {
             actions.extend(self.take_away(old));
         }
+        actions.extend(self.volume_work());
         actions.push(Action::CreateContainer { spec: Box::new(self.spec.clone()) });
         actions.push(Action::StartContainer { deployment: self.spec.deployment, container: None });
         // A new container is a restart, and clears nothing less than a restart would.
-        actions.extend(self.unanswered().map(|operation| finish(operation, refusal_of(operation))));
+        actions.extend(self.unanswered().map(|operation| finish(operation, None)));
         let phase = if missing_image { Phase::Pulling } else { Phase::Preparing };
         Decision::act(self.waiting_or(phase), actions)
     }
@@ -206,10 +206,11 @@ impl Scene<'_> {
         let mut actions: Vec<Action> = self.others.iter().flat_map(|other| self.take_away(other)).collect();
         actions.extend(self.surroundings());
         actions.extend(self.limits(container));
-        actions.extend(self.begin_restarts(ended));
+        actions.extend(self.begin_stopping(ended));
+        actions.extend(self.volume_work());
         actions
             .push(Action::StartContainer { deployment: self.spec.deployment, container: Some(container.id.clone()) });
-        actions.extend(self.unanswered().map(|operation| finish(operation, refusal_of(operation))));
+        actions.extend(self.unanswered().map(|operation| finish(operation, None)));
         Decision::act(self.waiting_or(Phase::Starting), actions)
     }
 
@@ -229,23 +230,23 @@ impl Scene<'_> {
             actions.push(self.stop(container, StopCause::Unhealthy(verdict)));
             return Decision::act(standing, actions);
         }
-        let mut restart = Vec::new();
-        for operation in self.unanswered() {
-            match (is_restart(operation), self.begun(operation)) {
-                (false, _) => actions.push(finish(operation, refusal_of(operation))),
-                // It runs with another start than the one that the restart was to end: the restart has happened.
-                (true, Some(ends)) if ends != Some(started_at) => actions.push(finish(operation, None)),
-                (true, _) => restart.push(operation),
-            }
+        let (stopping, rest): (Vec<_>, Vec<_>) =
+            self.unanswered().partition(|operation| needs_a_stop(operation) && !self.has_happened(operation));
+        for operation in rest {
+            // What needed a stop is here because it has had one, and is done.
+            let left = (!needs_a_stop(operation)).then(|| self.volume_action(operation)).flatten();
+            actions.extend(left);
+            actions.push(finish(operation, None));
         }
-        if let Some(first) = restart.first() {
-            actions.extend(self.begin_restarts(Some(started_at)));
+        if let Some(first) = stopping.first() {
+            actions.extend(self.begin_stopping(Some(started_at)));
             actions.push(self.stop(container, StopCause::Operation(first.id)));
+            actions.extend(stopping.iter().filter_map(|operation| self.volume_action(operation)));
             actions.push(Action::StartContainer {
                 deployment: self.spec.deployment,
                 container: Some(container.id.clone()),
             });
-            actions.extend(restart.iter().map(|operation| finish(operation, None)));
+            actions.extend(stopping.iter().map(|operation| finish(operation, None)));
         }
         Decision::act(standing, actions)
     }
@@ -254,7 +255,7 @@ impl Scene<'_> {
         let mut waiting = Decision::rest(self.waiting_or(Phase::Backoff));
         waiting.wake_at = Some(retry_at);
         // Whoever asks for a restart does not want to wait for the backoff.
-        if self.unanswered().any(is_restart)
+        if self.unanswered().any(needs_a_stop)
             && let Some(container) = self.current
             && let ContainerState::Exited(exit) = &container.state
         {
@@ -263,24 +264,64 @@ impl Scene<'_> {
         waiting
     }
 
-    /// Network, volume and files: what a container stands on.
+    /// Network, volume, files and gate: what a container stands on, and what stands around it. All of it is there before
+    /// it starts, or it does not start.
     fn surroundings(&self) -> Vec<Action> {
         let mut actions = Vec::new();
         if !self.observed.networks.contains(&self.spec.account) {
             actions.push(Action::EnsureNetwork { account: self.spec.account });
         }
-        if !self.observed.volumes.contains(&self.spec.deployment) {
+        let volume = self.observed.volumes.get(&self.spec.deployment);
+        let is_right =
+            |volume: &VolumeSight| volume.mounted && volume.flags_right && volume.bytes >= self.spec.volume.bytes;
+        if !volume.is_some_and(is_right) {
             actions.push(Action::PrepareVolume { spec: Box::new(self.spec.clone()) });
         }
         if self.observed.files.get(&self.spec.deployment) != Some(&files_digest(&self.spec.files)) {
             actions.push(Action::WriteFiles { spec: Box::new(self.spec.clone()) });
         }
+        let told = gate_digest(&self.spec.egress, &self.spec.ingress);
+        let is_open =
+            |gate: &GateSight| gate.told == told && gate.egress_fault.is_none() && gate.ingress_fault.is_none();
+        if !self.observed.gates.get(&self.spec.deployment).is_some_and(is_open) {
+            actions.push(Action::OpenGate { spec: Box::new(self.spec.clone()) });
+        }
         actions
     }
 
-    /// Notes for every restart that is not begun which start it is about to end; none: nothing runs.
-    fn begin_restarts(&self, ends: Option<Moment>) -> Vec<Action> {
-        let unbegun = |operation: &&Operation| is_restart(operation) && self.begun(operation).is_none();
+    /// What is asked for of the volume and has not happened, in the order in which it was asked for.
+    fn volume_work(&self) -> Vec<Action> {
+        let left = self.unanswered().filter(|operation| !self.has_happened(operation));
+        left.filter_map(|operation| self.volume_action(operation)).collect()
+    }
+
+    fn volume_action(&self, operation: &Operation) -> Option<Action> {
+        let (deployment, id) = (self.spec.deployment, operation.id);
+        match &operation.action {
+            OperationAction::Restart | OperationAction::ClearLocalStop => None,
+            OperationAction::Snapshot { name } => {
+                let (name, at) = (name.clone(), self.wall);
+                Some(Action::SnapshotVolume { operation: id, deployment, name, at })
+            }
+            OperationAction::Restore { name } => {
+                Some(Action::RestoreVolume { operation: id, deployment, name: name.clone() })
+            }
+            OperationAction::DropSnapshot { name } => {
+                Some(Action::DropSnapshot { operation: id, deployment, name: name.clone() })
+            }
+        }
+    }
+
+    /// Whether a begun operation has ended the start that it was to end, and the instance has started since. Nothing
+    /// starts before all that was to be done while it stood still is done.
+    fn has_happened(&self, operation: &Operation) -> bool {
+        let start = self.current.and_then(Container::last_start);
+        needs_a_stop(operation) && start.is_some() && self.begun(operation).is_some_and(|ends| ends != start)
+    }
+
+    /// Notes for everything that needs a stop and is not begun which start it is about to end; none: nothing runs.
+    fn begin_stopping(&self, ends: Option<Moment>) -> Vec<Action> {
+        let unbegun = |operation: &&Operation| needs_a_stop(operation) && self.begun(operation).is_none();
         let begin = |operation: &Operation| Action::BeginOperation { operation: operation.id, ends };
         self.unanswered().filter(unbegun).map(begin).collect()
     }
@@ -356,17 +397,14 @@ fn is_restart(operation: &Operation) -> bool {
     operation.action == OperationAction::Restart
 }
 
-fn finish(operation: &Operation, refusal: Option<Reason>) -> Action {
-    Action::FinishOperation { operation: operation.id, refusal }
+/// Whether it can only be done while the instance stands still.
+fn needs_a_stop(operation: &Operation) -> bool {
+    match operation.action {
+        OperationAction::Restart | OperationAction::Snapshot { .. } | OperationAction::Restore { .. } => true,
+        OperationAction::DropSnapshot { .. } | OperationAction::ClearLocalStop => false,
+    }
 }
 
-/// Snapshots belong to volume backends that this agent does not have yet: it says so instead of pretending.
-fn refusal_of(operation: &Operation) -> Option<Reason> {
-    match &operation.action {
-        OperationAction::Restart | OperationAction::ClearLocalStop => None,
-        OperationAction::Snapshot { .. } | OperationAction::Restore { .. } => Some(
-            Reason::new("feature-missing", "this agent's volumes are folders, which it cannot snapshot")
-                .mend("upgrade the agent on this host"),
-        ),
-    }
+fn finish(operation: &Operation, refusal: Option<Reason>) -> Action {
+    Action::FinishOperation { operation: operation.id, refusal }
 }

@@ -3,14 +3,16 @@
 //! Property tests and the cluster test apply plans to it. It is the specification of the executors, not a fake of
 //! Docker: nothing fails here, and nothing takes time.
 
+use std::collections::BTreeMap;
+
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::report::Outcome;
 use launchpad_protocol::spec::InstanceSpec;
 use launchpad_protocol::time::Moment;
 
-use super::action::{Action, files_digest};
+use super::action::{Action, files_digest, gate_digest};
 use super::marks::{Marks, OperationMark};
-use crate::observe::{Container, ContainerState, Exit, Observed};
+use crate::observe::{Container, ContainerState, Exit, GateSight, Observed, SnapshotSight, VolumeSight};
 
 /// An ideal host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +23,31 @@ pub struct Model {
     pub marks: Marks,
     /// Containers made so far, for their ids.
     made: u64,
+}
+
+/// An instance's volume as it should be.
+#[must_use]
+pub fn volume(spec: &InstanceSpec) -> VolumeSight {
+    VolumeSight {
+        backend: "ideal".to_owned(),
+        bytes: spec.volume.bytes,
+        used_bytes: 0,
+        mounted: true,
+        flags_right: true,
+        snapshots: BTreeMap::new(),
+    }
+}
+
+/// An instance's gate as it should be.
+#[must_use]
+pub fn gate(spec: &InstanceSpec) -> GateSight {
+    GateSight {
+        told: gate_digest(&spec.egress, &spec.ingress),
+        egress_fault: None,
+        ingress_fault: None,
+        egress_seen: String::new(),
+        ingress_seen: String::new(),
+    }
 }
 
 impl Model {
@@ -36,7 +63,26 @@ impl Model {
         match action {
             Action::PullImage { image } => drop(observed.images.insert(image.clone())),
             Action::EnsureNetwork { account } => drop(observed.networks.insert(*account)),
-            Action::PrepareVolume { spec } => drop(observed.volumes.insert(spec.deployment)),
+            Action::PrepareVolume { spec } => {
+                let prepared = observed.volumes.entry(spec.deployment).or_insert_with(|| volume(spec));
+                prepared.bytes = prepared.bytes.max(spec.volume.bytes);
+                (prepared.mounted, prepared.flags_right) = (true, true);
+            }
+            Action::OpenGate { spec } => drop(observed.gates.insert(spec.deployment, gate(spec))),
+            Action::CloseGate { deployment } => drop(observed.gates.remove(deployment)),
+            Action::SnapshotVolume { deployment, name, at, .. } => {
+                let copy = SnapshotSight { bytes: 0, taken_at: *at, digest: Digest::of(name.as_bytes()) };
+                if let Some(volume) = observed.volumes.get_mut(deployment) {
+                    volume.snapshots.entry(name.clone()).or_insert(copy);
+                }
+            }
+            Action::DropSnapshot { deployment, name, .. } => {
+                if let Some(volume) = observed.volumes.get_mut(deployment) {
+                    volume.snapshots.remove(name);
+                }
+            }
+            // What is in a volume is not observed.
+            Action::RestoreVolume { .. } => {}
             Action::WriteFiles { spec } => drop(observed.files.insert(spec.deployment, files_digest(&spec.files))),
             Action::CreateContainer { spec } => self.create(spec),
             Action::StartContainer { deployment, container } => {
@@ -97,6 +143,7 @@ impl Model {
             state: ContainerState::Created,
             resources: spec.resources,
             limits: None,
+            kernel: None,
             address: None,
             image: Some(Digest::of(spec.image.to_string().as_bytes())),
         };

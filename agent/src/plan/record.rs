@@ -98,6 +98,7 @@ impl Record {
             | StopCause::LocalStop
             | StopCause::Replaced
             | StopCause::Operation(_)
+            | StopCause::Drift(_)
             | StopCause::Tombstone(_) => self.stopped_by_us = Some(container.to_owned()),
         }
     }

@@ -77,6 +77,11 @@ impl Reconciler {
             | Action::EnsureNetwork { .. }
             | Action::PrepareVolume { .. }
             | Action::WriteFiles { .. }
+            | Action::OpenGate { .. }
+            | Action::CloseGate { .. }
+            | Action::SnapshotVolume { .. }
+            | Action::RestoreVolume { .. }
+            | Action::DropSnapshot { .. }
             | Action::CreateContainer { .. }
             | Action::StartContainer { .. }
             | Action::UpdateResources { .. }
@@ -136,6 +141,11 @@ impl Reconciler {
                 tracing::debug!(%action, %reason, "given up, the engine is away");
                 self.work.give_up(subject);
             }
+            Err(ExecuteError::Passing(reason) | ExecuteError::Refused(reason)) if action.operation().is_some() => {
+                tracing::warn!(%action, %reason, "the operation is refused");
+                self.work.give_up(subject);
+                self.refuse_operation(subject, &action, reason);
+            }
             Err(ExecuteError::Passing(reason)) => {
                 tracing::warn!(%action, %reason, "failed, tried again later");
                 self.work.give_up(subject);
@@ -146,6 +156,14 @@ impl Reconciler {
                 self.work.give_up(subject);
                 self.refuse(subject, reason);
             }
+        }
+    }
+
+    /// Answers an operation with why it failed. Its instance runs on, or starts again, by the next plan.
+    fn refuse_operation(&mut self, subject: Subject, action: &Action, reason: Reason) {
+        let Some(operation) = action.operation() else { return };
+        if let Err(error) = self.parts.ledger.finish_operation(operation, Outcome::Refused { reason }) {
+            self.trouble(subject, disk_reason(&error));
         }
     }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::{ContainerReport, InstanceReport, Phase};
+use launchpad_protocol::report::{ContainerReport, InstanceReport, Phase, SnapshotReport, VolumeReport};
 use launchpad_protocol::spec::{HostSpec, InstanceSpec};
 
-use crate::observe::{Container, Observed};
+use crate::enforce;
+use crate::observe::{Container, Observed, SnapshotSight, VolumeSight};
 use crate::plan::Standing;
 use crate::plan::action::{Action, StopCause};
 use crate::plan::instance::current_container;
@@ -23,18 +24,26 @@ pub fn during(action: Option<&Action>, planned: &Standing) -> Standing {
             Action::EnsureNetwork { .. }
             | Action::PrepareVolume { .. }
             | Action::WriteFiles { .. }
+            | Action::OpenGate { .. }
             | Action::CreateContainer { .. }
             | Action::RemoveContainer { .. },
         ) if !in_place => Standing { phase: Phase::Preparing, ..planned.clone() },
+        Some(Action::SnapshotVolume { name, .. }) => copying(format!("its volume is copied as `{name}`")),
+        Some(Action::RestoreVolume { name, .. }) => copying(format!("its volume is put back as `{name}` was")),
         Some(Action::StartContainer { .. }) => Standing { phase: Phase::Starting, ..planned.clone() },
         Some(Action::StopContainer { why, .. }) => stopping(why),
         Some(_) | None => planned.clone(),
     }
 }
 
+/// It stands still for this, whatever it was planned to be.
+fn copying(sentence: String) -> Standing {
+    Standing::because(Phase::Preparing, Reason::new("volume-work", sentence))
+}
+
 fn stopping(why: &StopCause) -> Standing {
     match why {
-        StopCause::Unhealthy(reason) => Standing::because(Phase::Stopping, reason.clone()),
+        StopCause::Unhealthy(reason) | StopCause::Drift(reason) => Standing::because(Phase::Stopping, reason.clone()),
         StopCause::PowerOff
         | StopCause::LocalStop
         | StopCause::Replaced
@@ -64,7 +73,9 @@ pub fn instances(
             container: container.map(container_report),
             restarts: record.restarts,
             ready_at: record.ready_at,
-            degraded: degraded(instance),
+            enforcement: observed.map(|observed| enforce::judge(instance, container, observed)).unwrap_or_default(),
+            volume: observed.and_then(|observed| observed.volumes.get(&instance.deployment)).map(volume_report),
+            oom_kills: container.and_then(|container| container.kernel.as_ref()).map_or(0, |kernel| kernel.oom_kills),
         };
         (instance.deployment, report)
     };
@@ -85,11 +96,15 @@ fn container_report(container: &Container) -> ContainerReport {
     }
 }
 
-/// What the spec itself asks to be done with less protection than usual.
-fn degraded(instance: &InstanceSpec) -> Vec<Reason> {
-    let exposed = instance.secret_environment.keys().map(|variable| {
-        Reason::new("secret-in-environment", format!("the secret in `{variable}` is handed over in the environment"))
-            .because("the workload takes it no other way; docker inspect on the host shows it")
-    });
-    exposed.collect()
+fn volume_report(volume: &VolumeSight) -> VolumeReport {
+    let snapshot = |(name, sight): (&String, &SnapshotSight)| {
+        let SnapshotSight { bytes, taken_at, digest } = sight.clone();
+        (name.clone(), SnapshotReport { bytes, taken_at, digest })
+    };
+    VolumeReport {
+        backend: volume.backend.clone(),
+        bytes: volume.bytes,
+        used_bytes: volume.used_bytes,
+        snapshots: volume.snapshots.iter().map(snapshot).collect(),
+    }
 }

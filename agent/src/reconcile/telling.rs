@@ -71,6 +71,8 @@ impl Reconciler {
             outcomes: ended.collect(),
             troubles,
             events: self.journal.batch(),
+            denials: self.observed.as_ref().map(|observed| observed.denials.clone()).unwrap_or_default(),
+            gate: self.observed.as_ref().and_then(|observed| observed.gate.clone()),
         }
     }
 

@@ -25,7 +25,7 @@ async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
         let observed = host.observe(&BTreeSet::from([spec.image.clone()])).await.unwrap();
         assert_eq!(observed.networks, BTreeSet::from([spec.account]));
         assert_eq!(observed.images, BTreeSet::from([spec.image.clone()]));
-        assert_eq!(observed.volumes, BTreeSet::from([spec.deployment]));
+        assert!(observed.volumes[&spec.deployment].mounted);
         assert_eq!(observed.files[&spec.deployment], files_digest(&spec.files));
         assert_eq!(observed.containers.len(), 1, "{observed:#?}");
         let container = observed.containers.into_values().next().unwrap();
@@ -251,7 +251,7 @@ async fn after_a_boot_the_same_container_starts_on_files_written_anew() {
 
         let host = ground.host();
         let found = host.observe(&BTreeSet::new()).await.unwrap();
-        assert!(found.files.is_empty() && found.volumes.contains(&spec.deployment), "{found:#?}");
+        assert!(found.files.is_empty() && found.volumes.contains_key(&spec.deployment), "{found:#?}");
         host.execute(&Action::WriteFiles { spec: Box::new(spec.clone()) }).await.unwrap();
         let start = Action::StartContainer { deployment: spec.deployment, container: Some(before.id.clone()) };
         host.execute(&start).await.unwrap();

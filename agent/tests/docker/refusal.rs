@@ -184,6 +184,7 @@ fn fake_container(spec: &launchpad_protocol::spec::InstanceSpec) -> launchpad_ag
         state: ContainerState::Created,
         resources: spec.resources,
         limits: None,
+        kernel: None,
         address: None,
         image: None,
     }

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::auth::Caller;
+use super::contract::{self, Enforcement, Volume};
 use super::problem::{Problem, ProblemBody};
 use super::request::{IdempotencyKey, JsonBody, PathOf, QueryOf};
 use super::view::{Items, KernelLimits, PageQuery, Reason};
@@ -129,8 +130,13 @@ pub(super) struct Instance {
     /// Why it stands there.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
-    /// What is enforced less than asked.
-    degraded: Vec<Reason>,
+    /// How each promise of its spec stands in the kernel, while it runs.
+    enforcement: BTreeMap<String, Enforcement>,
+    /// Its volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume: Option<Volume>,
+    /// Processes that the kernel killed for its memory, in this start.
+    oom_kills: u64,
     /// Its limits, as the kernel has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<KernelLimits>,
@@ -229,7 +235,9 @@ impl From<InstanceReport> for Instance {
             address: container.as_ref().and_then(|one| one.address.clone()),
             container_id: container.map(|one| one.id),
             reason: report.reason.map(Reason::from),
-            degraded: report.degraded.into_iter().map(Reason::from).collect(),
+            enforcement: contract::enforcement(report.enforcement),
+            volume: report.volume.map(Volume::from),
+            oom_kills: report.oom_kills,
             limits: limits.map(KernelLimits::from),
         }
     }

@@ -173,6 +173,8 @@ impl Lab {
             outcomes: BTreeMap::new(),
             troubles: Vec::new(),
             events: EventBatch { journal: self.app.entropy.id(START), dropped: 0, events: Vec::new() },
+            denials: BTreeMap::new(),
+            gate: None,
         };
         let keep = async |tx: &mut Tx| {
             reports::keep(tx, host.id, Fence(1), &report, START).await?;
@@ -257,7 +259,9 @@ pub(crate) fn instance(phase: Phase, revision: u64, epoch: u64) -> InstanceRepor
         container: None,
         restarts: 0,
         ready_at: None,
-        degraded: Vec::new(),
+        enforcement: BTreeMap::new(),
+        volume: None,
+        oom_kills: 0,
     }
 }
 

@@ -22,7 +22,9 @@ fn instance(revision: u64, epoch: u64) -> InstanceReport {
         container: None,
         restarts: 0,
         ready_at: None,
-        degraded: Vec::new(),
+        enforcement: BTreeMap::new(),
+        volume: None,
+        oom_kills: 0,
     }
 }
 

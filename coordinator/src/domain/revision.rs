@@ -97,7 +97,7 @@ pub fn blueprint(from: Ingredients<'_>) -> Result<InstanceSpec, Refusal> {
         },
         isolation: isolation(profile)?,
         volume: Volume { path: profile.state_path.clone(), bytes: plan.storage_bytes },
-        egress: EgressPolicy { domains: profile.egress.domains.iter().cloned().collect() },
+        egress: EgressPolicy { rules: profile.egress.allow.clone() },
         ingress: Ingress { port: profile.port, hostnames: BTreeSet::new() },
         files: files(&from),
         requires: required(!secret_environment.is_empty()),
@@ -185,6 +185,9 @@ fn required(secret_in_environment: bool) -> BTreeSet<Feature> {
         Feature::http_probes(),
         Feature::restart_policy(),
         Feature::volume(),
+        Feature::egress(),
+        Feature::ingress(),
+        Feature::seccomp(),
     ]);
     if secret_in_environment {
         features.insert(Feature::sealed_environment());

@@ -129,7 +129,7 @@ fn what_changes_in_place_asks_for_no_new_container() {
     changed.restart.terminal.clear();
     changed.stop_grace *= 2;
     changed.ingress.hostnames.insert("web.example".to_owned());
-    changed.egress.domains.insert("api.example".to_owned());
+    changed.egress.rules.insert("api.example.com".parse().expect("a rule"));
     changed.requires.clear();
     changed.files[0].ciphertext = vec![1];
     changed.files[0].version = Revision(9);

@@ -33,6 +33,8 @@ fn nothing() -> HostReport {
         outcomes: BTreeMap::new(),
         troubles: Vec::new(),
         events: EventBatch { journal: id::<JournalId>(1), dropped: 0, events: Vec::new() },
+        denials: BTreeMap::new(),
+        gate: None,
     }
 }
 
@@ -52,7 +54,9 @@ fn wanted(epoch: u64, runs: bool) -> HostReport {
         container: Some(container),
         restarts: 0,
         ready_at: None,
-        degraded: Vec::new(),
+        enforcement: BTreeMap::new(),
+        volume: None,
+        oom_kills: 0,
     };
     HostReport { instances: BTreeMap::from([(id(7), instance)]), ..nothing() }
 }

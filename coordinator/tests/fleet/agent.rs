@@ -269,6 +269,8 @@ pub fn report(accepted: Option<Accepted>, journal: JournalId) -> HostReport {
         outcomes: BTreeMap::new(),
         troubles: Vec::new(),
         events: EventBatch { journal, dropped: 0, events: Vec::new() },
+        denials: BTreeMap::new(),
+        gate: None,
     }
 }
 

@@ -70,7 +70,9 @@ fn instance(phase: Phase) -> InstanceReport {
         container: None,
         restarts: 0,
         ready_at: None,
-        degraded: Vec::new(),
+        enforcement: BTreeMap::new(),
+        volume: None,
+        oom_kills: 0,
     }
 }
 

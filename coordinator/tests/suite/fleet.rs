@@ -172,6 +172,8 @@ pub(super) fn report(version: &str) -> HostReport {
         outcomes: BTreeMap::new(),
         troubles: Vec::new(),
         events: EventBatch { journal: id(), dropped: 0, events: Vec::new() },
+        denials: BTreeMap::new(),
+        gate: None,
     }
 }
 

@@ -7,10 +7,13 @@ use super::{
     COUNTER_MAX, ENTRIES_MAX, SIZE_MAX_BYTES, accepted, deployment_at, deployments, digest, few, few_once, id, maybe,
     moment, name, reason, text,
 };
+use std::collections::BTreeMap;
+
+use crate::enforcement::{Enforcement, Item, Verdict};
 use crate::generation::{Epoch, Generation, Revision};
 use crate::report::{
-    Capability, Capacity, ContainerReport, Event, EventBatch, HostReport, InstanceReport, KernelLimits, Orphan,
-    Outcome, Phase,
+    Capability, Capacity, ContainerReport, Denial, Denials, Event, EventBatch, GateReport, HostReport,
+    InstanceReport, KernelLimits, Orphan, Outcome, Phase, SnapshotReport, VolumeReport,
 };
 
 /// A host's report with instances among the pool's first `most` deployments.
@@ -21,9 +24,10 @@ pub fn host_report(most: usize) -> impl Strategy<Value = HostReport> {
     let host = (name(), name(), moment(), maybe(accepted()), 0..COUNTER_MAX, capacity());
     let found = (btree_map(name(), capability(), 0..=ENTRIES_MAX), instances, few(orphan()));
     let done = (few_once(id()), btree_map(id(), outcome(), 0..=ENTRIES_MAX), few(reason()), event_batch(most));
+    let done = (done, btree_map(id(), denials(), 0..=ENTRIES_MAX), maybe(gate()));
     (host, found, done).prop_map(|(host, (capabilities, instances, orphans), done)| {
         let (boot_id, agent_version, wall, accepted, applied, capacity) = host;
-        let (buried, outcomes, troubles, events) = done;
+        let ((buried, outcomes, troubles, events), denials, gate) = done;
         HostReport {
             boot_id,
             agent_version,
@@ -38,6 +42,8 @@ pub fn host_report(most: usize) -> impl Strategy<Value = HostReport> {
             outcomes,
             troubles,
             events,
+            denials,
+            gate,
         }
     })
 }
@@ -45,8 +51,9 @@ pub fn host_report(most: usize) -> impl Strategy<Value = HostReport> {
 /// What became of an instance.
 pub fn instance_report() -> impl Strategy<Value = InstanceReport> {
     let stand = (phase(), maybe(reason()), 0..COUNTER_MAX, 0..COUNTER_MAX);
-    (stand, maybe(container()), any::<u32>(), maybe(moment()), few(reason())).prop_map(
-        |((phase, reason, revision, epoch), container, restarts, ready_at, degraded)| InstanceReport {
+    let walls = (enforcement(), maybe(volume()), 0..COUNTER_MAX);
+    (stand, maybe(container()), any::<u32>(), maybe(moment()), walls).prop_map(
+        |((phase, reason, revision, epoch), container, restarts, ready_at, walls)| InstanceReport {
             phase,
             reason,
             revision: Revision(revision),
@@ -54,7 +61,9 @@ pub fn instance_report() -> impl Strategy<Value = InstanceReport> {
             container,
             restarts,
             ready_at,
-            degraded,
+            enforcement: walls.0,
+            volume: walls.1,
+            oom_kills: walls.2,
         },
     )
 }
@@ -90,6 +99,42 @@ pub fn event_batch(most: usize) -> impl Strategy<Value = EventBatch> {
             .zip(events)
             .map(|(seq, (at, deployment, phase, reason))| Event { seq, at, deployment, phase, reason })
             .collect(),
+    })
+}
+
+fn enforcement() -> impl Strategy<Value = BTreeMap<Item, Enforcement>> {
+    let verdict = prop_oneof![
+        Just(Verdict::Enforced),
+        reason().prop_map(|reason| Verdict::Degraded { reason }),
+        reason().prop_map(|reason| Verdict::Failed { reason }),
+    ];
+    let enforcement = (verdict, text()).prop_map(|(verdict, seen)| Enforcement { verdict, seen });
+    btree_map(proptest::sample::select(Item::ALL), enforcement, 0..=ENTRIES_MAX)
+}
+
+fn volume() -> impl Strategy<Value = VolumeReport> {
+    let snapshot = (0..SIZE_MAX_BYTES, moment(), digest()).prop_map(|(bytes, taken_at, digest)| SnapshotReport {
+        bytes,
+        taken_at,
+        digest,
+    });
+    (name(), 0..SIZE_MAX_BYTES, 0..SIZE_MAX_BYTES, btree_map(name(), snapshot, 0..=ENTRIES_MAX))
+        .prop_map(|(backend, bytes, used_bytes, snapshots)| VolumeReport { backend, bytes, used_bytes, snapshots })
+}
+
+fn denials() -> impl Strategy<Value = Denials> {
+    let sample = (moment(), maybe(id()), name(), 0..COUNTER_MAX).prop_map(|(at, deployment, target, count)| Denial {
+        at,
+        deployment,
+        target,
+        count,
+    });
+    (0..COUNTER_MAX, few(sample)).prop_map(|(count, samples)| Denials { count, samples })
+}
+
+fn gate() -> impl Strategy<Value = GateReport> {
+    (0..COUNTER_MAX, 0..COUNTER_MAX, few_once(name())).prop_map(|(flushes, exposure_us, ingress_addresses)| {
+        GateReport { flushes, longest_exposure: std::time::Duration::from_micros(exposure_us), ingress_addresses }
     })
 }
 

@@ -164,7 +164,10 @@ fn volume() -> impl Strategy<Value = Volume> {
 }
 
 fn egress() -> impl Strategy<Value = EgressPolicy> {
-    few_once("(\\*\\.)?[a-z]{1,8}\\.example").prop_map(|domains| EgressPolicy { domains })
+    few_once("(\\*\\.)?[a-z]{1,8}\\.example(:(80|443|8443,9000))?").prop_map(|texts| EgressPolicy {
+        // The pattern writes rules only; two texts may be one rule.
+        rules: texts.iter().filter_map(|text: &String| text.parse().ok()).collect(),
+    })
 }
 
 fn ingress() -> impl Strategy<Value = Ingress> {
@@ -227,6 +230,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         Just(OperationAction::Restart),
         name().prop_map(|name| OperationAction::Snapshot { name }),
         name().prop_map(|name| OperationAction::Restore { name }),
+        name().prop_map(|name| OperationAction::DropSnapshot { name }),
         Just(OperationAction::ClearLocalStop),
     ];
     btree_map(id::<OperationId>(), action, 0..=ENTRIES_MAX)

@@ -12,9 +12,10 @@ use super::field::{
     mount_point, parse, positive, required, set, unspecified,
 };
 use super::v1;
+use crate::egress::is_host_name;
 use crate::feature::Feature;
 use crate::generation::{Epoch, Revision};
-use crate::limits::{OPERATIONS_PER_INSTANCE_MAX, SEALED_FILES_MAX};
+use crate::limits::{EGRESS_RULES_MAX, HOSTNAMES_MAX, OPERATIONS_PER_INSTANCE_MAX, SEALED_FILES_MAX};
 use crate::names::{MODE_MAX, is_variable};
 use crate::spec::{
     EgressPolicy, FileKind, Ingress, InstanceSpec, Isolation, Operation, OperationAction, Power, ProcessSpec,
@@ -41,7 +42,7 @@ impl From<&InstanceSpec> for v1::InstanceSpec {
             resources: Some(spec.resources.into()),
             isolation: Some((&spec.isolation).into()),
             volume: Some(v1::Volume { path: spec.volume.path.clone(), size_bytes: spec.volume.bytes }),
-            egress: Some(v1::EgressPolicy { domains: spec.egress.domains.iter().cloned().collect() }),
+            egress: Some(v1::EgressPolicy { rules: spec.egress.rules.iter().map(ToString::to_string).collect() }),
             ingress: Some((&spec.ingress).into()),
             files: spec.files.iter().map(v1::SealedFile::from).collect(),
             secret_environment: variables(&spec.secret_environment),
@@ -234,7 +235,8 @@ impl TryFrom<v1::EgressPolicy> for EgressPolicy {
     type Error = WireError;
 
     fn try_from(message: v1::EgressPolicy) -> Result<Self, WireError> {
-        Ok(Self { domains: distinct("domains", message.domains, |name| filled("", name))? })
+        at_most("rules", &message.rules, EGRESS_RULES_MAX)?;
+        Ok(Self { rules: distinct("rules", message.rules, |rule| parse("", &rule))? })
     }
 }
 
@@ -248,13 +250,19 @@ impl TryFrom<v1::Ingress> for Ingress {
     type Error = WireError;
 
     fn try_from(message: v1::Ingress) -> Result<Self, WireError> {
+        at_most("hostnames", &message.hostnames, HOSTNAMES_MAX)?;
         let port = u16::try_from(message.port)
             .map_err(|_| malformed("port", format!("{} is above {}", message.port, u16::MAX)))?;
-        Ok(Self {
-            port: positive("port", port)?,
-            hostnames: distinct("hostnames", message.hostnames, |name| filled("", name))?,
-        })
+        Ok(Self { port: positive("port", port)?, hostnames: distinct("hostnames", message.hostnames, host_name)? })
     }
+}
+
+/// A name that becomes a question to our own name server, and a certificate: lower case, so that each is one name.
+fn host_name(name: String) -> Result<String, WireError> {
+    if is_host_name(&name) && !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Ok(name);
+    }
+    Err(malformed("", format!("`{name}` is no host name in lower case")))
 }
 
 impl From<&SealedFile> for v1::SealedFile {
@@ -293,11 +301,12 @@ impl TryFrom<v1::SealedFile> for SealedFile {
 
 impl From<&Operation> for v1::Operation {
     fn from(operation: &Operation) -> Self {
-        use v1::operation::{Action, ClearLocalStop, Restart, Restore, Snapshot};
+        use v1::operation::{Action, ClearLocalStop, DropSnapshot, Restart, Restore, Snapshot};
         let action = match &operation.action {
             OperationAction::Restart => Action::Restart(Restart {}),
             OperationAction::Snapshot { name } => Action::Snapshot(Snapshot { name: name.clone() }),
             OperationAction::Restore { name } => Action::Restore(Restore { name: name.clone() }),
+            OperationAction::DropSnapshot { name } => Action::DropSnapshot(DropSnapshot { name: name.clone() }),
             OperationAction::ClearLocalStop => Action::ClearLocalStop(ClearLocalStop {}),
         };
         Self { operation_id: operation.id.to_string(), action: Some(action) }
@@ -315,6 +324,9 @@ impl TryFrom<v1::Operation> for Operation {
                 OperationAction::Snapshot { name: file_name("snapshot.name", snapshot.name)? }
             }
             Action::Restore(restore) => OperationAction::Restore { name: file_name("restore.name", restore.name)? },
+            Action::DropSnapshot(dropped) => {
+                OperationAction::DropSnapshot { name: file_name("drop_snapshot.name", dropped.name)? }
+            }
             Action::ClearLocalStop(ClearLocalStop {}) => OperationAction::ClearLocalStop,
         };
         Ok(Self { id: parse("operation_id", &message.operation_id)?, action })

@@ -6,8 +6,10 @@
 //! ```text
 //! HostReport ─ Capacity, Capability, InstanceReport ─ ContainerReport ─ KernelLimits
 //!           └─ Orphan, Outcome, EventBatch ─ Event                    (and a Reason nearly everywhere)
+//! Enforcement, VolumeReport, Denials and GateReport: wire/contract.rs
 //! ```
 
+use super::contract::{denials_in, denials_out, enforcement_in, enforcement_out};
 use super::field::{
     WireError, at_most, digest, distinct, filled, known, list, malformed, map, optional, parse, parse_optional,
     positive, required, set, unspecified,
@@ -39,6 +41,8 @@ impl From<HostReport> for v1::HostReport {
             outcomes: report.outcomes.into_iter().map(|(id, outcome)| outcome_out(id.to_string(), outcome)).collect(),
             troubles: report.troubles.into_iter().map(Into::into).collect(),
             events: Some(report.events.into()),
+            denials: report.denials.into_iter().map(denials_out).collect(),
+            gate: report.gate.map(Into::into),
         }
     }
 }
@@ -64,6 +68,8 @@ impl TryFrom<v1::HostReport> for HostReport {
             })?,
             troubles: list("troubles", message.troubles)?,
             events: required("events", message.events)?,
+            denials: map("denials", message.denials, denials_in)?,
+            gate: optional("gate", message.gate)?,
         })
     }
 }
@@ -149,7 +155,9 @@ fn instance_out((deployment, report): (DeploymentId, InstanceReport)) -> v1::Ins
         container: report.container.map(Into::into),
         restarts: report.restarts,
         ready_at_us: report.ready_at.map(Moment::micros),
-        degraded: report.degraded.into_iter().map(Into::into).collect(),
+        enforcement: report.enforcement.into_iter().map(enforcement_out).collect(),
+        volume: report.volume.map(Into::into),
+        oom_kills: report.oom_kills,
     }
 }
 
@@ -162,7 +170,9 @@ fn instance_in(message: v1::InstanceReport) -> Result<(DeploymentId, InstanceRep
         container: optional("container", message.container)?,
         restarts: message.restarts,
         ready_at: message.ready_at_us.map(Moment::from_micros),
-        degraded: list("degraded", message.degraded)?,
+        enforcement: map("enforcement", message.enforcement, enforcement_in)?,
+        volume: optional("volume", message.volume)?,
+        oom_kills: message.oom_kills,
     };
     Ok((parse("deployment_id", &message.deployment_id)?, report))
 }

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use launchpad_protocol::enforcement::{Enforcement, Item};
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::frame::{
     AgentFrame, Answer, Ask, CoordinatorFrame, Hello, LogLine, OutputStream, Question, Welcome,
 };
 use launchpad_protocol::generation::{Accepted, Epoch, Fence, Generation, Revision};
 use launchpad_protocol::report::{
-    Capability, Capacity, ContainerReport, Event, EventBatch, HostReport, InstanceReport, KernelLimits, Orphan,
-    Outcome, Phase,
+    Capability, Capacity, ContainerReport, Denial, Denials, Event, EventBatch, GateReport, HostReport,
+    InstanceReport, KernelLimits, Orphan, Outcome, Phase, SnapshotReport, VolumeReport,
 };
 use launchpad_protocol::time::Moment;
 use launchpad_protocol::wire::{AnswerPart, encode_spec};
@@ -98,6 +99,23 @@ pub(crate) fn host_report() -> HostReport {
         ]),
         troubles: vec![reason("disk-nearly-full")],
         events: events(),
+        denials: BTreeMap::from([(
+            id(277),
+            Denials {
+                count: 12,
+                samples: vec![Denial {
+                    at: moment(9),
+                    deployment: Some(id(1)),
+                    target: "tcp 203.0.113.5:25".to_owned(),
+                    count: 3,
+                }],
+            },
+        )]),
+        gate: Some(GateReport {
+            flushes: 1,
+            longest_exposure: std::time::Duration::from_millis(21),
+            ingress_addresses: BTreeSet::from(["198.51.100.7".to_owned()]),
+        }),
     }
 }
 
@@ -129,7 +147,21 @@ fn instance(phase: Phase, number: u128) -> InstanceReport {
         }),
         restarts: 2,
         ready_at: Some(moment(6)),
-        degraded: vec![reason("secret-in-environment")],
+        enforcement: BTreeMap::from([
+            (Item::Memory, Enforcement::enforced("memory.limit_in_bytes 1073741824")),
+            (Item::ProcessEnvironment, Enforcement::degraded("API_KEY", reason("secret-in-environment"))),
+            (Item::Egress, Enforcement::failed("no table", reason("rules-altered"))),
+        ]),
+        volume: Some(VolumeReport {
+            backend: "loop-ext4".to_owned(),
+            bytes: 10_000_000_000,
+            used_bytes: 54_000_000,
+            snapshots: BTreeMap::from([(
+                "before-7".to_owned(),
+                SnapshotReport { bytes: 60_000_000, taken_at: moment(8), digest: digest("a volume") },
+            )]),
+        }),
+        oom_kills: 1,
     }
 }
 

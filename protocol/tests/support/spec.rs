@@ -48,7 +48,11 @@ pub(crate) fn instance(number: u128) -> InstanceSpec {
         resources: Resources { cpu_millis: 500, memory_bytes: 1 << 30, pids: 256 },
         isolation: isolation(),
         volume: Volume { path: "/data".to_owned(), bytes: 10_000_000_000 },
-        egress: EgressPolicy { domains: names(["*.example.org", "api.example.com"]) },
+        egress: EgressPolicy {
+            rules: ["*.example.org", "203.0.113.0/24:8443", "api.example.com"]
+                .map(|rule| rule.parse().expect("a rule"))
+                .into(),
+        },
         ingress: Ingress { port: 8080, hostnames: names(["support-bot.bots.example"]) },
         files: files(),
         secret_environment: texts([("BOT_TOKEN", "token")]),
@@ -137,6 +141,7 @@ fn restart() -> RestartPolicy {
 fn operations() -> Vec<Operation> {
     let actions = [
         OperationAction::Snapshot { name: "before-8".to_owned() },
+        OperationAction::DropSnapshot { name: "before-6".to_owned() },
         OperationAction::Restart,
         OperationAction::Restore { name: "before-7".to_owned() },
         OperationAction::ClearLocalStop,

@@ -171,6 +171,7 @@ impl World {
             state: ContainerState::Running { started_at: self.host_wall(host) },
             resources: Resources { cpu_millis: 1, memory_bytes: 1, pids: 1 },
             limits: None,
+            kernel: None,
             address: None,
             image: None,
         };

@@ -177,6 +177,11 @@ impl Oracle {
             | Action::EnsureNetwork { .. }
             | Action::PrepareVolume { .. }
             | Action::WriteFiles { .. }
+            | Action::OpenGate { .. }
+            | Action::CloseGate { .. }
+            | Action::SnapshotVolume { .. }
+            | Action::RestoreVolume { .. }
+            | Action::DropSnapshot { .. }
             | Action::CreateContainer { .. }
             | Action::StartContainer { .. }
             | Action::UpdateResources { .. }
@@ -204,7 +209,7 @@ impl Oracle {
                 let ordered = self.condemned.contains_key(&deployment);
                 self.require(9, ordered, || format!("{id} is buried, and nobody wanted that"));
             }
-            Some(StopCause::PowerOff | StopCause::LocalStop | StopCause::Replaced) | None => {
+            Some(StopCause::PowerOff | StopCause::LocalStop | StopCause::Replaced | StopCause::Drift(_)) | None => {
                 self.require(9, false, || format!("{id} is stopped without a cause: {why:?}"));
             }
         }

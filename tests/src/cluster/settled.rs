@@ -54,7 +54,7 @@ impl World {
         if let Some(left) = left {
             return Some(format!("host {index} has something left of {left}"));
         }
-        let volume = observed.volumes.iter().find(|id| !self.keeps_data(host, **id));
+        let volume = observed.volumes.keys().find(|id| !self.keeps_data(host, **id));
         volume.map(|id| format!("host {index} has data left of {id}"))
     }
 
@@ -86,7 +86,7 @@ impl World {
             .filter(|container| container.deployment == id)
             .collect();
         let runs = here.len() == 1 && here[0].running_since().is_some();
-        let has_data = host.is_some_and(|host| host.model.observed.volumes.contains(&id));
+        let has_data = host.is_some_and(|host| host.model.observed.volumes.contains_key(&id));
         let holds = match state {
             State::Requested => {
                 let placement = place(&wanted(one), &self.coordinator.store.candidates());

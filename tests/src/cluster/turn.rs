@@ -240,6 +240,8 @@ impl Host {
             outcomes: ended.collect(),
             troubles: agent.plan.troubles.clone(),
             events: agent.journal.batch(),
+            denials: BTreeMap::new(),
+            gate: None,
         })
     }
 

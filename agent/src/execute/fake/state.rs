@@ -19,6 +19,8 @@ use crate::execute::ExecuteError;
 use crate::execute::address::{AddressBook, DEFAULT_POOL};
 use crate::observe::{Container, ContainerState, Exit, Observed};
 use crate::plan::action::{Action, files_digest};
+use crate::plan::marks::Marks;
+use crate::plan::model::Model;
 
 /// Everything on the machine.
 #[derive(Debug, Default)]
@@ -80,10 +82,13 @@ impl State {
                 self.observed.networks.insert(*account);
                 Ok(())
             }
-            Action::PrepareVolume { spec } => {
-                self.observed.volumes.insert(spec.deployment);
+            Action::PrepareVolume { .. } | Action::OpenGate { .. } | Action::CloseGate { .. } => {
+                self.ideal(action, now);
                 Ok(())
             }
+            Action::SnapshotVolume { deployment, .. }
+            | Action::RestoreVolume { deployment, .. }
+            | Action::DropSnapshot { deployment, .. } => self.volume_work(*deployment, action, now),
             Action::WriteFiles { spec } => {
                 self.observed.files.insert(spec.deployment, files_digest(&spec.files));
                 Ok(())
@@ -119,6 +124,31 @@ impl State {
         }
     }
 
+    /// What never fails does what it does on the ideal host.
+    fn ideal(&mut self, action: &Action, now: Moment) {
+        let mut model = Model::of(std::mem::take(&mut self.observed), Marks::default());
+        model.apply(action, now);
+        self.observed = model.observed;
+    }
+
+    /// Only while nothing has the volume mounted, and only what is there.
+    fn volume_work(&mut self, deployment: DeploymentId, action: &Action, now: Moment) -> Result<(), ExecuteError> {
+        let is_drop = matches!(action, Action::DropSnapshot { .. });
+        if !is_drop && self.running().any(|container| container.deployment == deployment) {
+            return Err(passing("volume-busy", "its container runs"));
+        }
+        let Some(volume) = self.observed.volumes.get(&deployment) else {
+            return Err(passing("volume-missing", "there is no such volume"));
+        };
+        if let Action::RestoreVolume { name, .. } = action
+            && !volume.snapshots.contains_key(name)
+        {
+            return Err(passing("snapshot-missing", "there is no snapshot of that name"));
+        }
+        self.ideal(action, now);
+        Ok(())
+    }
+
     /// Refuses as Docker would: without its image, its mounts' sources or its network there is no container.
     fn create(&mut self, spec: &InstanceSpec) -> Result<(), ExecuteError> {
         let of_it = |found: &&Container| found.deployment == spec.deployment;
@@ -141,7 +171,9 @@ impl State {
         if !self.observed.networks.contains(&spec.account) {
             return Err(passing("network-missing", "the account has no network on this host yet"));
         }
-        if !self.observed.volumes.contains(&spec.deployment) || !self.observed.files.contains_key(&spec.deployment) {
+        if !self.observed.volumes.contains_key(&spec.deployment)
+            || !self.observed.files.contains_key(&spec.deployment)
+        {
             return Err(passing("mount-missing", "what is to be mounted is not there"));
         }
         let address = self.book.address_for(spec.account, spec.deployment).map_err(ExecuteError::Passing)?;
@@ -156,6 +188,7 @@ impl State {
             state: ContainerState::Created,
             resources: spec.resources,
             limits: None,
+            kernel: None,
             address: Some(address),
             image: Some(spec.image.digest),
         };
