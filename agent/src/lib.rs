@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod enforce;
 pub mod enroll;
 pub mod execute;
+pub mod gate;
 pub mod identity;
 pub mod journal;
 pub mod ledger;
