@@ -50,6 +50,32 @@ pub struct Place {
     pub database_url: Option<String>,
 }
 
+/// Where the keys are that wrap configs and secrets in the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyArguments {
+    /// The keyring, if not in the data directory; replicas on one database share it.
+    #[arg(long, value_name = "FILE")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<PathBuf>,
+    /// The age identity that opens the keyring, if not beside it; made there if absent. Keep it away from backups.
+    #[arg(long, value_name = "FILE")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyring_identity: Option<PathBuf>,
+    /// A key of AWS KMS (ARN, id or alias) instead of a keyring; needs a build with the feature `aws-kms`.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["keyring", "keyring_identity"])]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+}
+
+impl KeyArguments {
+    /// Whether nothing was told.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Arguments of `init`.
 #[derive(Debug, Clone, Args)]
 pub struct InitArguments {
@@ -68,6 +94,9 @@ pub struct InitArguments {
     /// Where agents reach enrolment, if not at the address that `serve` listens on.
     #[arg(long, value_name = "HOST:PORT", value_parser = endpoint)]
     pub advertise_enroll: Option<String>,
+    /// Where the keys are; `serve` finds them there.
+    #[command(flatten)]
+    pub keys: KeyArguments,
     /// The first operator's mail address.
     #[arg(long, default_value = "operator@localhost", value_name = "EMAIL")]
     pub operator: String,
@@ -148,6 +177,9 @@ pub struct Settings {
     /// The Postgres that holds the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_url: Option<String>,
+    /// Where the keys are.
+    #[serde(default, skip_serializing_if = "KeyArguments::is_default")]
+    pub keys: KeyArguments,
 }
 
 /// All that [`crate::run`] needs to know.
@@ -226,6 +258,7 @@ impl Settings {
             advertise_fleet: arguments.advertise_fleet.clone(),
             advertise_enroll: arguments.advertise_enroll.clone(),
             database_url: arguments.place.database_url.clone(),
+            keys: arguments.keys.clone(),
         }
     }
 
@@ -295,8 +328,10 @@ mod tests {
     #[test]
     fn settings_read_back_as_they_were_written() {
         let dir = tempfile::tempdir().unwrap();
-        let arguments = ["launchpad-coordinator", "init", "--data-dir", "/x", "--advertise-fleet", "198.18.0.1:7701"];
-        let Command::Init(arguments) = Arguments::parse_from(arguments).command else { panic!("not init") };
+        let words =
+            "launchpad-coordinator init --data-dir /x --advertise-fleet 198.18.0.1:7701 --keyring-identity /y";
+        let arguments = Arguments::parse_from(words.split(' '));
+        let Command::Init(arguments) = arguments.command else { panic!("not init") };
         let settings = Settings::of(&arguments);
         assert_eq!(settings.server_names, ["coordinator.launchpad.internal"]);
         let dir = DataDir::new(dir.path());

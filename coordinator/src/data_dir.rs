@@ -4,7 +4,8 @@
 //! data dir (0700)
 //! ├── coordinator.toml   what `init` was told: names, endpoints, database (0600: a database URL may hold a password)
 //! ├── coordinator.db     the store, unless --database-url names a Postgres
-//! ├── keyring            the key that encrypts configs and secrets in the store
+//! ├── keyring            the keys that wrap those of configs and secrets in the store, sealed
+//! ├── keyring.identity   what opens the keyring, unless --keyring-identity names another place
 //! ├── ca/                root and issuing CA
 //! └── lock               held by `serve`, `init` or `restore` while it works
 //! ```
@@ -82,7 +83,7 @@ impl DataDir {
         self.0.join("coordinator.db")
     }
 
-    /// The key that encrypts configs and secrets.
+    /// The keys that wrap those of configs and secrets.
     #[must_use]
     pub fn keyring(&self) -> PathBuf {
         self.0.join("keyring")

@@ -15,8 +15,6 @@ use std::sync::Arc;
 
 use launchpad_pki::ca::IssuingCa;
 use launchpad_pki::ca_files::{CaFiles, CaFilesError};
-use launchpad_pki::files::FileError;
-use launchpad_pki::keyring::LocalKeyring;
 use launchpad_protocol::reason::Reason;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +25,7 @@ use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::fleet::Fleet;
 use crate::fleet::server::{FleetConfig, FleetError, FleetParts, FleetServer};
+use crate::key_source::{KeySource, KeySourceError};
 use crate::outside::{Addresses, Outside};
 use crate::signals::Signals;
 use crate::store::{Intent, OpenError, Store, StoreUrl, StoreUrlError};
@@ -47,9 +46,9 @@ pub enum CoordinatorError {
     /// The store.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The keyring.
-    #[error("the keyring")]
-    Keyring(#[source] FileError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeySourceError),
     /// The certificate authority.
     #[error("the certificate authority")]
     Ca(#[from] CaFilesError),
@@ -76,8 +75,7 @@ impl CoordinatorError {
             Self::Catalogue(error) => error.reason(),
             Self::Url(_) => Reason::new("malformed-database-url", sentence),
             Self::Open(_) => Reason::new("store-unusable", sentence),
-            Self::Keyring(_) => Reason::new("keyring-unusable", sentence)
-                .mend("bring the keyring file back from its backup: without it no stored secret can be read"),
+            Self::Keys(error) => error.reason(),
             Self::Ca(_) => Reason::new("ca-unusable", sentence).mend("bring the ca directory back from its backup"),
             Self::Http { .. } => Reason::new("address-unusable", sentence)
                 .mend("choose another --http, or stop what uses it (`ss -ltnp` shows it)"),
@@ -99,7 +97,7 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
     let plans = Arc::new(catalogue::plans(config.plans.as_deref())?);
     let url = StoreUrl::parse(config.database_url.as_deref(), &dir.database())?;
     let store = Store::open(&url, Intent::Use, outside.clock.wall()).await?;
-    let keyring = LocalKeyring::load(&dir.keyring()).map_err(CoordinatorError::Keyring)?;
+    let keys = KeySource::of(&config.settings.keys, &dir).open().await?;
     let ca = CaFiles::at(dir.ca()).load()?;
     let root = ca.root_digest();
     let (fleet, signals) = (Fleet::new(outside.clock.clone(), outside.entropy.clone()), Signals::default());
@@ -110,7 +108,7 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
         entropy: outside.entropy,
         profiles,
         plans,
-        keys: Arc::new(keyring),
+        keys,
         fleet,
         signals,
         joining: Joining {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The context (account, deployment, file, version) is authenticated on both levels: a row copied over
-//! another tenant's does not decrypt. Rotating the key that wraps rewraps data keys, and touches no
-//! ciphertext.
+//! another tenant's does not decrypt. Rotating the key that wraps rewraps data keys ([`Envelope::rewrap`]), and
+//! touches no ciphertext.
 
 use std::fmt;
 
@@ -41,10 +41,19 @@ pub struct EnvelopeContext {
 /// A key for one value. Wiped when dropped.
 pub struct DataKey(Zeroizing<[u8; KEY_BYTES]>);
 
+/// A data key as its provider wrapped it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// Which key wraps it.
+    pub key_id: String,
+    /// The data key, wrapped.
+    pub bytes: Vec<u8>,
+}
+
 /// A value as the store holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// Which key wraps the data key ([`KeyProvider::key_id`]).
+    /// Which key wraps the data key ([`WrappedKey::key_id`]).
     pub key_id: String,
     /// The data key, wrapped.
     #[serde(with = "encoded")]
@@ -61,11 +70,11 @@ pub enum EnvelopeError {
     #[error("cannot make a data key")]
     Entropy(#[from] NoEntropy),
     /// Wrapped by a key that is not at hand.
-    #[error("the value is encrypted under key `{wanted}`, the keyring holds `{held}`: restore the keyring file")]
+    #[error("the value is encrypted under key `{wanted}`, the keyring holds {held}: restore the keyring file")]
     OtherKey {
         /// The key that wrapped it.
         wanted: String,
-        /// The key at hand.
+        /// The keys at hand.
         held: String,
     },
     /// Encrypted as something else, or altered.
@@ -86,7 +95,7 @@ pub trait KeyProvider: fmt::Debug + Send + Sync {
     fn key_id(&self) -> String;
 
     /// Wraps a data key; `aad` is authenticated along with it.
-    fn wrap<'a>(&'a self, key: &'a DataKey, aad: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, EnvelopeError>>;
+    fn wrap<'a>(&'a self, key: &'a DataKey, aad: &'a [u8]) -> BoxFuture<'a, Result<WrappedKey, EnvelopeError>>;
 
     /// Unwraps a data key that `key_id` wrapped with the same `aad`.
     fn unwrap<'a>(
@@ -95,6 +104,17 @@ pub trait KeyProvider: fmt::Debug + Send + Sync {
         wrapped: &'a [u8],
         aad: &'a [u8],
     ) -> BoxFuture<'a, Result<DataKey, EnvelopeError>>;
+
+    /// Makes another key the one that wraps, and answers its name; the one before it still unwraps. A provider whose
+    /// keys are made elsewhere answers the one that it was told to use.
+    fn rotate(&self) -> BoxFuture<'_, Result<String, EnvelopeError>>;
+
+    /// The keys that it holds and that do not wrap any more, oldest first.
+    fn older(&self) -> Vec<String>;
+
+    /// Destroys a key that does not wrap any more: its caller has seen to it that it wraps nothing that is kept. One
+    /// that is not held, or that wraps now, is left as it is.
+    fn forget<'a>(&'a self, key_id: &'a str) -> BoxFuture<'a, Result<(), EnvelopeError>>;
 }
 
 impl Envelope {
@@ -110,8 +130,19 @@ impl Envelope {
         let aad = context.aad();
         let key = DataKey::random()?;
         let ciphertext = seal(key.expose(), &aad, plaintext)?;
-        let wrapped_key = provider.wrap(&key, &aad).await?;
-        Ok(Self { key_id: provider.key_id(), wrapped_key, ciphertext })
+        let WrappedKey { key_id, bytes } = provider.wrap(&key, &aad).await?;
+        Ok(Self { key_id, wrapped_key: bytes, ciphertext })
+    }
+
+    /// The same value, its data key wrapped by the key that wraps now.
+    ///
+    /// # Errors
+    /// When the key that wraps it is not at hand, the context is another, or the provider fails.
+    pub async fn rewrap(&self, provider: &dyn KeyProvider, context: &EnvelopeContext) -> Result<Self, EnvelopeError> {
+        let aad = context.aad();
+        let key = provider.unwrap(&self.key_id, &self.wrapped_key, &aad).await?;
+        let WrappedKey { key_id, bytes } = provider.wrap(&key, &aad).await?;
+        Ok(Self { key_id, wrapped_key: bytes, ciphertext: self.ciphertext.clone() })
     }
 
     /// Decrypts the value as what it was encrypted as.

@@ -1,82 +1,203 @@
-//! The local key provider: one key-encryption key in a file of mode 0600 beside the coordinator's data.
+//! The local key provider: key-encryption keys in a file that is sealed with age.
 //!
-//! The default, with nothing to set up. Whoever has both the database and this file can read all secrets:
-//! back them up apart from each other.
+//! ```text
+//!            rotate                       nothing is wrapped with it any more, says the store
+//!  (none) ──────────► current ──► older ───────────────────────────────────────────────────► forgotten
+//!                     wraps        unwraps
+//! ```
+//! The default, with nothing to set up. The identity that opens the keyring lies beside it, or wherever it is told to:
+//! database and keyring without it open nothing. Replicas may share one keyring file. Every change is made under a lock
+//! on what the file holds then, and whoever looks for a key sees a file that was replaced.
+
+mod file;
 
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use launchpad_protocol::digest::Digest;
-use zeroize::Zeroizing;
 
-use crate::envelope::{DataKey, EnvelopeError, KEY_BYTES, KeyProvider, open, seal};
-use crate::files::{self, FileError};
+use crate::envelope::{DataKey, EnvelopeError, KeyProvider, WrappedKey, open, seal};
+use crate::files::FileError;
 use crate::serial::NoEntropy;
+
+pub use file::KeyringPlace;
+
+use file::{Keys, Stamp};
 
 /// What is hashed, before the key, to name it: the name says nothing about the key.
 const NAMED_FOR: &[u8] = b"launchpad keyring v1";
 
-/// A key-encryption key that lives in a file.
+/// Keys in one keyring: the current one, the one before it while its data keys are rewrapped, and a few that rotations
+/// left behind which were killed halfway. More means that something keeps old keys in use.
+const KEYS_MAX: usize = 16;
+
+/// Key-encryption keys that live in a file.
 pub struct LocalKeyring {
-    key: Zeroizing<[u8; KEY_BYTES]>,
-    key_id: String,
+    place: KeyringPlace,
+    held: ArcSwap<Held>,
 }
 
-/// Why there is no keyring.
+/// The keyring as it was last read.
+struct Held {
+    /// The oldest first; the last one wraps. Never empty.
+    keys: Keys,
+    stamp: Stamp,
+}
+
+/// Why there is no keyring, or it was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// The file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// No random bytes for a new one.
+    /// No random bytes for a new key.
     #[error("cannot make a key")]
     Entropy(#[from] NoEntropy),
+    /// The identity is of another keyring, or the keyring is damaged.
+    #[error(
+        "{} does not open with the identity in {}: restore both as they were made together",
+        keyring.display(), identity.display()
+    )]
+    Unopened {
+        /// The keyring.
+        keyring: PathBuf,
+        /// The identity.
+        identity: PathBuf,
+    },
+    /// age refused to seal it.
+    #[error("cannot seal {}", keyring.display())]
+    Unsealed {
+        /// The keyring.
+        keyring: PathBuf,
+    },
+    /// Too many keys.
+    #[error("the keyring holds {KEYS_MAX} keys: the coordinator's log says why old ones are still in use")]
+    Full,
 }
 
 impl LocalKeyring {
-    /// Makes a new key and writes it to a file that must not be there yet.
+    /// Makes a keyring with one key, and an identity unless one is there.
     ///
     /// # Errors
-    /// When the file is there, the operating system refuses, or there are no random bytes.
-    pub fn create(path: &Path) -> Result<Self, KeyringError> {
-        let key = DataKey::random()?;
-        files::write_new_private(path, key.expose())?;
-        Ok(Self::of(&key))
+    /// When the keyring is there already, the operating system refuses, or there are no random bytes.
+    pub fn create(place: &KeyringPlace) -> Result<Self, KeyringError> {
+        let _alone = place.lock()?;
+        if place.exists()? {
+            return Err(FileError::Exists { path: place.keyring.clone() }.into());
+        }
+        place.ensure_identity()?;
+        place.write(&[DataKey::random()?])?;
+        Self::load(place)
     }
 
-    /// Reads the key from its file.
+    /// Opens a keyring.
     ///
     /// # Errors
-    /// When the file is absent, open to others or damaged: each names the file.
-    pub fn load(path: &Path) -> Result<Self, FileError> {
-        let content = files::read_private(path)?;
-        let key = DataKey::from_bytes(&content).ok_or_else(|| FileError::damaged(path, "a 32-byte key"))?;
-        Ok(Self::of(&key))
+    /// When a file is absent, open to others or damaged, or the identity is of another keyring: each names the file.
+    pub fn load(place: &KeyringPlace) -> Result<Self, KeyringError> {
+        let (keys, stamp) = place.read()?;
+        Ok(Self { place: place.clone(), held: ArcSwap::from_pointee(Held { keys, stamp }) })
     }
 
-    fn of(key: &DataKey) -> Self {
-        let name = Digest::of(&[NAMED_FOR, key.expose()].concat()).short();
-        Self { key: Zeroizing::new(*key.expose()), key_id: format!("local:{name}") }
+    /// Opens the keyring, or makes one where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::create`] and [`Self::load`]. A keyring whose identity is missing is never made anew.
+    pub fn load_or_create(place: &KeyringPlace) -> Result<Self, KeyringError> {
+        if place.exists()? { Self::load(place) } else { Self::create(place) }
+    }
+
+    /// The keyring as it is now: another process may have put another file in its place.
+    fn fresh(&self) -> Result<Arc<Held>, KeyringError> {
+        let held = self.held.load_full();
+        if self.place.stamp()? == held.stamp {
+            return Ok(held);
+        }
+        let (keys, stamp) = self.place.read()?;
+        self.held.store(Arc::new(Held { keys, stamp }));
+        Ok(self.held.load_full())
+    }
+
+    /// Changes the keys under the lock, starting from what the file holds then; the answer says whether anything is to
+    /// be written.
+    fn change(&self, edit: impl FnOnce(&mut Keys) -> Result<bool, KeyringError>) -> Result<(), KeyringError> {
+        let _alone = self.place.lock()?;
+        let (mut keys, mut stamp) = self.place.read()?;
+        if edit(&mut keys)? {
+            stamp = self.place.write(&keys)?;
+        }
+        self.held.store(Arc::new(Held { keys, stamp }));
+        Ok(())
+    }
+
+    fn wrap_now(&self, key: &DataKey, aad: &[u8]) -> Result<WrappedKey, EnvelopeError> {
+        let held = self.fresh().map_err(failed)?;
+        let current = held.current();
+        Ok(WrappedKey { key_id: name(current), bytes: seal(current.expose(), aad, key.expose())? })
     }
 
     fn unwrap_now(&self, key_id: &str, wrapped: &[u8], aad: &[u8]) -> Result<DataKey, EnvelopeError> {
-        if key_id != self.key_id {
-            return Err(EnvelopeError::OtherKey { wanted: key_id.to_owned(), held: self.key_id.clone() });
-        }
-        let key = open(&self.key, aad, wrapped)?;
-        DataKey::from_bytes(&key).ok_or(EnvelopeError::Altered)
+        let known = self.held.load_full();
+        let held = if known.find(key_id).is_some() { known } else { self.fresh().map_err(failed)? };
+        let key = held.find(key_id).ok_or_else(|| EnvelopeError::OtherKey {
+            wanted: key_id.to_owned(),
+            held: held.keys.iter().map(|key| format!("`{}`", name(key))).collect::<Vec<_>>().join(", "),
+        })?;
+        DataKey::from_bytes(&open(key.expose(), aad, wrapped)?).ok_or(EnvelopeError::Altered)
     }
+
+    fn rotate_now(&self) -> Result<String, KeyringError> {
+        self.change(|keys| {
+            if keys.len() >= KEYS_MAX {
+                return Err(KeyringError::Full);
+            }
+            keys.push(DataKey::random()?);
+            Ok(true)
+        })?;
+        Ok(self.key_id())
+    }
+
+    fn forget_now(&self, key_id: &str) -> Result<(), KeyringError> {
+        self.change(|keys| {
+            let before = keys.len();
+            let current = keys.last().map(name);
+            keys.retain(|key| name(key) != key_id || Some(name(key)) == current);
+            Ok(keys.len() != before)
+        })
+    }
+}
+
+impl Held {
+    fn current(&self) -> &DataKey {
+        // A keyring without a key is refused when it is read, and none takes the last one away.
+        &self.keys[self.keys.len() - 1]
+    }
+
+    fn find(&self, key_id: &str) -> Option<&DataKey> {
+        self.keys.iter().find(|key| name(key) == key_id)
+    }
+}
+
+fn name(key: &DataKey) -> String {
+    format!("local:{}", Digest::of(&[NAMED_FOR, key.expose()].concat()).short())
+}
+
+fn failed(error: KeyringError) -> EnvelopeError {
+    let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+    EnvelopeError::Provider(format!("{error}{source}"))
 }
 
 impl KeyProvider for LocalKeyring {
     fn key_id(&self) -> String {
-        self.key_id.clone()
+        name(self.held.load().current())
     }
 
-    fn wrap<'a>(&'a self, key: &'a DataKey, aad: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, EnvelopeError>> {
-        async move { seal(&self.key, aad, key.expose()) }.boxed()
+    fn wrap<'a>(&'a self, key: &'a DataKey, aad: &'a [u8]) -> BoxFuture<'a, Result<WrappedKey, EnvelopeError>> {
+        async move { self.wrap_now(key, aad) }.boxed()
     }
 
     fn unwrap<'a>(
@@ -87,99 +208,27 @@ impl KeyProvider for LocalKeyring {
     ) -> BoxFuture<'a, Result<DataKey, EnvelopeError>> {
         async move { self.unwrap_now(key_id, wrapped, aad) }.boxed()
     }
+
+    fn rotate(&self) -> BoxFuture<'_, Result<String, EnvelopeError>> {
+        async move { self.rotate_now().map_err(failed) }.boxed()
+    }
+
+    fn older(&self) -> Vec<String> {
+        let held = self.held.load();
+        held.keys[..held.keys.len() - 1].iter().map(name).collect()
+    }
+
+    fn forget<'a>(&'a self, key_id: &'a str) -> BoxFuture<'a, Result<(), EnvelopeError>> {
+        async move { self.forget_now(key_id).map_err(failed) }.boxed()
+    }
 }
 
 impl fmt::Debug for LocalKeyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalKeyring").field("key_id", &self.key_id).finish_non_exhaustive()
+        f.debug_struct("LocalKeyring").field("key_id", &self.key_id()).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::envelope::{Envelope, EnvelopeContext};
-    use launchpad_protocol::id::{AccountId, DeploymentId};
-    use uuid::Uuid;
-
-    fn context() -> EnvelopeContext {
-        EnvelopeContext {
-            account: AccountId::from(Uuid::from_u128(1)),
-            deployment: DeploymentId::from(Uuid::from_u128(2)),
-            file: "OPENAI_API_KEY".to_owned(),
-            version: 1,
-        }
-    }
-
-    /// A local key is at hand: nothing waits.
-    fn at_once<T>(answer: impl Future<Output = T>) -> T {
-        answer.now_or_never().expect("the local keyring waits for nobody")
-    }
-
-    fn keyring() -> LocalKeyring {
-        LocalKeyring::of(&DataKey::random().unwrap())
-    }
-
-    #[test]
-    fn a_value_survives_the_store_and_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("keyring.key");
-        let ring = LocalKeyring::create(&path).unwrap();
-        let envelope = at_once(Envelope::encrypt(&ring, &context(), b"sk-canary")).unwrap();
-        let column = serde_json::to_string(&envelope).unwrap();
-        assert!(!column.contains("canary"), "{column}");
-        let again = LocalKeyring::load(&path).unwrap();
-        let read: Envelope = serde_json::from_str(&column).unwrap();
-        assert_eq!(&at_once(read.decrypt(&again, &context())).unwrap()[..], b"sk-canary");
-    }
-
-    #[test]
-    fn a_row_moved_to_another_tenant_does_not_decrypt() {
-        let ring = keyring();
-        let envelope = at_once(Envelope::encrypt(&ring, &context(), b"sk-canary")).unwrap();
-        let elsewhere = [
-            EnvelopeContext { account: AccountId::from(Uuid::from_u128(9)), ..context() },
-            EnvelopeContext { deployment: DeploymentId::from(Uuid::from_u128(9)), ..context() },
-            EnvelopeContext { file: "OTHER".to_owned(), ..context() },
-            EnvelopeContext { version: 2, ..context() },
-        ];
-        for other in elsewhere {
-            let refused = at_once(envelope.decrypt(&ring, &other));
-            assert!(matches!(refused, Err(EnvelopeError::Altered)), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn an_altered_ciphertext_or_a_swapped_data_key_does_not_decrypt() {
-        let ring = keyring();
-        let one = at_once(Envelope::encrypt(&ring, &context(), b"one")).unwrap();
-        let two = at_once(Envelope::encrypt(&ring, &context(), b"two")).unwrap();
-        let swapped = Envelope { wrapped_key: two.wrapped_key, ..one.clone() };
-        assert!(matches!(at_once(swapped.decrypt(&ring, &context())), Err(EnvelopeError::Altered)));
-        for at in 0..one.ciphertext.len() {
-            let mut altered = one.clone();
-            altered.ciphertext[at] ^= 1;
-            assert!(at_once(altered.decrypt(&ring, &context())).is_err(), "byte {at}");
-            altered.ciphertext.truncate(at);
-            assert!(at_once(altered.decrypt(&ring, &context())).is_err(), "cut at {at}");
-        }
-    }
-
-    #[test]
-    fn the_wrong_keyring_is_told_by_name() {
-        let (ring, other) = (keyring(), keyring());
-        let envelope = at_once(Envelope::encrypt(&ring, &context(), b"one")).unwrap();
-        let error = at_once(envelope.decrypt(&other, &context())).unwrap_err().to_string();
-        assert!(error.contains(&ring.key_id()) && error.contains(&other.key_id()), "{error}");
-    }
-
-    #[test]
-    fn a_truncated_keyring_is_named_and_never_overwritten() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("keyring.key");
-        files::write_private(&path, &[1; KEY_BYTES - 1]).unwrap();
-        let error = LocalKeyring::load(&path).unwrap_err().to_string();
-        assert!(error.contains("keyring.key") && error.contains("damaged"), "{error}");
-        assert!(LocalKeyring::create(&path).is_err());
-    }
-}
+#[path = "keyring_tests.rs"]
+mod tests;

@@ -32,7 +32,10 @@ pub mod renewal;
 pub mod token;
 
 pub mod envelope;
+#[cfg(feature = "keyring")]
 pub mod keyring;
+#[cfg(feature = "aws-kms")]
+pub mod kms;
 pub mod sealing;
 
 pub mod pin;

@@ -8,7 +8,6 @@
 
 use launchpad_pki::ca_files::{CaFiles, CaFilesError};
 use launchpad_pki::files::{FileError, private_dir, write_private};
-use launchpad_pki::keyring::{KeyringError, LocalKeyring};
 use launchpad_pki::serial::NoEntropy;
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::id::{AccountId, ApiTokenId, UserId};
@@ -19,6 +18,7 @@ use super::sign_in::ApiToken;
 use crate::config::{InitArguments, Settings};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::actor::{Actor, Role};
+use crate::key_source::{KeySource, KeySourceError};
 use crate::outside::Outside;
 use crate::store::accounts::{self, Account, User};
 use crate::store::api_tokens::{self, ApiTokenRow};
@@ -59,9 +59,9 @@ pub enum InitError {
     /// The certificate authority.
     #[error("the certificate authority")]
     Ca(#[from] CaFilesError),
-    /// The keyring.
-    #[error("the keyring")]
-    Keyring(#[from] KeyringError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeySourceError),
     /// No random bytes for a token.
     #[error("the first token")]
     Entropy(#[from] NoEntropy),
@@ -82,10 +82,11 @@ impl InitError {
             Self::Open(OpenError::Present { .. }) => Reason::new("already-initialised", self.to_string())
                 .mend("to begin anew, name another --data-dir or another database"),
             Self::Open(error) => Reason::new("store-unusable", error.to_string()),
+            Self::Keys(error @ KeySourceError::NoKms) => error.reason(),
             Self::File(_)
             | Self::Url(_)
             | Self::Ca(_)
-            | Self::Keyring(_)
+            | Self::Keys(KeySourceError::Keyring(_))
             | Self::Entropy(_)
             | Self::Settings(_)
             | Self::Store(_) => {
@@ -126,10 +127,7 @@ pub async fn init(arguments: &InitArguments, outside: &Outside) -> Result<Instal
         Err(CaFilesError::File(error)) if error.is_absent() => files.create(&settings.trust_domain, now)?,
         loaded => loaded?,
     };
-    match LocalKeyring::load(&dir.keyring()) {
-        Err(error) if error.is_absent() => drop(LocalKeyring::create(&dir.keyring())?),
-        loaded => drop(loaded?),
-    }
+    KeySource::of(&settings.keys, &dir).prepare().await?;
     write_private(&dir.settings(), settings.to_toml()?.as_bytes())?;
     let token = ApiToken::new(outside.entropy.id::<ApiTokenId>(now))?;
     store.write(Commit::Initialise, async |tx| first_operator(tx, arguments, &token, outside).await).await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use launchpad_pki::keyring::LocalKeyring;
+use launchpad_pki::keyring::{KeyringPlace, LocalKeyring};
 use launchpad_pki::sealing::{SealContext, SealingKey};
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::entropy::Entropy;
@@ -58,7 +58,7 @@ impl Lab {
         let store = Store::open(&url, Intent::Create, START).await.unwrap();
         let stamp = async |tx: &mut Tx| meta::stamp(tx, Entropy::system().id(START)).await;
         store.write(Commit::Initialise, stamp).await.unwrap();
-        LocalKeyring::create(&dir.path().join("keyring")).unwrap();
+        LocalKeyring::create(&keyring(&dir)).unwrap();
         store.close().await;
         let app = open(&dir, Clock::manual(START)).await;
         let account = app.entropy.id(START);
@@ -265,6 +265,10 @@ pub(crate) fn instance(phase: Phase, revision: u64, epoch: u64) -> InstanceRepor
     }
 }
 
+fn keyring(dir: &TempDir) -> KeyringPlace {
+    KeyringPlace::beside(dir.path().join("keyring"))
+}
+
 async fn open(dir: &TempDir, clock: Clock) -> App {
     let entropy = Entropy::system();
     let url = StoreUrl::Sqlite(dir.path().join("coordinator.db"));
@@ -275,7 +279,7 @@ async fn open(dir: &TempDir, clock: Clock) -> App {
         entropy,
         profiles: Arc::new(catalogue::profiles(None).unwrap()),
         plans: Arc::new(PlanTable::default()),
-        keys: Arc::new(LocalKeyring::load(&dir.path().join("keyring")).unwrap()),
+        keys: Arc::new(LocalKeyring::load(&keyring(dir)).unwrap()),
         signals: Signals::default(),
         joining: Joining { root: Digest::of(b"root"), endpoint: "127.0.0.1:1".to_owned() },
         staff_views: StaffViews::default(),
