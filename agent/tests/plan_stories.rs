@@ -117,6 +117,7 @@ fn a_first_deployment_is_fetched_prepared_made_and_started() {
       ensure_network acct_0000000000000000000000000000000a
       prepare_volume dep_0000000000000000000000000000000d
       write_files dep_0000000000000000000000000000000d
+      open_gate dep_0000000000000000000000000000000d
       create_container dep_0000000000000000000000000000000d
       start_container dep_0000000000000000000000000000000d
     ");
@@ -349,6 +350,7 @@ fn a_tombstone_takes_what_it_names_and_a_second_one_the_data() {
     to do for tomb_00000000000000000000000000000070:
       stop_container dep_0000000000000000000000000000000d-1 within 10s: removed by tomb_00000000000000000000000000000070
       remove_container dep_0000000000000000000000000000000d-1
+      close_gate dep_0000000000000000000000000000000d
       remove_files dep_0000000000000000000000000000000d
       remove_network acct_0000000000000000000000000000000a
       bury tomb_00000000000000000000000000000070
@@ -358,6 +360,7 @@ fn a_tombstone_takes_what_it_names_and_a_second_one_the_data() {
     story.spec.tombstones.insert(id(0x71), tombstone(0x71, TombstoneScope::Data));
     assert_snapshot!(story.look(), @r"
     to do for tomb_00000000000000000000000000000071:
+      close_gate dep_0000000000000000000000000000000d
       remove_files dep_0000000000000000000000000000000d
       remove_volume dep_0000000000000000000000000000000d
       remove_network acct_0000000000000000000000000000000a
@@ -433,6 +436,7 @@ fn a_restart_of_a_bot_that_has_no_container_is_noted_before_one_is_made() {
       ensure_network acct_0000000000000000000000000000000a
       prepare_volume dep_0000000000000000000000000000000d
       write_files dep_0000000000000000000000000000000d
+      open_gate dep_0000000000000000000000000000000d
       begin_operation op_0000000000000000000000000000000b
       create_container dep_0000000000000000000000000000000d
       start_container dep_0000000000000000000000000000000d
