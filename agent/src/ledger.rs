@@ -8,6 +8,7 @@
 //! floor, and opening raises the floor again. A damaged file is set aside and reported; what the other one knows still
 //! counts. Writing is synchronous, a few milliseconds at worst, and called by `reconcile` alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use launchpad_protocol::generation::{Accepted, Generation, Revision, Verdict, judge};
@@ -177,7 +178,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`DiskError`] when it cannot be written: nothing has changed, and the operation must not go on.
-    pub fn begin_operation(&mut self, operation: OperationId, ends: Option<Moment>) -> Result<(), DiskError> {
+    pub fn begin_operation(&mut self, operation: OperationId, ends: BTreeSet<Moment>) -> Result<(), DiskError> {
         self.change(Commit::BeginOperation, |marks| {
             marks.operations.insert(operation, OperationMark::Begun { ends });
         })

@@ -166,7 +166,7 @@ fn stops_operations_and_burials_outlive_the_agent_and_go_with_what_they_are_abou
     let mut ledger = open(dir.path());
     ledger.offer(&encode_spec(&first)).expect("written");
     ledger.local_stop(stopped, Some(Revision(1))).expect("written");
-    ledger.begin_operation(restart, None).expect("written");
+    ledger.begin_operation(restart, [].into()).expect("written");
     ledger.finish_operation(restart, Outcome::Done { at: Moment::from_micros(7) }).expect("written");
     ledger.bury(id(0x70)).expect("written");
 

@@ -292,6 +292,51 @@ proptest! {
     }
 
     #[test]
+    fn a_volume_is_put_back_once_and_never_under_a_bot_that_has_run_since(
+        mut world in calm_world(), settled in any::<bool>(), deaths in proptest::collection::vec(0..12_usize, 0..4),
+    ) {
+        if settled {
+            world.settle();
+        }
+        for instance in world.spec.instances.values_mut() {
+            let id = OperationId::from(instance.deployment.uuid());
+            instance.operations = vec![Operation { id, action: OperationAction::Restore { name: "before".to_owned() } }];
+        }
+        let mut restored: BTreeMap<DeploymentId, bool> = BTreeMap::new();
+        let mut carry_out = |world: &mut World, actions: usize| {
+            for action in world.plan().work.values().flatten().take(actions) {
+                match action {
+                    Action::RestoreVolume { deployment, .. } => {
+                        let running = world.model.observed.containers.values()
+                            .any(|found| found.deployment == *deployment && found.running_since().is_some());
+                        prop_assert!(!running, "{action} while it runs");
+                        let started_since = restored.insert(*deployment, false);
+                        prop_assert_ne!(started_since, Some(true), "{} undoes what the bot has done since", action);
+                    }
+                    Action::StartContainer { deployment, .. } => {
+                        restored.entry(*deployment).and_modify(|started| *started = true);
+                    }
+                    _ => {}
+                }
+                world.apply(action);
+            }
+            world.records.clear();
+            Ok(())
+        };
+        for death in deaths {
+            carry_out(&mut world, death)?;
+        }
+        for _ in 0..TURNS_MAX {
+            carry_out(&mut world, usize::MAX)?;
+        }
+        for instance in world.spec.instances.values() {
+            prop_assert!(restored.contains_key(&instance.deployment), "{} was never put back", instance.deployment);
+            let mark = world.model.marks.operations.get(&instance.operations[0].id);
+            prop_assert!(matches!(mark, Some(OperationMark::Ended(_))), "{mark:?}");
+        }
+    }
+
+    #[test]
     fn wherever_the_agent_dies_the_same_end_is_reached(
         mut world in world(), deaths in proptest::collection::vec(0..12_usize, 0..5),
     ) {

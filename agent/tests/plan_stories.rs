@@ -166,9 +166,70 @@ fn a_restart_is_noted_before_anything_is_stopped() {
     dep_0000000000000000000000000000000d Ready
     to do for dep_0000000000000000000000000000000d:
       begin_operation op_0000000000000000000000000000000b
-      stop_container dep_0000000000000000000000000000000d-1 within 10s: restart asked for by op_0000000000000000000000000000000b
+      stop_container dep_0000000000000000000000000000000d-1 within 10s: asked for by op_0000000000000000000000000000000b
       start_container dep_0000000000000000000000000000000d
       finish_operation op_0000000000000000000000000000000b
+    ");
+}
+
+#[test]
+fn a_snapshot_is_taken_between_a_stop_and_a_start() {
+    let mut story = Story::running(bot());
+    let action = OperationAction::Snapshot { name: "before-8".to_owned() };
+    story.bot().operations.push(Operation { id: id(0x0b), action });
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Ready
+    to do for dep_0000000000000000000000000000000d:
+      begin_operation op_0000000000000000000000000000000b
+      stop_container dep_0000000000000000000000000000000d-1 within 10s: asked for by op_0000000000000000000000000000000b
+      snapshot_volume dep_0000000000000000000000000000000d `before-8`
+      start_container dep_0000000000000000000000000000000d
+      finish_operation op_0000000000000000000000000000000b
+    ");
+    story.carry_out();
+    assert!(story.model.observed.volumes[&id(0xd)].snapshots.contains_key("before-8"));
+}
+
+#[test]
+fn a_bot_found_stopped_for_its_restore_is_not_started_before_it() {
+    let mut story = Story::running(bot());
+    let action = OperationAction::Restore { name: "before-8".to_owned() };
+    story.bot().operations.push(Operation { id: id(0x0b), action });
+    let planned: Vec<Action> = story.look().work.into_values().flatten().collect();
+    for action in &planned[..2] {
+        story.now += SECOND_US;
+        story.model.apply(action, Moment::from_micros(story.now));
+    }
+    // The agent died here.
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Starting
+    to do for dep_0000000000000000000000000000000d:
+      restore_volume dep_0000000000000000000000000000000d `before-8`
+      start_container dep_0000000000000000000000000000000d
+      finish_operation op_0000000000000000000000000000000b
+    ");
+}
+
+#[test]
+fn a_bot_whose_rules_were_altered_gets_them_back_and_runs_on() {
+    let mut story = Story::running(bot());
+    let gate = story.model.observed.gates.get_mut(&id(0xd)).expect("its gate");
+    gate.egress_fault = Some(Reason::new("rules-altered", "somebody changed its rules"));
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Ready
+    to do for dep_0000000000000000000000000000000d:
+      open_gate dep_0000000000000000000000000000000d
+    ");
+}
+
+#[test]
+fn a_volume_that_its_plan_outgrew_is_grown_under_the_running_bot() {
+    let mut story = Story::running(bot());
+    story.bot().volume.bytes *= 2;
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Ready
+    to do for dep_0000000000000000000000000000000d:
+      prepare_volume dep_0000000000000000000000000000000d
     ");
 }
 

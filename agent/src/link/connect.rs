@@ -26,8 +26,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::cause::innermost;
-use super::witness::{Witness, witnessed};
 use super::ports::Floor;
+use super::witness::{Witness, witnessed};
 use super::{Introduction, Reach};
 use crate::config::HostPort;
 

@@ -4,6 +4,7 @@
 //! half-way, it leaves what once would have left. [`Action::KINDS`] is also the list of places where the tests kill
 //! the agent.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -60,12 +61,12 @@ pub enum Action {
         /// The new limits.
         resources: Resources,
     },
-    /// Write down which start of which container an operation is about to end, so that it happens once.
+    /// Write down which starts an operation has found, so that it happens once: another start since, and it has happened.
     BeginOperation {
         /// Which operation.
         operation: OperationId,
-        /// The start that it ends; none: there was nothing to stop.
-        ends: Option<Moment>,
+        /// Every last start that is seen of its instance; none: nothing of it has ever run here.
+        ends: BTreeSet<Moment>,
     },
     /// Copy a stopped instance's volume.
     SnapshotVolume {
@@ -290,7 +291,7 @@ impl fmt::Display for StopCause {
             Self::PowerOff => f.write_str("its spec turns it off"),
             Self::LocalStop => f.write_str("stopped by hand on the host"),
             Self::Replaced => f.write_str("its spec needs a new container"),
-            Self::Operation(id) => write!(f, "restart asked for by {id}"),
+            Self::Operation(id) => write!(f, "asked for by {id}"),
             Self::Tombstone(id) => write!(f, "removed by {id}"),
             Self::Unhealthy(reason) | Self::Drift(reason) => write!(f, "{reason}"),
         }

@@ -10,6 +10,8 @@
 //! The order within a plan keeps the time without a bot short: whatever can fail slowly comes before the old container
 //! is touched.
 
+use std::collections::BTreeSet;
+
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::Epoch;
 use launchpad_protocol::reason::Reason;
@@ -101,11 +103,11 @@ pub fn decide(spec: &InstanceSpec, observed: &Observed, known: Knowledge<'_>, co
     }
     match scene.current {
         Some(container) if container.recreate_hash == spec.recreate_hash => match &container.state {
-            ContainerState::Running { started_at } => scene.tend(container, *started_at),
-            ContainerState::Created => scene.start(container, None),
-            ContainerState::Exited(exit) => match scene.record.retry_at {
+            ContainerState::Running { .. } => scene.tend(container),
+            ContainerState::Created => scene.start(container),
+            ContainerState::Exited(_) => match scene.record.retry_at {
                 Some(retry_at) if context.now < retry_at => scene.wait(retry_at),
-                Some(_) | None => scene.start(container, Some(exit.started_at)),
+                Some(_) | None => scene.start(container),
             },
         },
         Some(_) | None => scene.create(),
@@ -187,8 +189,7 @@ impl Scene<'_> {
             actions.push(Action::PullImage { image: self.spec.image.clone() });
         }
         actions.extend(self.surroundings());
-        let ends = self.current.and_then(Container::running_since);
-        actions.extend(self.begin_stopping(ends));
+        actions.extend(self.begin_stopping());
         for old in self.current.into_iter().chain(self.others.iter().copied()) {
             actions.extend(self.take_away(old));
         }
@@ -202,11 +203,11 @@ impl Scene<'_> {
     }
 
     /// A container that is right and does not run.
-    fn start(&self, container: &Container, ended: Option<Moment>) -> Decision {
+    fn start(&self, container: &Container) -> Decision {
         let mut actions: Vec<Action> = self.others.iter().flat_map(|other| self.take_away(other)).collect();
         actions.extend(self.surroundings());
         actions.extend(self.limits(container));
-        actions.extend(self.begin_stopping(ended));
+        actions.extend(self.begin_stopping());
         actions.extend(self.volume_work());
         actions
             .push(Action::StartContainer { deployment: self.spec.deployment, container: Some(container.id.clone()) });
@@ -215,7 +216,7 @@ impl Scene<'_> {
     }
 
     /// A container that is right and runs.
-    fn tend(&self, container: &Container, started_at: Moment) -> Decision {
+    fn tend(&self, container: &Container) -> Decision {
         let mut actions: Vec<Action> = self.others.iter().flat_map(|other| self.take_away(other)).collect();
         let mut standing = self.health_standing();
         match &self.record.refusal {
@@ -239,7 +240,7 @@ impl Scene<'_> {
             actions.push(finish(operation, None));
         }
         if let Some(first) = stopping.first() {
-            actions.extend(self.begin_stopping(Some(started_at)));
+            actions.extend(self.begin_stopping());
             actions.push(self.stop(container, StopCause::Operation(first.id)));
             actions.extend(stopping.iter().filter_map(|operation| self.volume_action(operation)));
             actions.push(Action::StartContainer {
@@ -257,9 +258,9 @@ impl Scene<'_> {
         // Whoever asks for a restart does not want to wait for the backoff.
         if self.unanswered().any(needs_a_stop)
             && let Some(container) = self.current
-            && let ContainerState::Exited(exit) = &container.state
+            && let ContainerState::Exited(_) = &container.state
         {
-            return self.start(container, Some(exit.started_at));
+            return self.start(container);
         }
         waiting
     }
@@ -312,18 +313,22 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether a begun operation has ended the start that it was to end, and the instance has started since. Nothing
-    /// starts before all that was to be done while it stood still is done.
+    /// Whether the instance has started since an operation was begun. Nothing starts before all that was to be done while
+    /// it stood still is done: so it is done, and must not be done again to what the bot has made since.
     fn has_happened(&self, operation: &Operation) -> bool {
-        let start = self.current.and_then(Container::last_start);
-        needs_a_stop(operation) && start.is_some() && self.begun(operation).is_some_and(|ends| ends != start)
+        self.begun(operation).is_some_and(|ends| !self.starts().is_subset(ends))
     }
 
-    /// Notes for everything that needs a stop and is not begun which start it is about to end; none: nothing runs.
-    fn begin_stopping(&self, ends: Option<Moment>) -> Vec<Action> {
+    /// Notes for everything that needs a stop and is not begun which starts it finds.
+    fn begin_stopping(&self) -> Vec<Action> {
         let unbegun = |operation: &&Operation| needs_a_stop(operation) && self.begun(operation).is_none();
-        let begin = |operation: &Operation| Action::BeginOperation { operation: operation.id, ends };
+        let begin = |operation: &Operation| Action::BeginOperation { operation: operation.id, ends: self.starts() };
         self.unanswered().filter(unbegun).map(begin).collect()
+    }
+
+    /// The last start of every container of the instance.
+    fn starts(&self) -> BTreeSet<Moment> {
+        self.current.into_iter().chain(self.others.iter().copied()).filter_map(Container::last_start).collect()
     }
 
     fn limits(&self, container: &Container) -> Option<Action> {
@@ -347,10 +352,10 @@ impl Scene<'_> {
         self.spec.operations.iter().filter(move |operation| !ended(operation))
     }
 
-    /// The start that a begun operation was to end.
-    fn begun(&self, operation: &Operation) -> Option<Option<Moment>> {
+    /// The starts that a begun operation has found.
+    fn begun(&self, operation: &Operation) -> Option<&BTreeSet<Moment>> {
         match self.marks.operations.get(&operation.id) {
-            Some(OperationMark::Begun { ends }) => Some(*ends),
+            Some(OperationMark::Begun { ends }) => Some(ends),
             Some(OperationMark::Ended(Outcome::Done { .. } | Outcome::Refused { .. })) | None => None,
         }
     }

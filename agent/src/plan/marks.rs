@@ -35,10 +35,10 @@ pub struct Marks {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationMark {
-    /// It was about to end this start of the instance. If the instance now has another start, it has.
+    /// These starts of the instance were there when it was begun. If there is another one now, it has happened.
     Begun {
-        /// The start; none: nothing ran.
-        ends: Option<Moment>,
+        /// The starts; none: nothing of it had ever run here.
+        ends: BTreeSet<Moment>,
     },
     /// It ended so.
     Ended(Outcome),

@@ -107,7 +107,7 @@ impl Model {
             Action::RemoveVolume { deployment } => drop(observed.volumes.remove(deployment)),
             Action::RemoveNetwork { account } => drop(observed.networks.remove(account)),
             Action::BeginOperation { operation, ends } => {
-                self.marks.operations.insert(*operation, OperationMark::Begun { ends: *ends });
+                self.marks.operations.insert(*operation, OperationMark::Begun { ends: ends.clone() });
             }
             Action::FinishOperation { operation, refusal } => {
                 let outcome = match refusal {

@@ -64,7 +64,7 @@ impl Reconciler {
     fn by_ledger(&mut self, action: &Action) -> Option<Result<(), DiskError>> {
         let at = self.parts.clock.wall();
         let done = match action {
-            Action::BeginOperation { operation, ends } => self.parts.ledger.begin_operation(*operation, *ends),
+            Action::BeginOperation { operation, ends } => self.parts.ledger.begin_operation(*operation, ends.clone()),
             Action::FinishOperation { operation, refusal } => {
                 let outcome = match refusal.clone() {
                     None => Outcome::Done { at },
