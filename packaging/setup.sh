@@ -32,6 +32,9 @@ run       nftables         nft               the tenants' firewall and NAT
 run       iptables         iptables          dockerd refuses to start without it
 run       iproute2         ip                network namespaces and links
 run       util-linux       nsenter           starts daemons inside a namespace
+run       mount            losetup           volumes: filesystems in files
+run       e2fsprogs        mkfs.ext4         makes, checks and grows them
+run       caddy            caddy             HTTPS for the bots' public names
 run       curl             curl              asks the registry what it has
 run       ca-certificates  /etc/ssl/certs/ca-certificates.crt  trust for the package mirrors
 openclaw  debootstrap      debootstrap       the root of the openclaw image

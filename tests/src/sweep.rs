@@ -27,8 +27,17 @@ const CGROUP_EMPTY_WITHIN: Duration = Duration::from_secs(1);
 /// Where every containerd's shims listen, whatever its state folder.
 const SHIM_SOCKETS: &str = "/run/containerd/s/";
 /// Programs that a laboratory starts. Others that mention its path (an editor, `tail -f`) are a person's.
-const OURS: [&str; 8] =
-    ["containerd", "containerd-shim", "runc", "dockerd", "docker-proxy", "docker-registry", "postgres", "launchpad-"];
+const OURS: [&str; 9] = [
+    "containerd",
+    "containerd-shim",
+    "runc",
+    "dockerd",
+    "docker-proxy",
+    "docker-registry",
+    "postgres",
+    "caddy",
+    "launchpad-",
+];
 
 /// Removes everything that belongs to the laboratory in `dir` with this run id, and `dir` itself.
 ///
