@@ -6,7 +6,7 @@
 //! In reading order:
 //!
 //! ```text
-//! the nouns      id ─ digest ─ image ─ generation ─ feature ─ limits ─ names ─ reason ─ egress ─ enforcement
+//! the nouns      id ─ digest ─ image ─ generation ─ feature ─ limits ─ names ─ reason ─ egress ─ enforcement ─ seccomp
 //! desired        profile ──(domain::compile, coordinator)──► spec
 //! observed       report ◄──(observe, agent)
 //! the talk       frame ─ what travels · session ─ what is said when · wire ─ as which bytes (proto/launchpad/v1)
@@ -31,6 +31,7 @@ pub mod reason;
 
 pub mod egress;
 pub mod enforcement;
+pub mod seccomp;
 
 pub mod profile;
 pub mod spec;

@@ -13,9 +13,9 @@ pub const PROTOCOL_MAX: u32 = 1;
 /// stopped ones.
 pub const INSTANCES_PER_HOST_MAX: usize = 768;
 
-/// Bytes of one encoded spec: half for sealed files ([`SEALED_BYTES_PER_HOST_MAX`]), half for the rest of 768 instances.
+/// Bytes of one encoded spec: a quarter for sealed files ([`SEALED_BYTES_PER_HOST_MAX`]), the rest for 768 instances.
 /// tonic would refuse at 4 MiB otherwise, without a word to the operator.
-pub const SPEC_MAX_BYTES: usize = 16 * 1024 * 1024;
+pub const SPEC_MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Bytes of one frame on the wire: a spec, and room for what wraps it.
 pub const FRAME_MAX_BYTES: usize = SPEC_MAX_BYTES + 64 * 1024;
@@ -31,13 +31,17 @@ pub const SEALED_FILE_MAX_BYTES: usize = 64 * 1024;
 /// small ones.
 pub const SEALED_BYTES_PER_DEPLOYMENT_MAX: usize = 256 * 1024;
 
-/// Bytes of all configs and secrets on one host, before sealing: half a spec. Placement counts them, so that no tenant's
+/// Bytes of all configs and secrets on one host, before sealing: a quarter of a spec. Placement counts them, so that no tenant's
 /// secrets keep a host's spec from being made; 10 KiB each on a full host, and all that its agent ever keeps in its tmpfs.
-pub const SEALED_BYTES_PER_HOST_MAX: usize = SPEC_MAX_BYTES / 2;
+pub const SEALED_BYTES_PER_HOST_MAX: usize = SPEC_MAX_BYTES / 4;
 
-/// Bytes of one instance in a spec without the contents of its files. A blueprint of ours takes less than 2 KiB, a full
-/// list of operations 1 KiB, and sealing adds 64 bytes to each of 32 files.
-pub const INSTANCE_SPEC_MAX_BYTES: usize = 10 * 1024;
+/// Bytes of a seccomp profile as JSON: all of Linux's calls that a profile may list take less.
+pub const SECCOMP_MAX_BYTES: usize = 6 * 1024;
+
+/// Bytes of one instance in a spec without the contents of its files: 16 KiB for 64 egress rules and 4 KiB for 16 public
+/// names, each of a full length, a seccomp profile ([`SECCOMP_MAX_BYTES`]), 1 KiB for a full list of operations, 64 bytes
+/// for sealing each of 32 files, and 2 KiB for all else.
+pub const INSTANCE_SPEC_MAX_BYTES: usize = 31 * 1024;
 
 // What placement lets onto a host fits into its spec, with room for some thousand tombstones.
 const _: () = assert!(SEALED_BYTES_PER_HOST_MAX + INSTANCES_PER_HOST_MAX * INSTANCE_SPEC_MAX_BYTES < SPEC_MAX_BYTES);

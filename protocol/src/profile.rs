@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::egress::EgressRule;
 use crate::limits::EGRESS_RULES_MAX;
 use crate::names::{MODE_MAX, is_file_name, is_mount_point, is_variable};
+use crate::seccomp;
 
 /// One workload's profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct Profile {
     /// What it may reach.
     #[serde(default)]
     pub egress: Egress,
+    /// Which system calls it may make besides those that every bot may.
+    #[serde(default)]
+    pub seccomp: Seccomp,
 }
 
 /// The process inside the container.
@@ -101,6 +105,10 @@ pub struct Secrets {
     /// degraded, because `docker inspect` shows an environment.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Whether a running bot reads a secret's file again by itself when it changes. If not, a change of a secret waits
+    /// for a restart.
+    #[serde(default)]
+    pub reread: bool,
     /// Secrets that are made (32 random bytes in hex) when the customer gives none.
     #[serde(default)]
     pub generated: Vec<String>,
@@ -201,6 +209,15 @@ pub struct Egress {
     pub allow: BTreeSet<EgressRule>,
 }
 
+/// Which system calls the workload may make besides those that every bot may ([`crate::seccomp`]).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seccomp {
+    /// Their names, as `man 2 syscalls` has them.
+    #[serde(default)]
+    pub allow: BTreeSet<String>,
+}
+
 /// Why a profile is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
@@ -245,6 +262,7 @@ impl Profile {
             .or_else(|| self.tmpfs.iter().find_map(TmpfsMount::problem))
             .or_else(|| self.probes.each().into_iter().find_map(|(name, probe)| probe.problem(name)))
             .or_else(|| self.exits.problem())
+            .or_else(|| self.seccomp.problem())
     }
 
     fn place_problem(&self) -> Option<String> {
@@ -306,6 +324,13 @@ impl Exits {
         }
         let hasty = self.transient.iter().find(|exit| exit.retry_ms == 0);
         hasty.map(|exit| format!("exits.transient code {}: retry_ms must not be 0", exit.code))
+    }
+}
+
+impl Seccomp {
+    fn problem(&self) -> Option<String> {
+        let refused = self.allow.iter().find_map(|name| seccomp::admit(name).err());
+        refused.map(|error| format!("seccomp.allow: {error}"))
     }
 }
 

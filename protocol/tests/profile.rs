@@ -97,3 +97,16 @@ fn a_mode_that_is_not_octal_and_a_variable_that_is_two_are_refused() {
     assert!(refusal("\"1777\"", "\"17777\"").contains("tmpfs `/tmp`"));
     assert!(refusal("PORT = \"8080\"", "\"A=B\" = \"1\"").contains("`A=B` is no name of a variable"));
 }
+
+#[test]
+fn a_system_call_that_nobody_knows_or_no_bot_gets_is_refused_by_name() {
+    let calls = [
+        ("shmgett", "`shmgett` is no system call"),
+        ("ptrace", "`ptrace` is never allowed to a bot"),
+        ("socket", "`socket` is allowed to every bot, within bounds"),
+    ];
+    for (call, expected) in calls {
+        let said = refusal("[probes]", &format!("[seccomp]\nallow = [\"mbind\", \"{call}\"]\n\n[probes]"));
+        assert!(said.contains("seccomp.allow: ") && said.contains(expected), "{said}");
+    }
+}
