@@ -52,7 +52,7 @@ impl Image {
 /// When the build fails: its last words are in the error, its progress went to stderr.
 pub fn ensure_built(bot: &str, dir: &Path) -> Result<Image> {
     let script = programs::workspace().join("packaging/images").join(bot).join("build.sh");
-    ensure!(script.is_file(), "there is no {}: bots are echo and openclaw", script.display());
+    ensure!(script.is_file(), "there is no {}: bots are echo, hostile and openclaw", script.display());
 
     let registry = Registry::start(dir, &free_loopback_address()?)?;
     if let Some(image) = build(&script, &registry, None)? {
