@@ -3,7 +3,7 @@
 //! The agent tells one tenant or one instance at a time; each change is applied whole or not at all. What is not told
 //! does not pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use launchpad_protocol::egress::Cidr;
@@ -18,6 +18,9 @@ pub struct GatePolicy {
     pub tenants: BTreeMap<AccountId, TenantGate>,
     /// What each instance may reach, and under which names it is reached.
     pub instances: BTreeMap<DeploymentId, InstanceGate>,
+    /// Addresses that no bot reaches, besides those that none ever does: the coordinators'.
+    #[serde(default)]
+    pub never: BTreeSet<Ipv4Addr>,
 }
 
 /// A tenant's network.

@@ -15,6 +15,9 @@ pub struct Admission {
     pub deployment: DeploymentId,
     /// Its address.
     pub bot: Ipv4Addr,
+    /// The name that it asked for, in lower case and without its final dot: the policy may have changed since, and is
+    /// asked again.
+    pub name: String,
     /// Where it may go.
     pub to: Vec<Ipv4Addr>,
     /// On which TCP ports.
@@ -31,6 +34,11 @@ pub trait Admits: Send + Sync + 'static {
     /// # Errors
     /// When the kernel does not take it: then the name is not answered.
     async fn admit(&self, admission: Admission) -> Result<(), Reason>;
+
+    /// Rises whenever something admitted for that bot has left the kernel before its time.
+    fn losses(&self, _deployment: DeploymentId) -> u64 {
+        0
+    }
 }
 
 /// Who counts what was refused.
