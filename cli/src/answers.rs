@@ -70,6 +70,48 @@ pub(crate) struct Instance {
     pub(crate) reason: Option<Reason>,
 }
 
+/// A secret, without its value.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Secret {
+    pub(crate) name: String,
+    pub(crate) version: u64,
+    pub(crate) set_at_us: i64,
+    #[serde(default)]
+    pub(crate) needed: bool,
+    #[serde(default)]
+    pub(crate) variables: Vec<String>,
+}
+
+/// What became of a change of a secret.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SecretChange {
+    pub(crate) name: String,
+    pub(crate) revision: u64,
+    pub(crate) effect: String,
+    #[serde(default)]
+    pub(crate) operation: Option<String>,
+}
+
+/// The keys that wrap, by name.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Keys {
+    pub(crate) current: String,
+    pub(crate) wraps: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub(crate) rotation: Option<Rotation>,
+}
+
+/// A change of the key that wraps.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Rotation {
+    pub(crate) id: String,
+    pub(crate) asked_at_us: i64,
+    #[serde(default)]
+    pub(crate) done_at_us: Option<i64>,
+    #[serde(default)]
+    pub(crate) trouble: Option<Reason>,
+}
+
 /// A host.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Host {

@@ -69,6 +69,12 @@ pub(crate) enum Verb {
     Restart(Awaited),
     /// Remove a bot. Its data outlives it as long as the plan says, unless purged.
     Rm(Remove),
+    /// Set, list or take away what a bot is given in confidence.
+    Secret {
+        /// What about it.
+        #[command(subcommand)]
+        verb: SecretVerb,
+    },
     /// List hosts.
     Hosts,
     /// Add, show or revoke a host.
@@ -76,6 +82,12 @@ pub(crate) enum Verb {
         /// What about it.
         #[command(subcommand)]
         verb: HostVerb,
+    },
+    /// See or change the key that wraps what the coordinator holds in confidence.
+    Key {
+        /// What about it.
+        #[command(subcommand)]
+        verb: KeyVerb,
     },
     /// After a restore: see why publishing is frozen, or let it go on.
     Recover {
@@ -109,8 +121,8 @@ pub(crate) struct Deploy {
     /// The bot's config file; `-` reads stdin.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// A secret; `NAME=@FILE` reads it from a file, and keeps it out of the shell's history.
-    #[arg(long = "secret", value_name = "NAME=VALUE")]
+    /// A secret, read from a file; `-` reads stdin.
+    #[arg(long = "secret", value_name = "NAME=@FILE")]
     pub(crate) secrets: Vec<String>,
     /// The pool of hosts to run on.
     #[arg(long)]
@@ -180,6 +192,51 @@ pub(crate) struct Remove {
     /// Destroy its data at once as well. There is no way back.
     #[arg(long)]
     pub(crate) purge: bool,
+}
+
+/// `secret …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretVerb {
+    /// Give a secret a value, from stdin unless a file is named. What runs is not restarted unless asked to.
+    Set(SecretSet),
+    /// List a bot's secrets: their names, never their values.
+    Ls(Target),
+    /// Take a secret away, and destroy every value that it had.
+    Rm(SecretChangeArguments),
+}
+
+/// `secret set`.
+#[derive(Debug, Args)]
+pub(crate) struct SecretSet {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) change: SecretChangeArguments,
+    /// The file that holds the value; `-` and none read stdin. A line end at its end is left out.
+    #[arg(long = "file", value_name = "FILE")]
+    pub(crate) value: Option<PathBuf>,
+}
+
+/// One secret, and what else is to happen.
+#[derive(Debug, Args)]
+pub(crate) struct SecretChangeArguments {
+    /// Whose.
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The secret's name: that of its file in the bot.
+    #[arg(value_name = "SECRET")]
+    pub(crate) name: String,
+    /// Restart a bot that would not read it otherwise.
+    #[arg(long)]
+    pub(crate) restart: bool,
+}
+
+/// `key …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Show which key wraps what, and how far a rotation is.
+    Ls,
+    /// Make another key, wrap everything with it, and forget the old one.
+    Rotate,
 }
 
 /// `host …`.

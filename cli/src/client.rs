@@ -1,7 +1,7 @@
 //! The coordinator's HTTP API, as the verbs call it.
 //!
 //! A refusal comes back as its own reason, an unreachable coordinator as one that names the URL. A POST carries an
-//! idempotency key, so that it may be sent again when its answer was lost: it takes effect once.
+//! idempotency key, so that it may be sent again when its answer was lost: it takes effect once. A PUT needs none.
 
 use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(35);
 /// Between two pieces of a followed log: the coordinator sends an empty line at least every 15 s.
 const LOG_SILENCE: Duration = Duration::from_secs(45);
-/// How often a POST is sent when its answers get lost.
+/// How often a request is sent when its answers get lost.
 const TRIES: u32 = 3;
 /// Pause before it is sent again.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -112,17 +112,13 @@ impl Client {
     /// Does something once, however often it has to be sent.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let key: OperationId = Entropy::system().id(Clock::machine().wall());
-        let sent = Some((key.to_string(), body));
-        let mut tries = 1;
-        loop {
-            match self.answer(&Method::POST, path, &[], sent.as_ref().map(|(key, body)| (key.as_str(), *body))) {
-                Err(failure) if failure.reason.code == "answer-lost" && tries < TRIES => {
-                    tries += 1;
-                    std::thread::sleep(TRY_AGAIN);
-                }
-                answer => return answer,
-            }
-        }
+        let key = key.to_string();
+        again_if_lost(|| self.answer(&Method::POST, path, &[], Some((Some(&key), body))))
+    }
+
+    /// Makes something what the body says, which is the same however often it is sent.
+    pub(crate) fn put(&self, path: &str, query: &[(&str, &str)], body: &Value) -> Result<Value, Failure> {
+        again_if_lost(|| self.answer(&Method::PUT, path, query, Some((None, body))))
     }
 
     /// Removes something.
@@ -161,7 +157,7 @@ impl Client {
         method: &Method,
         path: &str,
         query: &[(&str, &str)],
-        body: Option<(&str, &Value)>,
+        body: Option<(Option<&str>, &Value)>,
     ) -> Result<Value, Failure> {
         let request = self.request(method, path, query)?.header("accept", "application/json");
         let _waiting = progress::Waiting::on(format!("waiting for {}", self.login.url));
@@ -172,7 +168,11 @@ impl Client {
         let sent = match body {
             None => run(request.body(Vec::new()).map_err(|error| self.lost(&error))?),
             Some((key, body)) => {
-                let request = request.header("idempotency-key", key).header("content-type", "application/json");
+                let request = match key {
+                    Some(key) => request.header("idempotency-key", key),
+                    None => request,
+                };
+                let request = request.header("content-type", "application/json");
                 run(request.body(body.to_string().into_bytes()).map_err(|error| self.lost(&error))?)
             }
         };
@@ -239,6 +239,20 @@ impl Client {
 
 /// What mends most silence.
 const MEND: &str = "check that the coordinator runs, and the URL that `launchpad login` was given";
+
+/// Sends a request that may be repeated until its answer arrives.
+fn again_if_lost(send: impl Fn() -> Result<Value, Failure>) -> Result<Value, Failure> {
+    let mut tries = 1;
+    loop {
+        match send() {
+            Err(failure) if failure.reason.code == "answer-lost" && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(TRY_AGAIN);
+            }
+            answer => return answer,
+        }
+    }
+}
 
 /// Reads a value of the wanted shape.
 pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Failure> {

@@ -3,15 +3,17 @@
 mod deploy;
 mod follow;
 mod hosts;
+mod key;
 mod login;
 mod logs;
 mod ps;
 mod recover;
 mod restart;
 mod rm;
+mod secret;
 mod status;
 
-use crate::arguments::{Access, Arguments, HostVerb, RecoverVerb, TokenVerb, Verb};
+use crate::arguments::{Access, Arguments, HostVerb, KeyVerb, RecoverVerb, SecretVerb, TokenVerb, Verb};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::login::Login;
@@ -35,6 +37,11 @@ pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Verb::Host { verb: HostVerb::Token { verb: TokenVerb::Create { name, pool } } } => {
             hosts::create_token(&client()?, name, pool, *output)
         }
+        Verb::Secret { verb: SecretVerb::Set(set) } => secret::set(&client()?, &set, *output),
+        Verb::Secret { verb: SecretVerb::Ls(target) } => secret::list(&client()?, &target, *output),
+        Verb::Secret { verb: SecretVerb::Rm(change) } => secret::remove(&client()?, &change, *output),
+        Verb::Key { verb: KeyVerb::Ls } => key::list(&client()?, *output),
+        Verb::Key { verb: KeyVerb::Rotate } => key::rotate(&client()?, *output),
         Verb::Recover { verb: RecoverVerb::Status } => recover::status(&client()?, *output),
         Verb::Recover { verb: RecoverVerb::Confirm { without } } => recover::confirm(&client()?, *output, &without),
     }

@@ -156,6 +156,66 @@ fn a_misused_command_line_ends_with_two() {
     assert!(script.asked().is_empty(), "nothing is asked before the command line is right");
 }
 
+fn changed(effect: &str, operation: Value) -> Value {
+    json!({"name": "KEY", "version": 2, "revision": 2, "effect": effect, "operation": operation})
+}
+
+#[test]
+fn a_secret_is_read_from_stdin_and_shown_nowhere() {
+    let script = Script::of([Reply::HangUp, Reply::Json(202, changed("after-restart", Value::Null))]);
+    let output = script.run_with(&["secret", "set", "web", "KEY"], "hunter2\n");
+    assert!(output.status.success(), "{output:?}");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(said.contains("revision 2") && said.contains("launchpad restart web"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+    // The answer was lost the first time: it is the same request, which is the same however often it is sent.
+    let asked = script.asked();
+    assert_eq!(asked.len(), 2);
+    for asked in asked {
+        assert!(asked.line.starts_with("PUT /deployments/web/secrets/KEY "), "{asked:?}");
+        assert_eq!((asked.body.as_str(), asked.key), ("{\"value\":\"hunter2\"}", None));
+    }
+}
+
+#[test]
+fn a_restart_is_asked_for_with_the_change_and_told() {
+    let script = Script::of([Reply::Json(202, changed("after-restart", json!("op_1")))]);
+    for verb in ["set", "rm"] {
+        let output = script.run_with(&["secret", verb, "web", "KEY", "--restart"], "x");
+        assert!(text(&output.stdout).contains("restarted to read it (op_1)"), "{output:?}");
+    }
+    let lines: Vec<_> = script.asked().into_iter().map(|asked| asked.line).collect();
+    assert_eq!(
+        lines,
+        [
+            "PUT /deployments/web/secrets/KEY?restart=true HTTP/1.1",
+            "DELETE /deployments/web/secrets/KEY?restart=true HTTP/1.1"
+        ]
+    );
+}
+
+#[test]
+fn secrets_are_listed_by_name_with_what_the_environment_shows() {
+    let secret = json!({"name": "KEY", "version": 2, "set_at_us": 0, "needed": false, "variables": ["BOT_KEY"]});
+    let script = Script::of([Reply::Json(200, json!({"items": [secret], "next": null}))]);
+    let listed = text(&script.run(&["secret", "ls", "web"]).stdout);
+    let words: Vec<_> = listed.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!((words[0], words[1], words[words.len() - 2], words[words.len() - 1]), ("KEY", "2", "no", "BOT_KEY"));
+    let json = script.run(&["secret", "ls", "web", "--output", "json"]);
+    assert_eq!(serde_json::from_slice::<Value>(&json.stdout).unwrap()["items"][0]["name"], "KEY");
+}
+
+#[test]
+fn a_rotation_shows_which_key_wraps_what() {
+    let keys = json!({
+        "current": "local:2", "wraps": {"local:1": 3, "local:2": 4}, "rotation": {"id": "rot_1", "asked_at_us": 0},
+    });
+    let script = Script::of([Reply::Json(202, keys)]);
+    let said = text(&script.run(&["key", "rotate"]).stdout);
+    assert!(said.contains("local:1") && said.contains("4 files") && said.contains("rot_1 is under way"), "{said}");
+    assert!(script.asked()[0].key.is_some());
+}
+
 #[test]
 fn a_log_keeps_the_bots_streams_apart_and_ends_with_its_end() {
     let lines = concat!(

@@ -312,7 +312,7 @@ fn the_command_of_customers_says_whom_it_could_not_reach_or_satisfy() -> Result<
     let deploy = ["deploy", "bot", "--profile", "echo", "--image", "r/echo"];
     known(&[&deploy[..], &["--config", &absent]].concat())?.refused(2, &["file-unreadable", &absent]);
     let secret = known(&[&deploy[..], &["--secret", "hunter2"]].concat())?;
-    secret.refused(2, &["malformed-secret", "NAME=VALUE"]);
+    secret.refused(2, &["malformed-secret", "NAME=@FILE"]);
     assert!(!secret.err.contains("hunter2"));
     let usage = known(&["deploy"])?;
     assert!(usage.code == Some(2) && usage.err.contains("Usage:") && !usage.err.contains("panicked"), "{usage:?}");

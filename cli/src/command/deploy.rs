@@ -11,6 +11,7 @@ use crate::answers::Deployment;
 use crate::arguments::Deploy;
 use crate::client::{Client, read};
 use crate::command::follow::{follow, running};
+use crate::command::secret::value_in;
 use crate::command::status;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -47,19 +48,14 @@ fn request(arguments: Deploy) -> Result<Value, Failure> {
     Ok(body)
 }
 
-/// `NAME=VALUE`, or `NAME=@FILE`.
+/// `NAME=@FILE`. A value in its place is refused: whoever is on this machine can read a command line.
 fn secret(text: &str) -> Result<(String, String), Failure> {
-    let (name, value) = text.split_once('=').ok_or_else(|| {
+    let Some((name, file)) = text.split_once("=@") else {
         // The text may be the secret itself: it is not repeated.
-        let reason = Reason::new("malformed-secret", "a --secret has no `=` in it");
-        Failure::usage(reason.mend("write --secret NAME=VALUE or --secret NAME=@FILE"))
-    })?;
-    let value = match value.strip_prefix('@') {
-        // An editor ends a file with a line end that is not part of the secret.
-        Some(file) => text_of(Path::new(file))?.trim_end_matches(['\r', '\n']).to_owned(),
-        None => value.to_owned(),
+        let reason = Reason::new("malformed-secret", "a --secret names no file");
+        return Err(Failure::usage(reason.mend("write --secret NAME=@FILE, or NAME=@- for stdin")));
     };
-    Ok((name.to_owned(), value))
+    Ok((name.to_owned(), value_in(Path::new(file))?))
 }
 
 fn text_of(path: &Path) -> Result<String, Failure> {
@@ -80,17 +76,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_comes_from_the_command_line_or_from_a_file() {
+    fn a_secret_comes_from_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("key");
         std::fs::write(&file, "s3cret=1\n").unwrap();
-        assert_eq!(secret("KEY=a=b").unwrap(), ("KEY".to_owned(), "a=b".to_owned()));
-        assert_eq!(secret(&format!("KEY=@{}", file.display())).unwrap().1, "s3cret=1");
+        let (name, value) = secret(&format!("KEY=@{}", file.display())).unwrap();
+        assert_eq!((name.as_str(), value.as_str()), ("KEY", "s3cret=1"));
     }
 
     #[test]
-    fn a_malformed_secret_is_not_repeated() {
-        let failure = secret("hunter2").unwrap_err();
-        assert!(!format!("{failure:?}").contains("hunter2"));
+    fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
+        for given in ["hunter2", "KEY=hunter2"] {
+            let failure = secret(given).unwrap_err();
+            assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+        }
     }
 }

@@ -56,10 +56,23 @@ impl Script {
 
     /// Runs the command, logged in here by its environment.
     pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.command(words).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_launchpad"));
         command.args(words).env("LAUNCHPAD_URL", &self.url).env("LAUNCHPAD_TOKEN", "lp_1_2");
         command.env("LAUNCHPAD_CONFIG", self.dir.path().join("login.toml")).env("RUST_BACKTRACE", "1");
-        command.stdin(Stdio::null()).output().unwrap()
+        command
+    }
+
+    /// The same with something on stdin.
+    pub(crate) fn run_with(&self, words: &[&str], stdin: &str) -> Output {
+        let mut command = self.command(words);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A verb that reads nothing may be gone already.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        child.wait_with_output().unwrap()
     }
 
     /// What was asked so far.
