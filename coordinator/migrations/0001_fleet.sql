@@ -143,13 +143,14 @@ CREATE UNIQUE INDEX deployments_by_name ON deployments (account_id, name) WHERE 
 CREATE INDEX deployments_by_host ON deployments (host_id);
 CREATE INDEX deployments_by_state ON deployments (state);
 
--- Everything that a revision was made from, pinned. profile, plan and blueprint are JSON.
+-- Everything that a revision was made from, pinned. profile, plan, egress (what its owner adds) and blueprint are JSON.
 CREATE TABLE revisions (
     deployment_id TEXT NOT NULL REFERENCES deployments (id),
     number INTEGER NOT NULL,
     account_id TEXT NOT NULL,
     profile TEXT NOT NULL,
     plan TEXT NOT NULL,
+    egress TEXT NOT NULL,
     image TEXT NOT NULL,
     blueprint TEXT NOT NULL,
     recreate_hash TEXT NOT NULL,
@@ -157,8 +158,8 @@ CREATE TABLE revisions (
     PRIMARY KEY (deployment_id, number)
 ) STRICT;
 
--- Config and secrets of a revision, encrypted under the keyring. envelope is JSON; version is what it is bound to; bytes
--- is the length of the content.
+-- Config and secrets of a revision, encrypted under the keyring. envelope is JSON, key_id the key in it that wraps;
+-- version is what it is bound to: the revision that brought the content; bytes is the length of the content.
 CREATE TABLE files (
     deployment_id TEXT NOT NULL,
     revision INTEGER NOT NULL,
@@ -166,21 +167,38 @@ CREATE TABLE files (
     account_id TEXT NOT NULL,
     version INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
+    key_id TEXT NOT NULL,
     envelope TEXT NOT NULL,
     PRIMARY KEY (deployment_id, revision, name),
     FOREIGN KEY (deployment_id, revision) REFERENCES revisions (deployment_id, number)
 ) STRICT;
+CREATE INDEX files_by_key ON files (key_id);
 
--- The same, sealed to a host: once, because sealing again makes other bytes and with them another spec.
+-- The same, sealed to a host: once per version, because sealing again makes other bytes and with them another spec. What
+-- a new revision does not change stays as it was sealed, and its host rewrites no file.
 CREATE TABLE sealed (
-    deployment_id TEXT NOT NULL,
-    revision INTEGER NOT NULL,
+    deployment_id TEXT NOT NULL REFERENCES deployments (id),
     host_id TEXT NOT NULL REFERENCES hosts (id),
     name TEXT NOT NULL,
+    version INTEGER NOT NULL,
     account_id TEXT NOT NULL,
     ciphertext BLOB NOT NULL,
-    PRIMARY KEY (deployment_id, revision, host_id, name),
-    FOREIGN KEY (deployment_id, revision) REFERENCES revisions (deployment_id, number)
+    PRIMARY KEY (deployment_id, host_id, name, version)
+) STRICT;
+
+-- Changes of the key that wraps. key_id is the new one, once it is made; trouble is why the last try failed (JSON).
+CREATE TABLE rotations (
+    id TEXT NOT NULL PRIMARY KEY,
+    asked_at INTEGER NOT NULL,
+    key_id TEXT,
+    trouble TEXT,
+    done_at INTEGER
+) STRICT;
+
+-- Keys with which nothing may be wrapped any more: they are forgotten, or will be.
+CREATE TABLE retired_keys (
+    key_id TEXT NOT NULL PRIMARY KEY,
+    retired_at INTEGER NOT NULL
 ) STRICT;
 
 -- What happened to a deployment, in the order of its lines. reason is JSON.

@@ -22,9 +22,13 @@ mod health;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod hosts;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod keys;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod logs;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod recovery;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod secrets;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

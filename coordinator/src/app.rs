@@ -19,8 +19,11 @@ mod candidates;
 mod deployment_create;
 pub mod deployments;
 pub mod hosts;
+pub mod keys;
 pub mod logs;
 pub mod recovery;
+mod revise;
+pub mod secrets;
 mod staff_view;
 
 use std::collections::BTreeMap;
@@ -34,6 +37,7 @@ use launchpad_protocol::profile::Profile;
 use launchpad_protocol::time::Clock;
 
 use crate::domain::plan_table::PlanTable;
+use crate::domain::public_name::IngressDomain;
 use crate::domain::refusal::Refusal;
 use crate::fleet::Fleet;
 use crate::signals::Signals;
@@ -65,6 +69,8 @@ pub struct App {
     pub signals: Signals,
     /// What a join token tells its host.
     pub joining: Joining,
+    /// The domain below which every bot has a public name; none: bots have none of their own.
+    pub ingress_domain: Option<Arc<IngressDomain>>,
     /// Which looks of staff beyond their account are written down.
     pub staff_views: StaffViews,
 }

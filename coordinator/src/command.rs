@@ -5,18 +5,22 @@
 //! fits a host, is decided behind this door.
 
 mod deployment;
+mod egress;
 mod field;
 mod host;
 mod logs;
 mod page;
 mod recovery;
+mod secrets;
 
-pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Secret, Which};
+pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Which};
+pub use egress::SetEgress;
 pub use field::{FieldProblem, FieldProblems, Name, NameError, SecretName};
 pub use host::{CreateJoinToken, JoinTokenDraft};
 pub use logs::LogsWanted;
 pub use page::{Page, PageRequest};
 pub use recovery::ConfirmRecovery;
+pub use secrets::{RemoveSecret, Secret, SecretRef, SetSecret};
 
 /// The pool of a host or a deployment that names none.
 pub const DEFAULT_POOL: &str = "shared";

@@ -9,6 +9,7 @@ use launchpad_protocol::reason::Reason;
 use serde::{Deserialize, Serialize};
 
 use crate::data_dir::DataDir;
+use crate::domain::public_name::IngressDomain;
 
 /// The variable that says what is logged, in `tracing`'s words: `info`, `launchpad_coordinator::fleet=debug`.
 pub const LOG_VARIABLE: &str = "LAUNCHPAD_LOG";
@@ -126,6 +127,9 @@ pub struct ServeArguments {
     /// A TOML table of plans instead of the built-in one.
     #[arg(long, value_name = "FILE")]
     pub plans: Option<PathBuf>,
+    /// The domain below which every bot has a public name; without it bots have none but their owners' own.
+    #[arg(long, value_name = "DOMAIN")]
+    pub ingress_domain: Option<IngressDomain>,
     /// How to write the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log: LogFormat,
@@ -201,6 +205,8 @@ pub struct Config {
     pub profiles: Option<PathBuf>,
     /// A table of plans.
     pub plans: Option<PathBuf>,
+    /// The domain below which every bot has a public name.
+    pub ingress_domain: Option<IngressDomain>,
 }
 
 /// Why the settings cannot be read.
@@ -303,6 +309,7 @@ impl Config {
             enroll: arguments.enroll,
             profiles: arguments.profiles,
             plans: arguments.plans,
+            ingress_domain: arguments.ingress_domain,
         })
     }
 }

@@ -13,10 +13,13 @@
 pub mod actor;
 pub mod refusal;
 
+pub mod amend;
 pub mod deployment;
 pub mod host;
 pub mod plan_table;
+pub mod public_name;
 pub mod revision;
+pub mod secrets;
 
 pub mod compile;
 pub mod fold;

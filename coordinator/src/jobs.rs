@@ -5,6 +5,7 @@
 //!   requested ──► placer ──► has a host; the host is marked in the outbox
 //!                              outbox ──► compiler ──► the host's next spec ──► fleet::publish
 //!   past their time, silent too long ──► reaper, watcher
+//!   another key wanted ──► rotator ──► every file's data key is wrapped with it
 //! ```
 //! A round takes no hints: whatever a killed coordinator, or another replica, left half-done is found again in the
 //! store. A round that fails is logged and comes again.
@@ -12,6 +13,7 @@
 mod compiler;
 mod placer;
 mod reaper;
+mod rotator;
 mod watcher;
 
 use std::time::Duration;
@@ -29,7 +31,13 @@ const REAP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Runs all jobs until the coordinator stops.
 pub(crate) async fn run(app: &App, stop: CancellationToken) {
-    tokio::join!(placing(app, &stop), compiling(app, &stop), reaping(app, &stop), watching(app, &stop),);
+    tokio::join!(
+        placing(app, &stop),
+        compiling(app, &stop),
+        reaping(app, &stop),
+        rotating(app, &stop),
+        watching(app, &stop)
+    );
 }
 
 /// When this life of the process began.
@@ -82,6 +90,24 @@ async fn reaping(app: &App, stop: &CancellationToken) {
         }
         tokio::select! {
             () = tokio::time::sleep(REAP_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn rotating(app: &App, stop: &CancellationToken) {
+    let mut turn = rotator::Turn::default();
+    loop {
+        let more = rotator::round(app, &mut turn).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot rotate the keys; trying again");
+            false
+        });
+        if more && !stop.is_cancelled() {
+            continue;
+        }
+        tokio::select! {
+            () = app.signals.rotator.notified() => {}
+            () = tokio::time::sleep(ROUND_INTERVAL) => {}
             () = stop.cancelled() => return,
         }
     }

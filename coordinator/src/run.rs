@@ -115,6 +115,7 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
             root,
             endpoint: reachable(config.settings.advertise_enroll.as_deref(), doors.addresses.enroll),
         },
+        ingress_domain: config.ingress_domain.map(Arc::new),
         staff_views: StaffViews::default(),
     };
     outside.listening.send_replace(Some(doors.addresses));

@@ -20,6 +20,8 @@ pub struct Signals {
     pub compiler: Signal,
     /// A host has a newer spec.
     pub publisher: Signal,
+    /// Another key that wraps is wanted.
+    pub rotator: Signal,
     /// Something of a deployment has changed that people may be watching.
     pub timeline: Bell,
 }

@@ -29,8 +29,10 @@ pub mod audit;
 pub mod idempotency;
 
 pub mod deployments;
+pub mod keys;
 pub mod operations;
 pub mod revisions;
+pub mod secrets;
 pub mod timeline;
 pub mod tombstones;
 

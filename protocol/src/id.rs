@@ -128,6 +128,10 @@ typed_id!(
     OperationId, "op_", "operation"
 );
 typed_id!(
+    /// One change of the key that wraps configs and secrets in the coordinator's store.
+    RotationId, "rot_", "key rotation"
+);
+typed_id!(
     /// One order to remove a container, or a tenant's data.
     TombstoneId, "tomb_", "tombstone"
 );

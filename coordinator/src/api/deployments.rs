@@ -48,6 +48,9 @@ pub(super) struct NewDeployment {
     /// Secret files by name.
     #[serde(default)]
     secrets: BTreeMap<String, String>,
+    /// What it may reach beyond its profile: `api.example.com`, `*.example.com:8443`, `203.0.113.0/24`.
+    #[serde(default)]
+    egress: Vec<String>,
 }
 
 /// A bot.
@@ -288,6 +291,7 @@ pub(super) async fn create(
         pool: new.pool,
         config: new.config,
         secrets: new.secrets.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
+        egress: new.egress,
     };
     let catalogue = Catalogue { profiles: &api.app.profiles, plans: &api.app.plans };
     let command = CreateDeployment::new(draft, catalogue)?;

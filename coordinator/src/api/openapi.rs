@@ -6,7 +6,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, O
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Api, deployments, health, hosts, logs, recovery};
+use super::{Api, deployments, health, hosts, keys, logs, recovery, secrets};
 
 /// What the document calls its security scheme.
 const BEARER: &str = "bearer";
@@ -18,10 +18,14 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(deployments::get, deployments::delete))
         .routes(routes!(deployments::restart))
         .routes(routes!(logs::logs))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::remove))
         .routes(routes!(hosts::list))
         .routes(routes!(hosts::get))
         .routes(routes!(hosts::create_token))
         .routes(routes!(hosts::revoke))
+        .routes(routes!(keys::list))
+        .routes(routes!(keys::rotate))
         .routes(routes!(recovery::status))
         .routes(routes!(recovery::confirm))
         .routes(routes!(health::health))

@@ -51,9 +51,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let text = if bytes.is_empty() { b"{}" } else { &bytes[..] };
         let value = serde_json::from_slice(text).map_err(|error| {
             let mend = "send one JSON object with the fields that GET /openapi.json names";
-            Problem::bad_request(Reason::new("malformed-body", format!("the body does not fit: {error}")).mend(mend))
+            let problem = without_the_text(&error.to_string());
+            Problem::bad_request(
+                Reason::new("malformed-body", format!("the body does not fit: {problem}")).mend(mend),
+            )
         })?;
         Ok(Self { value, bytes })
+    }
+}
+
+/// A parser's complaint without the text that it found in the wrong place: it may be a secret.
+fn without_the_text(problem: &str) -> String {
+    const FOUND: &str = "string \"";
+    match (problem.find(FOUND), problem.rfind("\", expected ")) {
+        (Some(from), Some(to)) if from < to => format!("{}a text{}", &problem[..from], &problem[to + 1..]),
+        _ => problem.to_owned(),
     }
 }
 
@@ -128,5 +140,25 @@ impl IntoParams for IdempotencyKey {
             .schema(Some(text))
             .build();
         vec![parameter]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        for body in [r#""hunter2""#, r#"{"secrets": "hunter2\", expected hunter2"}"#] {
+            let error = serde_json::from_str::<BTreeMap<String, BTreeMap<String, String>>>(body).unwrap_err();
+            let told = without_the_text(&error.to_string());
+            assert!(!told.contains("hunter2") && told.contains("a text, expected a map"), "{told}");
+        }
+        assert_eq!(
+            without_the_text("unknown field `colour`, expected `name`"),
+            "unknown field `colour`, expected `name`"
+        );
     }
 }

@@ -16,12 +16,14 @@ use super::deployments::DeploymentView;
 use super::idempotency::Once;
 use super::{App, AppError, candidates};
 use crate::command::CreateDeployment;
-use crate::domain::actor::{Action, Actor, authorise};
+use crate::domain::actor::{Action, Actor, Scope, authorise};
+use crate::domain::amend::within_plan;
 use crate::domain::deployment::State;
 use crate::domain::placement::{Wanted, fits_somewhere};
 use crate::domain::plan_table::Plan;
 use crate::domain::refusal::Refusal;
 use crate::domain::revision::{Ingredients, blueprint};
+use crate::domain::secrets::named_as_config;
 use crate::store::audit::Deed;
 use crate::store::deployments::Deployment;
 use crate::store::revisions::{PinnedRevision, StoredFile};
@@ -45,8 +47,8 @@ impl App {
     /// Starts a new bot.
     ///
     /// # Errors
-    /// A refusal: the name is taken, the plan is below the workload's needs or larger than any host, the account is
-    /// not the actor's; or the store or the keyring failed.
+    /// A refusal: the name is taken, the plan is below the workload's needs or larger than any host or grants fewer
+    /// egress rules, the account is not the actor's; or the store or the keyring failed.
     pub async fn create_deployment(
         &self,
         actor: &Actor,
@@ -81,15 +83,25 @@ impl App {
         let revision = Revision::default().next();
         let name = command.name.as_str();
         let image = &command.image;
-        let ingredients =
-            Ingredients { deployment: id, account, name, revision, profile, plan, image, secrets: &secrets };
-        let blueprint = blueprint(ingredients)?;
+        let (egress, hostnames) = (&command.egress, self.own_name(name, id).into_iter().collect());
+        within_plan(egress, plan)?;
+        let blueprint = blueprint(Ingredients {
+            deployment: id,
+            account,
+            name,
+            revision,
+            profile,
+            plan,
+            image,
+            egress,
+            hostnames: &hostnames,
+            secrets: &secrets,
+        })?;
         let files = self.encrypt(account, id, revision, contents).await?;
-        Ok(Draft {
-            deployment: requested(&blueprint, plan, command.pool.as_str(), now),
-            revision: PinnedRevision { profile: profile.clone(), plan: plan.clone(), blueprint, created_at: now },
-            files,
-        })
+        let deployment = requested(&blueprint, plan, command.pool.as_str(), now);
+        let (profile, plan, egress) = (profile.clone(), plan.clone(), command.egress);
+        let revision = PinnedRevision { profile, plan, egress, blueprint, created_at: now };
+        Ok(Draft { deployment, revision, files })
     }
 
     async fn encrypt(
@@ -120,6 +132,7 @@ impl App {
         if accounts::get(tx, deployment.account).await?.is_none() {
             return Err(Refusal::not_found("account", deployment.account).into());
         }
+        self.check_own_name(tx, deployment).await?;
         let wanted = wanted(&revision.blueprint, deployment, files.iter().map(|file| file.bytes).sum());
         fits_somewhere(&wanted, &candidates(tx).await?).map_err(Refusal::impossible)?;
         if !deployments::create(tx, deployment).await? {
@@ -144,6 +157,25 @@ impl App {
         };
         audit::record(tx, actor, deed, now).await?;
         Ok(DeploymentView::of(deployment, vec![line], None))
+    }
+}
+
+impl App {
+    /// The public name that a deployment has from the start; none: this installation gives none.
+    pub(super) fn own_name(&self, called: &str, id: DeploymentId) -> Option<String> {
+        self.ingress_domain.as_ref().map(|domain| domain.name_of(called, id))
+    }
+
+    /// Two bots of one name have the same public name once in four thousand million times.
+    async fn check_own_name(&self, tx: &mut Tx, new: &Deployment) -> Result<(), AppError> {
+        let Some(name) = self.own_name(&new.name, new.id) else { return Ok(()) };
+        let namesakes = deployments::named(tx, Scope::Every, &new.name).await?;
+        let is_taken = |other: &Deployment| self.own_name(&other.name, other.id).as_ref() == Some(&name);
+        if namesakes.iter().any(is_taken) {
+            let reason = Reason::new("public-name-taken", format!("the public name {name} is taken by chance"));
+            return Err(Refusal::unavailable(reason.mend("send it again: it gets another one")).into());
+        }
+        Ok(())
     }
 }
 
@@ -186,7 +218,7 @@ fn contents(profile: &Profile, command: &CreateDeployment) -> Result<Contents, A
         contents.insert(name.as_str().to_owned(), Zeroizing::new(secret.expose().as_bytes().to_vec()));
     }
     if contents.contains_key(&profile.config.file) {
-        return Err(secret_named_as_config(&profile.config.file).into());
+        return Err(named_as_config(&profile.config.file).into());
     }
     for name in &profile.secrets.generated {
         if !contents.contains_key(name) {
@@ -210,9 +242,4 @@ fn name_taken(name: &str) -> Refusal {
         .because("a deleted deployment keeps its name until its data is gone")
         .mend("choose another name, or delete the other one with `--purge`");
     Refusal::conflict(reason)
-}
-
-fn secret_named_as_config(file: &str) -> Refusal {
-    let sentence = format!("a secret cannot be named `{file}`: the config file has that name");
-    Refusal::impossible(Reason::new("secret-named-as-config", sentence).mend("give the secret another name"))
 }

@@ -223,7 +223,7 @@ impl App {
         Ok(view)
     }
 
-    async fn order_restart(
+    pub(super) async fn order_restart(
         &self,
         tx: &mut Tx,
         deployment: &mut Deployment,
@@ -302,7 +302,7 @@ impl App {
         Ok(())
     }
 
-    fn wake_after_change(&self) {
+    pub(super) fn wake_after_change(&self) {
         self.signals.compiler.notify();
         // Whatever ended made room.
         self.signals.placer.notify();
@@ -311,7 +311,7 @@ impl App {
 }
 
 /// The deployment that a person means, if it is in their scope.
-async fn find(tx: &mut Tx, actor: &Actor, target: &DeploymentRef) -> Result<Deployment, AppError> {
+pub(super) async fn find(tx: &mut Tx, actor: &Actor, target: &DeploymentRef) -> Result<Deployment, AppError> {
     let scope = actor.scope_in(target.account);
     let found = match &target.which {
         Which::Id(id) => deployments::get(tx, scope, *id).await?,
@@ -330,7 +330,11 @@ async fn by_name(tx: &mut Tx, scope: Scope, name: &str) -> Result<Option<Deploym
     Ok(if found.is_empty() { None } else { Some(found.swap_remove(0)) })
 }
 
-async fn find_to_change(tx: &mut Tx, actor: &Actor, target: &DeploymentRef) -> Result<Deployment, AppError> {
+pub(super) async fn find_to_change(
+    tx: &mut Tx,
+    actor: &Actor,
+    target: &DeploymentRef,
+) -> Result<Deployment, AppError> {
     let deployment = find(tx, actor, target).await?;
     authorise(actor, Action::ChangeDeployments(deployment.account))?;
     Ok(deployment)
@@ -358,7 +362,7 @@ fn host_cannot_be_told() -> Reason {
         .mend("an operator sees why in `launchpad host show`; it goes on by itself once that is mended")
 }
 
-async fn record(
+pub(super) async fn record(
     tx: &mut Tx,
     actor: &Actor,
     action: &'static str,
@@ -370,7 +374,7 @@ async fn record(
     audit::record(tx, actor, deed, now).await
 }
 
-async fn is_retired(tx: &mut Tx, host: HostId) -> Result<bool, StoreError> {
+pub(super) async fn is_retired(tx: &mut Tx, host: HostId) -> Result<bool, StoreError> {
     Ok(hosts::get(tx, host).await?.is_none_or(|host| host.state == HostState::Retired))
 }
 
@@ -383,7 +387,7 @@ fn left_behind() -> Reason {
         .because(LEFT_ON_A_REVOKED_HOST)
 }
 
-fn host_retired() -> Refusal {
+pub(super) fn host_retired() -> Refusal {
     let reason = Reason::new("host-retired", "its host was revoked, nothing can be asked of it any more")
         .mend("delete the deployment, and deploy it again on another host");
     Refusal::unavailable(reason)

@@ -111,6 +111,7 @@ impl Lab {
             pool: None,
             config: Some("label = mine".to_owned()),
             secrets: BTreeMap::from([("key".to_owned(), Secret::new("geheim".to_owned()))]),
+            egress: Vec::new(),
         };
         let catalogue = Catalogue { profiles: &self.app.profiles, plans: &self.app.plans };
         CreateDeployment::new(draft, catalogue).unwrap()
@@ -282,6 +283,7 @@ async fn open(dir: &TempDir, clock: Clock) -> App {
         keys: Arc::new(LocalKeyring::load(&keyring(dir)).unwrap()),
         signals: Signals::default(),
         joining: Joining { root: Digest::of(b"root"), endpoint: "127.0.0.1:1".to_owned() },
+        ingress_domain: Some(Arc::new("bots.example.com".parse().unwrap())),
         staff_views: StaffViews::default(),
     }
 }

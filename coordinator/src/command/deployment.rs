@@ -1,41 +1,18 @@
 //! What a customer may ask of a deployment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use launchpad_protocol::egress::EgressRule;
 use launchpad_protocol::id::{AccountId, DeploymentId};
 use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::limits::{SEALED_BYTES_PER_DEPLOYMENT_MAX, SEALED_FILE_MAX_BYTES, SEALED_FILES_MAX};
 use launchpad_protocol::profile::{ConfigFormat, Profile};
-use zeroize::Zeroizing;
 
-use super::{DEFAULT_POOL, FieldProblems, Name, SecretName};
+use super::egress::egress_rules;
+use super::{DEFAULT_POOL, FieldProblems, Name, Secret, SecretName};
 use crate::domain::plan_table::PlanTable;
-
-/// A secret's value. It prints as nothing, and is wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Wraps a value.
-    #[must_use]
-    pub fn new(value: String) -> Self {
-        Self(Zeroizing::new(value))
-    }
-
-    /// The value, for sealing.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
 
 /// Start a new bot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +33,8 @@ pub struct CreateDeployment {
     pub config: Option<String>,
     /// Secret files by name.
     pub secrets: BTreeMap<SecretName, Secret>,
+    /// What it may reach beyond its profile.
+    pub egress: BTreeSet<EgressRule>,
 }
 
 /// The fields as they came.
@@ -77,6 +56,8 @@ pub struct DeploymentDraft {
     pub config: Option<String>,
     /// `secrets`.
     pub secrets: BTreeMap<String, Secret>,
+    /// `egress`.
+    pub egress: Vec<String>,
 }
 
 /// What there is to choose from.
@@ -157,6 +138,7 @@ impl CreateDeployment {
         }
         let secrets = secrets(&mut problems, draft.secrets);
         check_sum(&mut problems, draft.config.as_deref(), &secrets);
+        let egress = egress_rules(&mut problems, "egress", &draft.egress);
         match (name, pool, image, problems.is_empty()) {
             (Some(name), Some(pool), Some(image), true) => Ok(Self {
                 account: draft.account,
@@ -167,6 +149,7 @@ impl CreateDeployment {
                 pool,
                 config: draft.config,
                 secrets,
+                egress,
             }),
             _ => Err(problems),
         }
@@ -263,7 +246,7 @@ fn choose<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
 }
 
 /// As much of a bad value as helps to recognise it.
-fn echo(text: &str) -> String {
+pub(super) fn echo(text: &str) -> String {
     text.chars().take(launchpad_protocol::limits::NAME_MAX_CHARS + 1).filter(|c| !c.is_control()).collect()
 }
 

@@ -103,6 +103,14 @@ pub struct FieldProblem {
 pub struct FieldProblems(pub Vec<FieldProblem>);
 
 impl FieldProblems {
+    /// One bad field.
+    #[must_use]
+    pub fn one(field: &str, problem: impl Into<String>, mend: impl Into<String>) -> Self {
+        let mut problems = Self::default();
+        problems.add(field, problem, mend);
+        problems
+    }
+
     /// Notes one bad field.
     pub fn add(&mut self, field: impl Into<String>, problem: impl Into<String>, mend: impl Into<String>) {
         self.0.push(FieldProblem { field: field.into(), problem: problem.into(), mend: mend.into() });

@@ -2,13 +2,13 @@
 //!
 //! `app` calls [`authorise`] before it does anything, and passes [`Actor::scope`] to every query of a tenant's rows.
 //!
-//! | role     | own account's deployments | another account's | hosts, join tokens | recovery |
-//! |----------|---------------------------|-------------------|--------------------|----------|
-//! | viewer   | read                      | –                 | –                  | –        |
-//! | member   | read, change              | –                 | –                  | –        |
-//! | owner    | read, change              | –                 | –                  | –        |
-//! | on-call  | read                      | read              | read               | read     |
-//! | operator | read, change              | read, change      | read, change       | confirm  |
+//! | role     | own account's deployments | another account's | hosts, join tokens | recovery | keys   |
+//! |----------|---------------------------|-------------------|--------------------|----------|--------|
+//! | viewer   | read                      | –                 | –                  | –        | –      |
+//! | member   | read, change              | –                 | –                  | –        | –      |
+//! | owner    | read, change              | –                 | –                  | –        | –      |
+//! | on-call  | read                      | read              | read               | read     | read   |
+//! | operator | read, change              | read, change      | read, change       | confirm  | rotate |
 
 use std::fmt;
 use std::str::FromStr;
@@ -152,9 +152,9 @@ impl Actor {
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// See an account's deployments, their timelines and logs.
+    /// See an account's deployments, their timelines and logs, the names of their secrets.
     ReadDeployments(AccountId),
-    /// Make, restart or delete an account's deployments.
+    /// Make, restart, change or delete an account's deployments.
     ChangeDeployments(AccountId),
     /// See hosts.
     ReadHosts,
@@ -164,6 +164,10 @@ pub enum Action {
     ReadRecovery,
     /// Let publishing go on.
     ConfirmRecovery,
+    /// See which key wraps what.
+    ReadKeys,
+    /// Make another key that wraps.
+    RotateKeys,
 }
 
 /// Whether an actor may do something.
@@ -182,11 +186,11 @@ pub fn authorise(actor: &Actor, action: Action) -> Result<(), Refusal> {
                 Role::OnCall => Err(needs(actor, "operator")),
             }
         }
-        Action::ReadHosts | Action::ReadRecovery => match actor.role {
+        Action::ReadHosts | Action::ReadRecovery | Action::ReadKeys => match actor.role {
             Role::Operator | Role::OnCall => Ok(()),
             Role::Owner | Role::Member | Role::Viewer => Err(needs(actor, "operator or on-call")),
         },
-        Action::ChangeHosts | Action::ConfirmRecovery => match actor.role {
+        Action::ChangeHosts | Action::ConfirmRecovery | Action::RotateKeys => match actor.role {
             Role::Operator => Ok(()),
             Role::Owner | Role::Member | Role::Viewer | Role::OnCall => Err(needs(actor, "operator")),
         },
@@ -232,6 +236,8 @@ mod tests {
             Action::ChangeHosts,
             Action::ReadRecovery,
             Action::ConfirmRecovery,
+            Action::ReadKeys,
+            Action::RotateKeys,
         ];
         let allowed = |role| {
             actions
@@ -239,11 +245,11 @@ mod tests {
                 .map(|action| if authorise(&actor(role), *action).is_ok() { 'y' } else { '-' })
                 .collect::<String>()
         };
-        assert_eq!(allowed(Role::Viewer), "y-------");
-        assert_eq!(allowed(Role::Member), "yy------");
-        assert_eq!(allowed(Role::Owner), "yy------");
-        assert_eq!(allowed(Role::OnCall), "y-y-y-y-");
-        assert_eq!(allowed(Role::Operator), "yyyyyyyy");
+        assert_eq!(allowed(Role::Viewer), "y---------");
+        assert_eq!(allowed(Role::Member), "yy--------");
+        assert_eq!(allowed(Role::Owner), "yy--------");
+        assert_eq!(allowed(Role::OnCall), "y-y-y-y-y-");
+        assert_eq!(allowed(Role::Operator), "yyyyyyyyyy");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one complete spec of a host.
 
 use launchpad_protocol::id::{OperationId, TombstoneId};
-use launchpad_protocol::spec::{OperationAction, TombstoneScope};
+use launchpad_protocol::spec::{OperationAction, Seccomp, TombstoneScope};
 use launchpad_protocol::wire::encode_spec;
 use uuid::Uuid;
 
@@ -68,18 +68,22 @@ fn a_bot_without_its_secrets_is_never_published() {
 #[test]
 fn an_instance_reads_as_it_was_meant() {
     let spec = compile(heading(), vec![placed(7)], Vec::new()).expect("a spec");
-    let instance = serde_json::to_value(spec.instances.values().next()).expect("JSON");
+    let mut instance = spec.instances.values().next().expect("an instance").clone();
+    // `protocol` has the filter, and its tests.
+    assert!(matches!(&instance.isolation.seccomp, Seccomp::Profile(_)));
+    instance.isolation.seccomp = Seccomp::Profile("…".to_owned());
+    let instance = serde_json::to_value(instance).expect("JSON");
     let fields = instance.as_object().expect("an object");
     let lines: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     account: "acct_00000000000000000000000000000008"
     deployment: "dep_00000000000000000000000000000007"
-    egress: {"domains":["api.example"]}
+    egress: {"rules":["api.example"]}
     epoch: 4
     files: [{"ciphertext":"6563686f2e636f6e66","dir":"/etc/launchpad/config","kind":"config","name":"echo.conf","version":1},{"ciphertext":"6b6579","dir":"/run/launchpad/secrets","kind":"secret","name":"key","version":1},{"ciphertext":"746f6b656e","dir":"/run/launchpad/secrets","kind":"secret","name":"token","version":1}]
     image: "127.0.0.1:5000/echo@sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"
     ingress: {"hostnames":[],"port":8080}
-    isolation: {"apparmor":null,"capabilities":[],"log_bytes":33554432,"no_new_privileges":true,"open_files":16384,"read_only_root":true,"seccomp":"engine_default","shm_bytes":67108864,"tmpfs":[{"bytes":16777216,"exec":false,"mode":1023,"path":"/tmp"}]}
+    isolation: {"apparmor":null,"capabilities":[],"log_bytes":33554432,"no_new_privileges":true,"open_files":16384,"read_only_root":true,"seccomp":{"profile":"…"},"shm_bytes":67108864,"tmpfs":[{"bytes":16777216,"exec":false,"mode":1023,"path":"/tmp"}]}
     lease: {"policy":"keep"}
     name: "web"
     operations: [{"action":{"action":"restart"},"id":"op_00000000000000000000000000000007"}]
@@ -87,8 +91,8 @@ fn an_instance_reads_as_it_was_meant() {
     probes: {"liveness":{"body_contains":null,"failures":2,"path":"/healthz","period":{"nanos":0,"secs":5},"timeout":{"nanos":0,"secs":1}},"readiness":{"body_contains":"ok","failures":2,"path":"/readyz","period":{"nanos":0,"secs":5},"timeout":{"nanos":0,"secs":1}},"startup":{"body_contains":null,"failures":600,"path":"/startupz","period":{"nanos":50000000,"secs":0},"timeout":{"nanos":0,"secs":1}}}
     process: {"command":[],"environment":{"PORT":"8080"},"gid":1000,"uid":1000}
     profile: "echo"
-    recreate_hash: "sha256:fb7ab62f7c8f5bb5c7bbc224241884fd7260ce45a2420d1cd7479490c5c2042e"
-    requires: ["http-probes.v1","limits.v1","restart-policy.v1","sealed-environment.v1","sealed-files.v1","tenant-network.v1","volume.v1"]
+    recreate_hash: "sha256:d7cf1939c827743220fe6944f4292d7e9757424f749a69d62263250bb167cdf5"
+    requires: ["egress.v1","http-probes.v1","ingress.v1","limits.v1","restart-policy.v1","sealed-environment.v1","sealed-files.v1","seccomp.v1","tenant-network.v1","volume.v2"]
     resources: {"cpu_millis":500,"memory_bytes":1073741824,"pids":64}
     restart: {"backoff_cap":{"nanos":0,"secs":10},"backoff_initial":{"nanos":200000000,"secs":0},"forgiven_after":{"nanos":0,"secs":10},"terminal":[78],"transient":[{"believed_for":{"nanos":0,"secs":20},"code":1,"output_contains":"lease","retry":{"nanos":0,"secs":1}}]}
     revision: 1

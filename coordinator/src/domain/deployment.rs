@@ -143,6 +143,7 @@ fn requested(event: Event) -> Step {
     match event {
         Event::Placed => Ok((State::Provisioning, None)),
         Event::Unplaceable(reason) => Ok((State::Requested, Some(reason))),
+        Event::Update => Ok((State::Requested, None)),
         Event::Delete => Ok((State::Terminating, None)),
         Event::Pulling
         | Event::Preparing
@@ -154,7 +155,6 @@ fn requested(event: Event) -> Step {
         | Event::Refused(_)
         | Event::Stopped
         | Event::Restart
-        | Event::Update
         | Event::Suspend
         | Event::Resume
         | Event::WishRefused(_)

@@ -62,7 +62,7 @@ fn the_whole_table_is_as_drawn() {
     insta::assert_snapshot!(table, @r#"
     requested
         -> provisioning: Placed
-        -> requested: Unplaceable
+        -> requested: Unplaceable Update
         -> terminating: Delete
     provisioning
         -> provisioning: Pulling Unready Retrying Update WishRefused

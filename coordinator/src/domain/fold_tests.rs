@@ -48,6 +48,8 @@ fn report(now: InstanceReport, events: &[Phase]) -> HostReport {
         buried: BTreeSet::new(),
         outcomes: BTreeMap::new(),
         troubles: Vec::new(),
+        denials: BTreeMap::new(),
+        gate: None,
         events: EventBatch {
             journal: JournalId::from(Uuid::from_u128(1)),
             dropped: 0,

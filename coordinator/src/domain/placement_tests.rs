@@ -99,7 +99,7 @@ fn a_host_that_is_not_active_or_lacks_a_feature_is_refused_by_name() {
     }
     let features = Feature::all().into_iter().filter(|feature| *feature != Feature::volume()).collect();
     let reason = only_refusal(&starter(), Candidate { features, ..host(1, 8) });
-    assert_eq!(reason.sentence, "the agent of host web-1 lacks volume.v1");
+    assert_eq!(reason.sentence, format!("the agent of host web-1 lacks {}", Feature::volume()));
 }
 
 #[test]

@@ -5,28 +5,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use launchpad_protocol::limits::EGRESS_RULES_MAX;
 use launchpad_protocol::report::Capacity;
 use serde::{Deserialize, Serialize};
 
-/// The spec's three plans (launchpad-technical-spec, "Plans").
+/// The spec's three plans (launchpad-technical-spec, "Plans"). Their egress rules are ours: a profile brings what its
+/// workload needs, and each rule more is a place to which a bot that was taken over can carry data. Eight are a handful
+/// of services of the owner's own.
 pub const DEFAULT_PLANS: &str = r#"
 [starter]
 cpu_millis = 500
 memory_gb = 1
 storage_gb = 10
 retention_days = 7
+egress_rules = 8
 
 [pro]
 cpu_millis = 1000
 memory_gb = 2
 storage_gb = 25
 retention_days = 30
+egress_rules = 16
 
 [team]
 cpu_millis = 2000
 memory_gb = 4
 storage_gb = 50
 retention_days = 30
+egress_rules = 32
 "#;
 
 /// Bytes of a gigabyte of memory, as Docker's `--memory 1g` counts it.
@@ -37,6 +43,9 @@ const MEMORY_MB_BYTES: u64 = 1 << 20;
 const STORAGE_GB_BYTES: u64 = 1_000_000_000;
 /// Bytes of a megabyte of storage, likewise.
 const STORAGE_MB_BYTES: u64 = 1_000_000;
+
+/// Egress rules that a plan grants at most: half of what an instance may have is the profile's.
+const EGRESS_ADDED_MAX: usize = EGRESS_RULES_MAX / 2;
 
 /// What one plan grants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +60,8 @@ pub struct Plan {
     pub storage_bytes: u64,
     /// Days for which logs are kept, and data after a deployment's end.
     pub retention_days: u32,
+    /// Egress rules that its owner may add to those of the profile.
+    pub egress_rules: u32,
 }
 
 impl Plan {
@@ -97,6 +108,7 @@ struct Written {
     storage_gb: Option<u64>,
     storage_mb: Option<u64>,
     retention_days: u32,
+    egress_rules: u32,
 }
 
 impl PlanTable {
@@ -146,8 +158,11 @@ impl Written {
         if self.cpu_millis == 0 || memory_bytes == 0 || storage_bytes == 0 {
             return Err(senseless("cpu, memory and storage must be above zero"));
         }
-        let (cpu_millis, retention_days) = (self.cpu_millis, self.retention_days);
-        Ok(Plan { name, cpu_millis, memory_bytes, storage_bytes, retention_days })
+        if self.egress_rules as usize > EGRESS_ADDED_MAX {
+            return Err(senseless("egress_rules must be 32 at most: a spec has room for no more"));
+        }
+        let Self { cpu_millis, retention_days, egress_rules, .. } = self;
+        Ok(Plan { name, cpu_millis, memory_bytes, storage_bytes, retention_days, egress_rules })
     }
 }
 
@@ -165,6 +180,8 @@ mod tests {
         assert_eq!(sizes("starter"), (500, 1_073_741_824, 10_000_000_000, 7));
         assert_eq!(sizes("pro"), (1_000, 2_147_483_648, 25_000_000_000, 30));
         assert_eq!(sizes("team"), (2_000, 4_294_967_296, 50_000_000_000, 30));
+        let rules = ["starter", "pro", "team"].map(|name| plans.get(name).map(|plan| plan.egress_rules));
+        assert_eq!(rules, [Some(8), Some(16), Some(32)]);
     }
 
     #[test]
@@ -172,9 +189,16 @@ mod tests {
         for sizes in
             ["storage_gb = 1", "memory_gb = 1\nmemory_mb = 5\nstorage_gb = 1", "memory_mb = 0\nstorage_mb = 1"]
         {
-            let text = format!("[tiny]\ncpu_millis = 100\nretention_days = 1\n{sizes}");
+            let text = format!("[tiny]\ncpu_millis = 100\nretention_days = 1\negress_rules = 1\n{sizes}");
             let error = PlanTable::parse(&text).expect_err("no plan");
             assert!(error.to_string().starts_with("plan `tiny`: "), "{error}");
         }
+    }
+
+    #[test]
+    fn a_plan_with_more_egress_rules_than_a_spec_holds_is_refused() {
+        let sizes = "cpu_millis = 1\nmemory_mb = 1\nstorage_mb = 1\nretention_days = 1";
+        let error = PlanTable::parse(&format!("[open]\n{sizes}\negress_rules = 33")).expect_err("no plan");
+        assert!(error.to_string().contains("egress_rules"), "{error}");
     }
 }

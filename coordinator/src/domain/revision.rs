@@ -12,18 +12,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use launchpad_protocol::digest::Digest;
+use launchpad_protocol::egress::EgressRule;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::{Epoch, Revision};
 use launchpad_protocol::id::{AccountId, DeploymentId};
 use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::profile::{Probe, Profile, TmpfsMount};
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::seccomp;
 use launchpad_protocol::spec::{
     EgressPolicy, FileKind, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Power, ProbeSet, ProcessSpec,
     Resources, RestartPolicy, SealedFile, Seccomp, Tmpfs, Transient, Volume,
 };
 use serde::Serialize;
 
+use super::amend::allowed;
 use super::plan_table::Plan;
 use super::refusal::Refusal;
 
@@ -53,6 +56,10 @@ pub struct Ingredients<'a> {
     pub plan: &'a Plan,
     /// What runs.
     pub image: &'a ImageRef,
+    /// What its owner lets it reach beyond the profile.
+    pub egress: &'a BTreeSet<EgressRule>,
+    /// The public names that lead to it.
+    pub hostnames: &'a BTreeSet<String>,
     /// The names of its secrets, those that are generated included.
     pub secrets: &'a BTreeSet<String>,
 }
@@ -60,7 +67,8 @@ pub struct Ingredients<'a> {
 /// Makes the blueprint of a revision, its recreate hash included.
 ///
 /// # Errors
-/// A refusal when the plan is below the workload's needs, or the profile's tmpfs mode is no octal number.
+/// A refusal when the plan is below the workload's needs, there are more egress rules than a spec holds, or the profile's
+/// tmpfs mode is no octal number.
 pub fn blueprint(from: Ingredients<'_>) -> Result<InstanceSpec, Refusal> {
     let Ingredients { profile, plan, .. } = from;
     let floor_bytes = u64::from(profile.needs.memory_floor_mb) * MIB_BYTES;
@@ -97,8 +105,8 @@ pub fn blueprint(from: Ingredients<'_>) -> Result<InstanceSpec, Refusal> {
         },
         isolation: isolation(profile)?,
         volume: Volume { path: profile.state_path.clone(), bytes: plan.storage_bytes },
-        egress: EgressPolicy { rules: profile.egress.allow.clone() },
-        ingress: Ingress { port: profile.port, hostnames: BTreeSet::new() },
+        egress: EgressPolicy { rules: allowed(profile, from.egress)? },
+        ingress: Ingress { port: profile.port, hostnames: from.hostnames.clone() },
         files: files(&from),
         requires: required(!secret_environment.is_empty()),
         secret_environment,
@@ -113,7 +121,8 @@ pub fn blueprint(from: Ingredients<'_>) -> Result<InstanceSpec, Refusal> {
 }
 
 /// The digest of all that Docker fixes when it creates a container. Limits, probes, the restart policy, names and what
-/// is inside the sealed files are changed in place and are no part of it.
+/// is inside the sealed files are changed in place and are no part of it, but for a secret that is handed over in the
+/// environment: that is fixed at creation too, and its version stands for it.
 #[must_use]
 pub fn recreate_hash(spec: &InstanceSpec) -> Digest {
     #[derive(Serialize)]
@@ -124,7 +133,7 @@ pub fn recreate_hash(spec: &InstanceSpec) -> Digest {
         isolation: &'a Isolation,
         volume_path: &'a str,
         port: u16,
-        secret_environment: &'a BTreeMap<String, String>,
+        secret_environment: BTreeMap<&'a str, (&'a str, Option<Revision>)>,
         dirs: BTreeSet<&'a str>,
     }
     let fixed = Fixed {
@@ -134,11 +143,18 @@ pub fn recreate_hash(spec: &InstanceSpec) -> Digest {
         isolation: &spec.isolation,
         volume_path: &spec.volume.path,
         port: spec.ingress.port,
-        secret_environment: &spec.secret_environment,
+        secret_environment: versioned_environment(spec),
         dirs: spec.files.iter().map(|file| file.dir.as_str()).collect(),
     };
     // Strings, numbers and ordered maps with string keys: none of it can fail to be JSON.
     Digest::of(&serde_json::to_vec(&fixed).unwrap_or_default())
+}
+
+/// The variables that take a secret: which, and which version of it.
+fn versioned_environment(spec: &InstanceSpec) -> BTreeMap<&str, (&str, Option<Revision>)> {
+    let version = |secret: &str| spec.files.iter().find(|file| file.name == secret).map(|file| file.version);
+    let given = spec.secret_environment.iter();
+    given.map(|(variable, secret)| (variable.as_str(), (secret.as_str(), version(secret)))).collect()
 }
 
 /// The files, still without ciphertext: the config first, then the secrets by name.
@@ -160,13 +176,21 @@ fn isolation(profile: &Profile) -> Result<Isolation, Refusal> {
         read_only_root: true,
         no_new_privileges: true,
         capabilities: BTreeSet::new(),
-        seccomp: Seccomp::EngineDefault,
+        seccomp: seccomp(profile)?,
         apparmor: None,
         tmpfs: profile.tmpfs.iter().map(|mount| tmpfs(profile, mount)).collect::<Result<_, _>>()?,
         open_files: OPEN_FILES,
         shm_bytes: SHM_BYTES,
         log_bytes: LOG_BYTES,
     })
+}
+
+fn seccomp(profile: &Profile) -> Result<Seccomp, Refusal> {
+    let json = seccomp::compile(&profile.seccomp.allow).map_err(|error| {
+        let sentence = format!("profile `{}`: seccomp.allow: {error}", profile.name);
+        Refusal::impossible(Reason::new("profile-broken", sentence))
+    })?;
+    Ok(Seccomp::Profile(json))
 }
 
 fn tmpfs(profile: &Profile, mount: &TmpfsMount) -> Result<Tmpfs, Refusal> {

@@ -101,8 +101,8 @@ async fn host(app: &App, mark: Mark) -> Result<bool, CompileFailed> {
         let key = sealing_key(app, mark.host).await?;
         let fresh = seal(app, key, unsealed).await?;
         let keep = async |tx: &mut Tx| {
-            for (of, name, ciphertext) in &fresh {
-                sealed::keep(tx, *of, name, ciphertext).await?;
+            for (of, file, ciphertext) in &fresh {
+                sealed::keep(tx, *of, file, ciphertext).await?;
             }
             Ok::<_, StoreError>(())
         };
@@ -122,7 +122,7 @@ async fn seal(
     app: &App,
     key: SealingPublicKey,
     unsealed: Vec<(SealedFor, StoredFile)>,
-) -> Result<Vec<(SealedFor, String, Vec<u8>)>, CompileFailed> {
+) -> Result<Vec<(SealedFor, StoredFile, Vec<u8>)>, CompileFailed> {
     let mut fresh = Vec::with_capacity(unsealed.len());
     for (of, file) in unsealed {
         let decrypted = file.envelope.decrypt(&*app.keys, &file.context(of.account, of.deployment)).await;
@@ -132,10 +132,10 @@ async fn seal(
             source,
         })?;
         let context =
-            SealContext { host: of.host, deployment: of.deployment, file: file.name.clone(), version: of.revision.0 };
+            SealContext { host: of.host, deployment: of.deployment, file: file.name.clone(), version: file.version };
         let ciphertext =
             key.seal(&context, &content).map_err(|source| CompileFailed::Seal { host: of.host, source })?;
-        fresh.push((of, file.name, ciphertext));
+        fresh.push((of, file, ciphertext));
     }
     Ok(fresh)
 }

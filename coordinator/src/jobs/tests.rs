@@ -5,6 +5,8 @@ mod deleting;
 mod placing;
 mod recovering;
 mod restarting;
+mod rotating;
+mod secrets;
 
 use launchpad_protocol::time::BootMoment;
 

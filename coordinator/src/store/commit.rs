@@ -39,6 +39,14 @@ commits! {
     RestartDeployment = "restart-deployment";
     /// A deletion was asked for.
     DeleteDeployment = "delete-deployment";
+    /// A secret was set.
+    SetSecret = "set-secret";
+    /// A secret was taken away.
+    RemoveSecret = "remove-secret";
+    /// Another key that wraps was asked for.
+    RotateKeys = "rotate-keys";
+    /// One step towards it: the key was made, data keys were rewrapped, an old key was retired, or all is done.
+    Rotation = "rotation";
     /// Staff looked at something of an account that is not theirs.
     NoteView = "note-view";
     /// Deployments got hosts, or reasons.

@@ -1,8 +1,12 @@
 //! Revisions: everything that a deployment's container is made from, pinned when it was wished.
+//!
+//! Each has its own rows of files, so that one can be compiled without the others; a file that did not change is the same
+//! envelope of the same version in both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use launchpad_pki::envelope::{Envelope, EnvelopeContext};
+use launchpad_protocol::egress::EgressRule;
 use launchpad_protocol::generation::Revision;
 use launchpad_protocol::id::{AccountId, DeploymentId, HostId};
 use launchpad_protocol::profile::Profile;
@@ -11,7 +15,12 @@ use launchpad_protocol::time::Moment;
 
 use super::row::{Row, to_int, to_json};
 use super::tx::{StoreError, Tx};
+use super::{keys, sealed};
 use crate::domain::plan_table::Plan;
+
+/// Revisions of which configs and secrets are kept: enough to look at and to go back to, and a bound on what somebody can
+/// make the store hold who changes a secret in a loop.
+pub const FILES_KEPT: u64 = 10;
 
 /// One revision of one deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +29,8 @@ pub struct PinnedRevision {
     pub profile: Profile,
     /// The limits, as the plan was.
     pub plan: Plan,
+    /// What its owner lets it reach beyond the profile.
+    pub egress: BTreeSet<EgressRule>,
     /// What `domain::revision` made of both; it names deployment, account, number, image and recreate hash.
     pub blueprint: InstanceSpec,
     /// When.
@@ -47,30 +58,32 @@ impl StoredFile {
     }
 }
 
-/// Adds a revision with its files.
+/// Adds a revision with its files. The files of revisions long past are destroyed.
 ///
 /// # Errors
-/// When SQL fails.
+/// [`StoreError::Raced`] when the key that wraps one was retired since it was encrypted; or when SQL fails.
 pub async fn create(tx: &mut Tx, revision: &PinnedRevision, files: &[StoredFile]) -> Result<(), StoreError> {
     let spec = &revision.blueprint;
     let sql = sqlx::query(
-        "INSERT INTO revisions (deployment_id, number, account_id, profile, plan, image, blueprint, recreate_hash,
-         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO revisions (deployment_id, number, account_id, profile, plan, egress, image, blueprint,
+         recreate_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(spec.deployment.to_string())
     .bind(to_int(spec.revision.0))
     .bind(spec.account.to_string())
     .bind(to_json(&revision.profile))
     .bind(to_json(&revision.plan))
+    .bind(to_json(&revision.egress))
     .bind(spec.image.to_string())
     .bind(to_json(spec))
     .bind(spec.recreate_hash.to_string())
     .bind(revision.created_at.micros());
     tx.execute("add a revision", sql).await?;
     for file in files {
+        keys::refuse_retired(tx, &file.envelope.key_id).await?;
         let sql = sqlx::query(
-            "INSERT INTO files (deployment_id, revision, name, account_id, version, bytes, envelope)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO files (deployment_id, revision, name, account_id, version, bytes, key_id, envelope)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(spec.deployment.to_string())
         .bind(to_int(spec.revision.0))
@@ -78,10 +91,15 @@ pub async fn create(tx: &mut Tx, revision: &PinnedRevision, files: &[StoredFile]
         .bind(spec.account.to_string())
         .bind(to_int(file.version))
         .bind(to_int(file.bytes))
+        .bind(file.envelope.key_id.clone())
         .bind(to_json(&file.envelope));
         tx.execute("add a sealed file", sql).await?;
     }
-    Ok(())
+    let sql = sqlx::query("DELETE FROM files WHERE deployment_id = $1 AND revision <= $2")
+        .bind(spec.deployment.to_string())
+        .bind(to_int(spec.revision.0.saturating_sub(FILES_KEPT)));
+    tx.execute("destroy old files", sql).await?;
+    sealed::prune(tx, spec.deployment).await
 }
 
 /// One revision.
@@ -90,7 +108,7 @@ pub async fn create(tx: &mut Tx, revision: &PinnedRevision, files: &[StoredFile]
 /// [`StoreError::Missing`] when there is no such revision; or when SQL fails.
 pub async fn get(tx: &mut Tx, deployment: DeploymentId, number: Revision) -> Result<PinnedRevision, StoreError> {
     let sql = sqlx::query(
-        "SELECT profile, plan, blueprint, created_at FROM revisions WHERE deployment_id = $1 AND number = $2",
+        "SELECT profile, plan, egress, blueprint, created_at FROM revisions WHERE deployment_id = $1 AND number = $2",
     )
     .bind(deployment.to_string())
     .bind(to_int(number.0));
@@ -193,9 +211,6 @@ pub async fn renumber(
     let files: Vec<_> = files(tx, deployment, from).await?.into_values().collect();
     revision.created_at = now;
     revision.blueprint.revision = to;
-    for file in &mut revision.blueprint.files {
-        file.version = to;
-    }
     create(tx, &revision, &files).await
 }
 
@@ -214,6 +229,7 @@ fn pinned(row: &Row) -> Result<PinnedRevision, StoreError> {
     Ok(PinnedRevision {
         profile: row.json("profile")?,
         plan: row.json("plan")?,
+        egress: row.json("egress")?,
         blueprint: row.json("blueprint")?,
         created_at: row.moment("created_at")?,
     })

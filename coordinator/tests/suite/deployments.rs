@@ -6,6 +6,7 @@ use std::time::Duration;
 use launchpad_coordinator::domain::actor::Scope;
 use launchpad_coordinator::domain::deployment::{Event, State, step};
 use launchpad_coordinator::store::deployments::{self, Deployment};
+use launchpad_coordinator::store::revisions::StoredFile;
 use launchpad_coordinator::store::sealed::{self, SealedFor};
 use launchpad_coordinator::store::timeline::TimelineEntry;
 use launchpad_coordinator::store::{Commit, Store, StoreError, Tx, operations, revisions, timeline, tombstones};
@@ -151,11 +152,12 @@ pub(crate) async fn a_transition_that_is_no_news_changes_nothing(store: Store) {
 pub(crate) async fn a_terminated_deployments_files_are_destroyed(store: Store) {
     let mut row = deployment(&store, account(&store).await, "web").await;
     let host = place(&store, &mut row).await;
-    let of = SealedFor { account: row.account, deployment: row.id, revision: row.revision, host };
-    write(&store, async |tx| sealed::keep(tx, of, "token", b"sealed").await).await;
+    let of = SealedFor { account: row.account, deployment: row.id, host };
+    let [_, token] = some_files();
+    write(&store, async |tx| sealed::keep(tx, of, &token, b"sealed").await).await;
     let left = async |store: &Store| {
         read(store, async |tx| {
-            let files = revisions::files(tx, of.deployment, of.revision).await?.len();
+            let files = revisions::files(tx, of.deployment, Revision(1)).await?.len();
             Ok((files, sealed::on_host(tx, host).await?.values().map(BTreeMap::len).sum::<usize>()))
         })
         .await
@@ -176,11 +178,34 @@ pub(crate) async fn a_renumbered_revision_has_the_same_content(store: Store) {
     })
     .await;
     one.blueprint.revision = Revision(7);
-    one.blueprint.files.iter_mut().for_each(|file| file.version = Revision(7));
     assert_eq!(one, seven);
     let files = read(&store, async |tx| revisions::files(tx, row.id, Revision(7)).await).await;
     // What they are bound to stays: they decrypt as what they were encrypted as.
     assert_eq!(files.into_values().collect::<Vec<_>>(), some_files());
+}
+
+pub(crate) async fn what_a_new_revision_does_not_change_stays_as_it_was_sealed(store: Store) {
+    let mut row = deployment(&store, account(&store).await, "web").await;
+    let host = place(&store, &mut row).await;
+    let of = SealedFor { account: row.account, deployment: row.id, host };
+    let [config, token] = some_files();
+    for file in [&config, &token] {
+        write(&store, async |tx| sealed::keep(tx, of, file, file.name.as_bytes()).await).await;
+    }
+    let mut next = read(&store, async |tx| revisions::get(tx, row.id, Revision(1)).await).await;
+    next.blueprint.revision = Revision(2);
+    let changed = StoredFile { version: 2, ..token };
+    row.revision = Revision(2);
+    let revise = async |tx: &mut Tx| {
+        revisions::create(tx, &next, &[config, changed]).await?;
+        deployments::update(tx, &mut row).await
+    };
+    write(&store, revise).await;
+    let (mut left, missing) =
+        read(&store, async |tx| Ok((sealed::on_host(tx, host).await?, sealed::missing(tx, host).await?))).await;
+    assert_eq!(left.remove(&row.id), Some([("echo.conf".to_owned(), b"echo.conf".to_vec())].into()));
+    let missing: Vec<_> = missing.into_iter().map(|(_, file)| (file.name, file.version)).collect();
+    assert_eq!(missing, [("token".to_owned(), 2)]);
 }
 
 pub(crate) async fn pages_follow_each_other_without_gaps(store: Store) {
@@ -290,9 +315,10 @@ pub(crate) async fn tombstones_are_buried_once(store: Store) {
 pub(crate) async fn a_sealed_file_stays_as_it_was_first_sealed(store: Store) {
     let mut row = deployment(&store, account(&store).await, "web").await;
     let host = place(&store, &mut row).await;
-    let of = SealedFor { account: row.account, deployment: row.id, revision: row.revision, host };
+    let of = SealedFor { account: row.account, deployment: row.id, host };
+    let [_, token] = some_files();
     for ciphertext in [&b"first"[..], b"second"] {
-        write(&store, async |tx| sealed::keep(tx, of, "token", ciphertext).await).await;
+        write(&store, async |tx| sealed::keep(tx, of, &token, ciphertext).await).await;
     }
     let mut kept = read(&store, async |tx| sealed::on_host(tx, host).await).await;
     assert_eq!(kept.remove(&row.id), Some([("token".to_owned(), b"first".to_vec())].into()));

@@ -43,6 +43,7 @@ macro_rules! each_case {
             a_transition_that_is_no_news_changes_nothing
             a_terminated_deployments_files_are_destroyed
             a_renumbered_revision_has_the_same_content
+            what_a_new_revision_does_not_change_stays_as_it_was_sealed
             pages_follow_each_other_without_gaps
             what_hosts_hold_is_the_sum_of_their_deployments
             operations_are_answered_once

@@ -1,5 +1,7 @@
 //! Rows to try things on.
 
+use std::collections::BTreeSet;
+
 use launchpad_coordinator::domain::actor::Role;
 use launchpad_coordinator::domain::deployment::State;
 use launchpad_coordinator::domain::plan_table::PlanTable;
@@ -71,6 +73,8 @@ pub(super) fn some_deployment(account: AccountId, name: &str) -> (Deployment, Pi
         profile: &profile,
         plan: &plan,
         image: &image,
+        egress: &BTreeSet::new(),
+        hostnames: &BTreeSet::new(),
         secrets: &["token".to_owned()].into(),
     })
     .expect("a blueprint");
@@ -93,17 +97,19 @@ pub(super) fn some_deployment(account: AccountId, name: &str) -> (Deployment, Pi
         deleted_at: None,
         version: 1,
     };
-    (deployment, PinnedRevision { profile, plan, blueprint, created_at: NOW })
+    let egress = ["api.example.com".parse().expect("a rule")].into();
+    (deployment, PinnedRevision { profile, plan, egress, blueprint, created_at: NOW })
 }
 
-pub(super) fn some_files() -> Vec<StoredFile> {
+/// A config and a secret.
+pub(super) fn some_files() -> [StoredFile; 2] {
     let file = |name: &str| StoredFile {
         name: name.to_owned(),
         version: 1,
         bytes: 1,
         envelope: Envelope { key_id: "key".to_owned(), wrapped_key: vec![1], ciphertext: vec![2] },
     };
-    vec![file("echo.conf"), file("token")]
+    [file("echo.conf"), file("token")]
 }
 
 /// A deployment of that account with its first revision.
