@@ -20,8 +20,8 @@ use figure::Figure;
 
 /// Limits small enough for thirty bots on any machine; the real plans' would not fit on two cores.
 const PLANS: &str = "\
-[starter]\ncpu_millis = 500\nmemory_gb = 1\nstorage_gb = 1\nretention_days = 1\n\
-[tiny]\ncpu_millis = 20\nmemory_mb = 32\nstorage_mb = 10\nretention_days = 1\n";
+[starter]\ncpu_millis = 500\nmemory_gb = 1\nstorage_gb = 1\nretention_days = 1\negress_rules = 8\n\
+[tiny]\ncpu_millis = 20\nmemory_mb = 32\nstorage_mb = 10\nretention_days = 1\negress_rules = 8\n";
 
 fn main() -> ExitCode {
     match run() {
