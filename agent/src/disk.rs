@@ -161,6 +161,29 @@ impl Disk {
     }
 }
 
+/// Replaces a file that another program reads, durably and whole, in a directory that is made if need be. It has no line
+/// of ours in front, and everybody may read it: nothing secret belongs there.
+///
+/// # Errors
+/// [`DiskError`] names the step and the path; the old file is untouched.
+pub fn publish(path: &Path, content: &[u8]) -> Result<(), DiskError> {
+    let step = |step, path: &Path| {
+        let path = path.to_owned();
+        move |source| DiskError::Io { step, path, source }
+    };
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(step("create", directory))?;
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    let options = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh);
+    let mut file = options.map_err(step("create", &fresh))?;
+    file.write_all(content).map_err(step("write", &fresh))?;
+    file.sync_all().map_err(step("sync", &fresh))?;
+    fs::rename(&fresh, path).map_err(step("rename", path))?;
+    fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(step("sync", directory))
+}
+
 fn header(content: &[u8]) -> String {
     format!("{MAGIC} {}\n", Digest::of(content))
 }
@@ -191,6 +214,16 @@ mod tests {
         assert_eq!(disk.read("spec").expect("read"), Found::Whole(b"two\nlines".to_vec()));
         let mode = fs::metadata(disk.path("spec")).expect("metadata").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_published_is_whole_and_nothing_else() {
+        let (dir, _disk) = disk();
+        let path = dir.path().join("another/program.json");
+        publish(&path, b"a long first one").expect("publish");
+        publish(&path, b"second").expect("publish");
+        assert_eq!(fs::read(&path).expect("read"), b"second");
+        assert_eq!(fs::read_dir(dir.path().join("another")).expect("list").count(), 1);
     }
 
     #[test]
