@@ -10,3 +10,5 @@ mod once;
 mod problems;
 #[path = "api/resources.rs"]
 mod resources;
+#[path = "api/secrets.rs"]
+mod secrets;

@@ -9,20 +9,28 @@ use super::lab::{Lab, Who, wish};
 
 /// What each caller is answered, in the order of [`Who::ALL`]: anonymous, stranger, viewer, member, owner, on-call,
 /// operator. 409 and 422 are answers of somebody who may: the bot has no host, so it has no log and no process.
-const TABLE: [(&str, &str, [u16; 7]); 12] = [
+const TABLE: [(&str, &str, [u16; 7]); 17] = [
     ("GET", "/deployments", [401, 200, 200, 200, 200, 200, 200]),
     ("POST", "/deployments", [401, 404, 403, 201, 201, 403, 201]),
     ("GET", "/deployments/{id}", [401, 404, 200, 200, 200, 200, 200]),
     ("DELETE", "/deployments/{id}", [401, 404, 403, 202, 202, 403, 202]),
     ("POST", "/deployments/{id}/restart", [401, 404, 403, 409, 409, 403, 409]),
     ("GET", "/deployments/{id}/logs", [401, 404, 409, 409, 409, 409, 409]),
+    ("GET", "/deployments/{id}/secrets", [401, 404, 200, 200, 200, 200, 200]),
+    ("PUT", "/deployments/{id}/secrets/{name}", [401, 404, 403, 202, 202, 403, 202]),
+    ("DELETE", "/deployments/{id}/secrets/{name}", [401, 404, 403, 202, 202, 403, 202]),
     ("GET", "/hosts", [401, 403, 403, 403, 403, 200, 200]),
     ("GET", "/hosts/{id}", [401, 403, 403, 403, 403, 200, 200]),
     ("POST", "/hosts/tokens", [401, 403, 403, 403, 403, 403, 201]),
     ("POST", "/hosts/{id}/revoke", [401, 403, 403, 403, 403, 403, 202]),
+    ("GET", "/keys", [401, 403, 403, 403, 403, 200, 200]),
+    ("POST", "/keys/rotate", [401, 403, 403, 403, 403, 403, 202]),
     ("GET", "/recovery", [401, 403, 403, 403, 403, 200, 200]),
     ("POST", "/recovery/confirm", [401, 403, 403, 403, 403, 403, 200]),
 ];
+
+/// A secret of its owner's.
+const SECRET: &str = "KEY";
 
 /// Open to all.
 const OPEN: [(&str, &str); 2] = [("GET", "/healthz"), ("GET", "/openapi.json")];
@@ -133,13 +141,20 @@ fn address(lab: &Lab, path: &str, name: &str) -> String {
         return path.replace("{id}", &lab.host.to_string());
     }
     let made = lab.deploy(Who::Owner, name);
-    format!("{}?account={account}", path.replace("{id}", made["id"].as_str().unwrap()))
+    let path = path.replace("{id}", made["id"].as_str().unwrap()).replace("{name}", SECRET);
+    if path.ends_with(SECRET) {
+        // Through the door that is under test, so that there is one to take away.
+        let set = lab.send(Who::Owner, "PUT", &path, Some(&json!({ "value": "first" })));
+        assert_eq!(set.status, 202, "{set:?}");
+    }
+    format!("{path}?account={account}")
 }
 
 fn body(method: &str, path: &str, name: &str) -> Option<Value> {
     match (method, path) {
         ("POST", "/deployments") => Some(wish(name)),
         ("POST", _) => Some(json!({})),
+        ("PUT", _) => Some(json!({ "value": "second" })),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use launchpad_coordinator::app::init::init;
 use launchpad_coordinator::app::sign_in::ApiToken;
@@ -27,6 +28,11 @@ use ureq::{Agent, Body};
 /// An image reference that nothing ever pulls.
 pub(crate) const IMAGE: &str =
     "registry.example/echo@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// For what a job does at once, on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Somebody who calls the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,6 +159,19 @@ impl Lab {
         let entries = Runtime::new().unwrap().block_on(read);
         assert_eq!(first_break(entries.iter().map(|(entry, hash)| (entry, *hash))), None);
         entries.into_iter().map(|(entry, _)| (entry.action, entry.target, entry.cross_account)).collect()
+    }
+
+    /// What a path shows to an operator once `holds`.
+    pub(crate) fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let shown = self.send(Who::Operator, "GET", path, None).json();
+            if holds(&shown) {
+                return shown;
+            }
+            assert!(Instant::now() < deadline, "{path} still shows {shown}");
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Asks for a bot of that name.

@@ -6,12 +6,14 @@
 mod accounts;
 mod deployments;
 mod fleet;
+mod keys;
 mod rows;
 mod transactions;
 
 pub(crate) use accounts::*;
 pub(crate) use deployments::*;
 pub(crate) use fleet::*;
+pub(crate) use keys::*;
 pub(crate) use transactions::*;
 
 /// Calls `$run!` with the name of every case.
@@ -49,6 +51,11 @@ macro_rules! each_case {
             operations_are_answered_once
             tombstones_are_buried_once
             a_sealed_file_stays_as_it_was_first_sealed
+
+            secrets_are_listed_without_the_config_and_destroyed_in_every_revision
+            what_another_key_wraps_is_found_page_by_page
+            a_key_is_retired_when_nothing_is_wrapped_with_it_and_wraps_nothing_afterwards
+            a_rotation_remembers_its_key_its_trouble_and_its_end
 
             a_host_reads_back_as_itself
             each_session_has_a_higher_number_and_a_retired_host_none
