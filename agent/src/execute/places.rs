@@ -4,9 +4,14 @@
 //! instance's, and found by a function of [`Places`].
 //!
 //! ```text
-//! data_dir/volumes/<deployment>/data            its state; there only when whole
-//! data_dir/volumes/.making/<deployment>         its state, half made
-//! data_dir/trash/<deployment>-<n>               its state, half destroyed
+//! data_dir/volumes/<deployment>/                its volume, there only when whole          volume.rs
+//! ├─ image | tree                               what holds it: an ext4, or a tree with a project quota
+//! ├─ mount/data                                 its state; there only while mounted
+//! └─ snapshots/<name>/image | tree, meta        a copy of it, there only when whole
+//! data_dir/volumes/.making/<deployment>…        a volume or a copy, half made
+//! data_dir/volumes/backend                      which kind of volume this host has
+//! data_dir/volumes/.at-work                     locked while a program works on a volume
+//! data_dir/trash/<deployment>-<n>               a volume or a copy, half destroyed
 //! data_dir/addresses                            who has which subnet and address           network.rs
 //! data_dir/spec, marks                          the accepted spec, and its floors          ledger.rs
 //! data_dir/book/                                what can be rebuilt: starts, exits         book.rs
@@ -37,6 +42,12 @@ impl Places {
         Self { data_dir: data_dir.to_owned(), run_dir: run_dir.to_owned() }
     }
 
+    /// The same, with the first directory under another name.
+    #[must_use]
+    pub fn with_data_dir(self, data_dir: PathBuf) -> Self {
+        Self { data_dir, ..self }
+    }
+
     /// What the agent keeps.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
@@ -49,22 +60,52 @@ impl Places {
         self.data_dir.join("volumes")
     }
 
-    /// One instance's volume with what surrounds it.
+    /// One instance's volume with all that belongs to it.
     #[must_use]
-    pub fn volume(&self, deployment: DeploymentId) -> PathBuf {
-        self.volumes().join(deployment.to_string())
+    pub fn volume(&self, deployment: DeploymentId) -> Home {
+        Home(self.volumes().join(deployment.to_string()))
     }
 
     /// One instance's data: what is mounted into its container.
     #[must_use]
     pub fn volume_data(&self, deployment: DeploymentId) -> PathBuf {
-        self.volume(deployment).join("data")
+        self.volume(deployment).data()
+    }
+
+    /// Where volumes and copies of them are made.
+    #[must_use]
+    pub fn making(&self) -> PathBuf {
+        self.volumes().join(".making")
     }
 
     /// Where a volume is made before it is put in place whole.
     #[must_use]
-    pub fn volume_in_the_making(&self, deployment: DeploymentId) -> PathBuf {
-        self.volumes().join(".making").join(deployment.to_string())
+    pub fn volume_in_the_making(&self, deployment: DeploymentId) -> Home {
+        Home(self.making().join(deployment.to_string()))
+    }
+
+    /// Where it is tried whether this host can have volumes at all.
+    #[must_use]
+    pub fn volume_on_trial(&self) -> Home {
+        Home(self.making().join(".trial"))
+    }
+
+    /// Where a snapshot is made before it is put in place whole.
+    #[must_use]
+    pub fn snapshot_in_the_making(&self, deployment: DeploymentId, name: &str) -> Home {
+        Home(self.making().join(format!("{deployment}@{name}")))
+    }
+
+    /// Where a volume is made from a snapshot before it takes the volume's place.
+    #[must_use]
+    pub fn restore_in_the_making(&self, deployment: DeploymentId) -> Home {
+        Home(self.making().join(format!("{deployment}+restore")))
+    }
+
+    /// Locked by every program that works on a volume, until it ends.
+    #[must_use]
+    pub fn at_work(&self) -> PathBuf {
+        self.volumes().join(".at-work")
     }
 
     /// Where a volume goes before it is destroyed.
@@ -101,6 +142,55 @@ impl Places {
     #[must_use]
     pub fn resolv_conf(&self, deployment: DeploymentId) -> PathBuf {
         self.run_dir.join("resolv").join(deployment.to_string()).join("resolv.conf")
+    }
+}
+
+/// The directory of one volume, or of one snapshot: in its place, in the making or in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// The file that holds an ext4.
+    #[must_use]
+    pub fn image(&self) -> PathBuf {
+        self.0.join("image")
+    }
+
+    /// The folder that has a project quota.
+    #[must_use]
+    pub fn tree(&self) -> PathBuf {
+        self.0.join("tree")
+    }
+
+    /// Where the one or the other is mounted.
+    #[must_use]
+    pub fn mount(&self) -> PathBuf {
+        self.0.join("mount")
+    }
+
+    /// The bot's data: one level down, so that it never sees `lost+found`; there only while mounted, so that no bot ever
+    /// writes into the host's own filesystem.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.mount().join("data")
+    }
+
+    /// The volume's snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn snapshot(&self, name: &str) -> Self {
+        Self(self.snapshots().join(name))
     }
 }
 

@@ -1,0 +1,192 @@
+//! Volumes as ext4 in a file, mounted by a loop device: works on every host.
+//!
+//! The file has all its blocks from the start, so what a bot was promised is there when it wants it, and the file's
+//! length is its quota. Snapshots are copies of the file that leave out what is empty; never clones, because the bot's own writes
+//! would then need new blocks, and the host might have none. Decisions only: `door/` does the work.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use launchpad_protocol::digest::Digest;
+use launchpad_protocol::reason::Reason;
+use nix::sys::statvfs::statvfs;
+
+use super::backend::{Backend, Kind, Look, Mounted, PASSAGE_MODE, Part, Wish, World, cannot, owner_of};
+use super::loops::LoopDevice;
+use super::program::Program;
+use super::step::Step;
+use super::tree::Shift;
+use super::{content, ext4};
+use crate::execute::places::Home;
+
+/// What this needs of the system.
+const PROGRAMS: [Program; 6] =
+    [Program::Mount, Program::Losetup, Program::MkfsExt4, Program::Resize2fs, Program::E2fsck, Program::Rm];
+/// What gives out loop devices.
+const LOOP_CONTROL: &str = "/dev/loop-control";
+/// Bytes of the unit in which `stat` counts blocks.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// Whether this host has what it takes, as far as can be told without trying.
+///
+/// # Errors
+/// What is missing.
+pub fn probe() -> Result<(), Reason> {
+    PROGRAMS.iter().try_for_each(|program| program.present())?;
+    let control = Path::new(LOOP_CONTROL);
+    fs::metadata(control).map(drop).map_err(|error| {
+        Reason::new("no-loop-devices", format!("{LOOP_CONTROL} is not there"))
+            .because(error.to_string())
+            .mend("load the loop module on the host: `modprobe loop`")
+    })
+}
+
+/// The way of images.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Images;
+
+impl Backend for Images {
+    fn kind(&self) -> Kind {
+        Kind::Ext4Image
+    }
+
+    fn parts(&self, home: &Home, world: &World) -> Vec<Part> {
+        attached(&home.image(), world).map(|device| (device.device, PathBuf::from("/"))).collect()
+    }
+
+    fn look(&self, home: &Home, world: &World) -> Result<Look, Reason> {
+        let image = home.image();
+        let file = fs::metadata(&image).map_err(cannot("look at", &image))?;
+        let devices: Vec<&LoopDevice> = attached(&image, world).collect();
+        let parts = self.parts(home, world);
+        // The device first: what the kernel has not written back yet is seen there.
+        let node = devices.first().map(|device| device.node()).filter(|node| node.exists());
+        let superblock = ext4::superblock(node.as_deref().unwrap_or(&image)).map_err(cannot("read", &image))?;
+        let point = home.mount();
+        let mut mounted = Mounted::at(&point, &parts, world);
+        if mounted == Mounted::Right && devices.iter().any(|device| device.gives_back) {
+            mounted = Mounted::WrongFlags;
+        }
+        let (used, owner) = if mounted.is_ours() { (used(&point)?, owner_of(&home.data())) } else { (0, None) };
+        Ok(Look {
+            bytes: superblock.bytes,
+            promised: file.len(),
+            floor: superblock.bytes,
+            held: file.blocks().saturating_mul(STAT_BLOCK_BYTES),
+            used,
+            mounted,
+            attached: !devices.is_empty(),
+            damaged: superblock.damaged,
+            owner,
+        })
+    }
+
+    fn make(&self, making: &Home, bytes: u64) -> Result<Vec<Step>, Reason> {
+        let image = making.image();
+        Ok(vec![
+            Step::MakeDir { path: making.root().to_owned(), mode: PASSAGE_MODE },
+            Step::Allocate { file: image.clone(), bytes },
+            Step::Format { image },
+        ])
+    }
+
+    fn mend(&self, home: &Home, look: &Look, wish: Wish, world: &World) -> Result<Vec<Step>, Reason> {
+        let (image, at) = (home.image(), home.mount());
+        let grows = wish.bytes > look.bytes;
+        let in_use = look.mounted.is_ours() || look.attached;
+        let must_stop =
+            look.damaged || look.mounted == Mounted::ReadOnly || grows && !world.may_enlarge_mounted && in_use;
+        let mut steps = if in_use && must_stop { self.release(home) } else { Vec::new() };
+        let (free, stays) = (!in_use || must_stop, look.mounted.is_ours() && !must_stop);
+        if free && look.damaged {
+            steps.push(Step::Check { image: image.clone() });
+        }
+        let room = Step::Allocate { file: image.clone(), bytes: wish.bytes };
+        if grows || look.held < wish.bytes {
+            steps.push(room.clone());
+        }
+        if free && grows {
+            steps.push(Step::Enlarge { image: image.clone() });
+        }
+        if stays && look.mounted == Mounted::WrongFlags {
+            steps.extend([Step::SetFlags { at: at.clone() }, Step::KeepRoom { image: image.clone() }]);
+        }
+        if !stays {
+            steps.push(Step::MakeDir { path: at.clone(), mode: PASSAGE_MODE });
+            steps.push(Step::MountImage { image: image.clone(), at });
+            steps.push(Step::KeepRoom { image: image.clone() });
+        }
+        if !free && grows {
+            // The kernel zeroes new inode tables by punching holes into the file.
+            steps.extend([Step::EnlargeMounted { image }, room]);
+        }
+        if !stays || look.owner != Some((wish.uid, wish.gid)) {
+            steps.push(Step::GiveTo { path: home.data(), uid: wish.uid, gid: wish.gid });
+        }
+        Ok(steps)
+    }
+
+    fn release(&self, home: &Home) -> Vec<Step> {
+        vec![Step::Unmount { at: home.mount() }, Step::FreeLoop { image: home.image() }]
+    }
+
+    fn settle(&self, home: &Home) -> Vec<Step> {
+        self.release(home)
+    }
+
+    fn copy_out(&self, home: &Home, copy: &Home, by: Shift) -> Vec<Step> {
+        let mut steps = vec![
+            Step::MakeDir { path: copy.root().to_owned(), mode: PASSAGE_MODE },
+            Step::CopyImage { from: home.image(), to: copy.image() },
+        ];
+        if !by.is_none() {
+            // Only a mounted filesystem tells whose its files are.
+            steps.extend([
+                Step::MakeDir { path: copy.mount(), mode: PASSAGE_MODE },
+                Step::MountImage { image: copy.image(), at: copy.mount() },
+                Step::ShiftOwners { root: copy.data(), by },
+            ]);
+            steps.extend(self.release(copy));
+            steps.push(Step::Delete { path: copy.mount() });
+        }
+        steps
+    }
+
+    /// It is made large enough where it is put in place: then the old one's room is free.
+    fn copy_in(&self, copy: &Home, making: &Home, _bytes: u64, by: Shift) -> Result<Vec<Step>, Reason> {
+        Ok(self.copy_out(copy, making, by))
+    }
+
+    fn replace(&self, making: &Home, home: &Home) -> Vec<Step> {
+        vec![
+            Step::MakeDir { path: home.root().to_owned(), mode: PASSAGE_MODE },
+            Step::Rename { from: making.image(), to: home.image() },
+            Step::Delete { path: making.root().to_owned() },
+        ]
+    }
+
+    fn data_bytes(&self, home: &Home, _look: &Look) -> Result<u64, Reason> {
+        let image = home.image();
+        content::data_bytes(&image).map_err(cannot("measure", &image))
+    }
+
+    fn digest(&self, copy: &Home) -> Result<Digest, Reason> {
+        let image = copy.image();
+        content::digest(&image).map_err(cannot("read", &image))
+    }
+
+    fn owed_to_snapshots(&self, _bytes: u64) -> u64 {
+        0
+    }
+}
+
+fn attached<'a>(image: &'a Path, world: &'a World) -> impl Iterator<Item = &'a LoopDevice> {
+    world.loops.iter().filter(move |device| device.file == image && !device.deleted)
+}
+
+fn used(point: &Path) -> Result<u64, Reason> {
+    let filesystem = statvfs(point).map_err(|errno| cannot("look at", point)(errno.into()))?;
+    let filled = filesystem.blocks().saturating_sub(filesystem.blocks_free());
+    Ok(filled.saturating_mul(filesystem.fragment_size()))
+}
