@@ -20,6 +20,8 @@ use launchpad_agent::local::{LocalSocket, LocalView, REQUESTS_QUEUED, Request, R
 use launchpad_agent::{Outside, VERSION, enroll, status};
 use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::time::Clock;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,10 @@ const LOG_DEFAULT: &str = "info";
 const BLOCKING_THREADS_MAX: usize = 4;
 
 fn main() -> ExitCode {
+    if let Err(errno) = keep_memory_private() {
+        eprintln!("launchpad-agent: core dumps cannot be turned off: {errno}");
+        return ExitCode::FAILURE;
+    }
     match dispatch(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
@@ -42,6 +48,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is being sealed or unsealed is in memory for a moment: the kernel writes it into no core dump, and lets no
+/// debugger of the same user read it.
+fn keep_memory_private() -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    prctl::set_dumpable(false)
 }
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {

@@ -14,6 +14,8 @@ use launchpad_coordinator::config::{
 use launchpad_coordinator::outside::Outside;
 use launchpad_coordinator::run;
 use launchpad_protocol::reason::Reason;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,9 @@ use tracing_subscriber::EnvFilter;
 const LOG_DEFAULT: &str = "info";
 
 fn main() -> ExitCode {
+    if let Err(errno) = keep_memory_private() {
+        return refused(&Reason::new("memory-not-private", format!("core dumps cannot be turned off: {errno}")));
+    }
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -40,6 +45,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => refused(&reason),
     }
+}
+
+/// What is being sealed or unsealed is in memory for a moment: the kernel writes it into no core dump, and lets no
+/// debugger of the same user read it.
+fn keep_memory_private() -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    prctl::set_dumpable(false)
 }
 
 fn refused(reason: &Reason) -> ExitCode {
