@@ -21,6 +21,7 @@ pub mod volume;
 pub mod cgroup;
 pub mod events;
 pub mod inspect;
+pub mod kernel;
 pub mod logs;
 pub mod probe;
 pub mod sight;

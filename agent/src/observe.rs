@@ -4,6 +4,8 @@
 //! decided here. The types are what an observation holds; the reading is done by [`crate::execute::Eyes`], so that a
 //! fake world can be observed just as well.
 
+pub mod kernel;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use launchpad_protocol::digest::Digest;
@@ -12,8 +14,10 @@ use launchpad_protocol::id::{AccountId, DeploymentId};
 use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Denials, GateReport, KernelLimits};
-use launchpad_protocol::spec::Resources;
+use launchpad_protocol::spec::{EgressPolicy, Ingress, Resources, SealedFile};
 use launchpad_protocol::time::Moment;
+
+use kernel::{KernelView, TenantGroup};
 
 /// Label that proves a container or network to be this host's: its value is the host's id.
 pub const LABEL_HOST: &str = "launchpad.host";
@@ -45,8 +49,10 @@ pub struct Observed {
     pub denials: BTreeMap<AccountId, Denials>,
     /// The gate's own story; none: it does not answer.
     pub gate: Option<GateReport>,
-    /// Instances whose files are unsealed, with the digest of the set ([`crate::plan::action::files_digest`]).
+    /// Instances whose files are unsealed, with the digest of the set ([`files_digest`]).
     pub files: BTreeMap<DeploymentId, Digest>,
+    /// The control groups above tenants' containers, where there are any.
+    pub tenants: BTreeMap<AccountId, TenantGroup>,
 }
 
 /// One container of ours.
@@ -66,9 +72,13 @@ pub struct Container {
     pub state: ContainerState,
     /// Its limits as the engine has them.
     pub resources: Resources,
-    /// Its limits as the kernel has them, while it runs.
-    pub limits: Option<KernelLimits>,
-    /// What the kernel shows of its process, while it runs.
+    /// Bytes of its log that the engine keeps; none: without a bound.
+    pub log_bytes: Option<u64>,
+    /// The seccomp profile that the engine was given; none: its own.
+    pub seccomp: Option<Digest>,
+    /// Its first process, by the host's number, while it runs.
+    pub process_id: Option<i64>,
+    /// What the kernel shows of it, while it runs.
     pub kernel: Option<Box<KernelView>>,
     /// Its address on the tenant's network.
     pub address: Option<std::net::Ipv4Addr>,
@@ -107,7 +117,7 @@ pub struct SnapshotSight {
 /// What the gate says of one instance, from the kernel and from Caddy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateSight {
-    /// What it was told ([`crate::plan::action::gate_digest`]).
+    /// What it was told ([`gate_digest`]).
     pub told: Digest,
     /// What is wrong with the way out; none: it is what it was told.
     pub egress_fault: Option<Reason>,
@@ -117,13 +127,6 @@ pub struct GateSight {
     pub egress_seen: String,
     /// Likewise.
     pub ingress_seen: String,
-}
-
-/// What the kernel shows of one running container: facts, without a judgement.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KernelView {
-    /// Processes in its cgroup that were killed for its memory.
-    pub oom_kills: u64,
 }
 
 /// Whether a container runs.
@@ -157,6 +160,12 @@ pub struct Exit {
 }
 
 impl Container {
+    /// Its limits as the kernel has them, while it runs.
+    #[must_use]
+    pub fn limits(&self) -> Option<KernelLimits> {
+        self.kernel.as_ref().and_then(|kernel| kernel.group.limits())
+    }
+
     /// When its process started last, whether it runs or has ended.
     #[must_use]
     pub const fn last_start(&self) -> Option<Moment> {
@@ -175,4 +184,24 @@ impl Container {
             ContainerState::Created | ContainerState::Exited(_) => None,
         }
     }
+}
+
+/// What identifies what a gate was told of an instance: when it differs, the gate is told anew.
+#[must_use]
+pub fn gate_digest(egress: &EgressPolicy, ingress: &Ingress) -> Digest {
+    // Rules, names and a number: none of it can fail to be JSON.
+    Digest::of(&serde_json::to_vec(&(egress, ingress)).unwrap_or_default())
+}
+
+/// What identifies a set of sealed files: when it differs from what is written, they are written anew.
+#[must_use]
+pub fn files_digest(files: &[SealedFile]) -> Digest {
+    let mut text = Vec::new();
+    for file in files {
+        for part in [file.dir.as_bytes(), file.name.as_bytes(), &file.ciphertext] {
+            text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            text.extend_from_slice(part);
+        }
+    }
+    Digest::of(&text)
 }

@@ -172,7 +172,9 @@ fn host(spec: &HostSpec, found: &[Found]) -> Observed {
             resources: wish
                 .filter(|_| found.limits_fit)
                 .map_or(Resources { cpu_millis: 1, memory_bytes: 1, pids: 1 }, |wish| wish.resources),
-            limits: None,
+            log_bytes: None,
+            seccomp: None,
+            process_id: None,
             kernel: None,
             address: None,
             image: None,

@@ -155,6 +155,15 @@ pub struct Resources {
     pub pids: u32,
 }
 
+impl Resources {
+    /// Bytes of memory from which on the kernel slows it and takes back what it can, where it has such a bound: nine
+    /// tenths, so that a bot that leaks is slow and seen before it is killed.
+    #[must_use]
+    pub const fn memory_high_bytes(&self) -> u64 {
+        self.memory_bytes / 10 * 9
+    }
+}
+
 /// Files over which Docker rotates one container's log: with fewer than two a rotation would empty it.
 pub const LOG_FILES: u32 = 4;
 

@@ -17,7 +17,7 @@ use launchpad_protocol::spec::{InstanceSpec, Isolation, LOG_FILES, Resources, Se
 use zeroize::Zeroizing;
 
 use super::cgroup;
-use super::facts::{CgroupDriver, EngineFacts};
+use super::facts::EngineFacts;
 use super::places::{Places, network_name};
 use crate::observe::{LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_EPOCH, LABEL_HOST, LABEL_RECREATE_HASH, LABEL_REVISION};
 
@@ -99,20 +99,23 @@ fn host_config(spec: &InstanceSpec, around: &Surroundings<'_>) -> HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(isolation.capabilities.iter().cloned().collect()),
         security_opt: Some(security_options(isolation, around.facts)),
-        ulimits: Some(vec![ResourcesUlimits {
-            name: Some("nofile".to_owned()),
-            soft: Some(i64::from(isolation.open_files)),
-            hard: Some(i64::from(isolation.open_files)),
-        }]),
+        // A core dump would lay secrets in memory down on the host's disk.
+        ulimits: Some(vec![ulimit("nofile", isolation.open_files), ulimit("core", 0)]),
         log_config: Some(log_config(isolation.log_bytes)),
         // The agent decides who starts again; Docker would do it after a tombstone, too.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
-        cgroup_parent: cgroup_parent(spec.account, around.facts.cgroup_driver),
+        // One group per tenant above those of its containers, so that a tenant can be weighed as a whole.
+        cgroup_parent: cgroup::name(spec.account, around.facts.cgroup_driver),
         // On cgroup v1 an engine's own choice is the host's, which shows a bot its tenant, and its neighbours' names.
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         init: Some(false),
         ..limits(&spec.resources)
     }
+}
+
+fn ulimit(name: &str, limit: u32) -> ResourcesUlimits {
+    let limit = Some(i64::from(limit));
+    ResourcesUlimits { name: Some(name.to_owned()), soft: limit, hard: limit }
 }
 
 fn limits(resources: &Resources) -> HostConfig {
@@ -169,16 +172,6 @@ fn log_config(bytes: u64) -> HostConfigLogConfig {
     HostConfigLogConfig {
         typ: Some("json-file".to_owned()),
         config: Some(options.into_iter().map(|(key, value)| (key.to_owned(), value.to_string())).collect()),
-    }
-}
-
-/// One cgroup per tenant above those of its containers, so that a tenant can be weighed as a whole.
-fn cgroup_parent(account: AccountId, driver: CgroupDriver) -> Option<String> {
-    match driver {
-        CgroupDriver::Cgroupfs => Some(format!("/{}/{account}", cgroup::PARENT)),
-        // In a slice's name a dash is a level: this one lies in launchpad.slice.
-        CgroupDriver::Systemd => Some(format!("{}-{account}.slice", cgroup::PARENT)),
-        CgroupDriver::None => None,
     }
 }
 

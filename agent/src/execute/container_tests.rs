@@ -10,6 +10,7 @@ use launchpad_protocol::spec::{
 };
 
 use super::*;
+use crate::execute::facts::CgroupDriver;
 use crate::execute::facts::tests::capable;
 
 fn probe() -> HttpProbe {

@@ -11,7 +11,7 @@
 //!         ├─ CreateContainer, Start, Update ── create ─── container, resolv
 //!         └─ StopContainer, RemoveContainer ── stop
 //!
-//! observe ◄── sight ◄── inspect, cgroup, network, volume, files, image
+//! observe ◄── sight ◄── inspect, kernel, network, volume, files, image
 //! changed ◄── events        answer ◄── logs        probe ◄── probe
 //! ```
 //!
@@ -36,6 +36,7 @@ use super::engine::Engine;
 use super::events::{Board, Watch};
 use super::facts::EngineFacts;
 use super::files::FileStore;
+use super::kernel::Kernel;
 use super::network::Networks;
 use super::places::Places;
 use super::sight::Sight;
@@ -73,6 +74,7 @@ pub struct DockerHost {
     pub(super) files: FileStore,
     pub(super) resolvers: Vec<Ipv4Addr>,
     pub(super) board: Arc<Board>,
+    pub(super) kernel: Kernel,
     pub(super) gates: Mutex<std::collections::BTreeMap<DeploymentId, crate::observe::GateSight>>,
     facts: Mutex<Option<EngineFacts>>,
     sight: Mutex<Sight>,
@@ -108,6 +110,7 @@ impl DockerHost {
             _watch: Watch::start(Arc::clone(&engine), config.host, Arc::clone(&board)),
             engine,
             id: config.host,
+            kernel: Kernel::beneath(&config.data_dir),
             places,
             files,
             resolvers: config.resolvers,
@@ -175,7 +178,7 @@ impl DockerHost {
             Action::StopContainer { container, grace, .. } => stop::stop(self, container, *grace).await,
             Action::RemoveContainer { container } => stop::remove(self, container).await,
             Action::OpenGate { spec } => {
-                self.gates.lock().await.insert(spec.deployment, crate::plan::model::gate(spec));
+                self.gates.lock().await.insert(spec.deployment, crate::plan::model::ideal::gate(spec));
                 Ok(())
             }
             Action::CloseGate { deployment } => {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{ContainerInspectResponse, ContainerState as DockerState, ContainerSummary, HostConfig};
 use bollard::query_parameters::ListContainersOptions;
+use launchpad_protocol::digest::Digest;
 use launchpad_protocol::generation::Epoch;
 use launchpad_protocol::id::{DeploymentId, HostId};
 use launchpad_protocol::spec::Resources;
@@ -50,7 +51,7 @@ pub struct Labels {
     /// Under which lease it was made.
     pub epoch: Epoch,
     /// For which recreate hash.
-    pub recreate_hash: launchpad_protocol::digest::Digest,
+    pub recreate_hash: Digest,
 }
 
 impl Labels {
@@ -70,7 +71,7 @@ impl Labels {
     }
 }
 
-/// A container as the plan reads it: without the kernel's limits and without its output, which take I/O.
+/// A container as the plan reads it: without what the kernel shows and without its output, which take I/O.
 #[must_use]
 pub fn container(found: &ContainerInspectResponse, host: HostId) -> Option<Container> {
     let config = found.config.as_ref()?;
@@ -83,7 +84,9 @@ pub fn container(found: &ContainerInspectResponse, host: HostId) -> Option<Conta
         recreate_hash: labels.recreate_hash,
         state: state(found.state.as_ref()?)?,
         resources: resources(found.host_config.as_ref()?),
-        limits: None,
+        log_bytes: log_bytes(found.host_config.as_ref()?),
+        seccomp: seccomp(found.host_config.as_ref()?),
+        process_id: process_id(found),
         kernel: None,
         address: address(found),
         image: config.image.as_deref().and_then(image::digest_in),
@@ -91,8 +94,7 @@ pub fn container(found: &ContainerInspectResponse, host: HostId) -> Option<Conta
 }
 
 /// The process id of a container that runs.
-#[must_use]
-pub fn process_id(found: &ContainerInspectResponse) -> Option<i64> {
+fn process_id(found: &ContainerInspectResponse) -> Option<i64> {
     found.state.as_ref()?.pid.filter(|pid| *pid > 0)
 }
 
@@ -128,6 +130,19 @@ fn resources(config: &HostConfig) -> Resources {
         memory_bytes: unsigned(config.memory),
         pids: small(unsigned(config.pids_limit)),
     }
+}
+
+/// The bytes of its log that the engine keeps, over all files; none: without a bound.
+fn log_bytes(config: &HostConfig) -> Option<u64> {
+    let options = config.log_config.as_ref()?.config.as_ref()?;
+    let number = |name: &str| options.get(name)?.parse::<u64>().ok();
+    number("max-size")?.checked_mul(number("max-file").unwrap_or(1))
+}
+
+/// The seccomp profile that it was made with; none: the engine's own.
+fn seccomp(config: &HostConfig) -> Option<Digest> {
+    let options = config.security_opt.as_deref().unwrap_or_default();
+    options.iter().find_map(|option| option.strip_prefix("seccomp=")).map(|json| Digest::of(json.as_bytes()))
 }
 
 /// The address that it has, or, while it does not run, the one that it is to have.
@@ -175,6 +190,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_engine_was_told_of_log_and_system_calls_is_read_back() {
+        let options = [("max-size", "1000"), ("max-file", "4")];
+        let options = options.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let log = bollard::models::HostConfigLogConfig { config: Some(options), ..Default::default() };
+        let told = HostConfig {
+            log_config: Some(log),
+            security_opt: Some(vec!["no-new-privileges=true".to_owned(), "seccomp={}".to_owned()]),
+            ..HostConfig::default()
+        };
+        assert_eq!((log_bytes(&told), seccomp(&told)), (Some(4000), Some(Digest::of(b"{}"))));
+        assert_eq!((log_bytes(&HostConfig::default()), seccomp(&HostConfig::default())), (None, None));
+    }
+
+    #[test]
     fn another_hosts_label_or_a_damaged_one_is_not_ours() {
         let host: HostId = "host_00000000000000000000000000000001".parse().unwrap();
         let other: HostId = "host_00000000000000000000000000000002".parse().unwrap();
@@ -183,7 +212,7 @@ mod tests {
             (LABEL_DEPLOYMENT, format!("dep_{:032x}", 3)),
             (LABEL_ACCOUNT, format!("acct_{:032x}", 4)),
             (LABEL_EPOCH, "5".to_owned()),
-            (LABEL_RECREATE_HASH, launchpad_protocol::digest::Digest::of(b"x").to_string()),
+            (LABEL_RECREATE_HASH, Digest::of(b"x").to_string()),
         ]
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))

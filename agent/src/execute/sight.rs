@@ -2,24 +2,30 @@
 //!
 //! `docker.rs` calls [`Sight::observe`]. A host where nothing happens is observed without a question: events
 //! and our own actions say what is stale ([`super::events`]), and once a minute everything is read again,
-//! because an event can be lost and somebody may have flushed the firewall. Half an observation is never kept
-//! or returned.
+//! because an event can be lost and somebody may have flushed the firewall. What the kernel shows has no events at
+//! all, and is read more often. Half an observation is never kept or returned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
+use launchpad_protocol::id::AccountId;
 use launchpad_protocol::image::ImageRef;
+use launchpad_protocol::limits::REPORT_INTERVAL;
 use tokio::time::Instant;
 
 use super::docker::DockerHost;
 use super::engine::{self, CALL_TIMEOUT};
 use super::events::Stale;
-use super::{ExecuteError, cgroup, image, inspect, logs, volume};
+use super::{ExecuteError, image, inspect, logs, volume};
+use crate::observe::kernel::TenantGroup;
 use crate::observe::{Container, ContainerState, Observed};
 
 /// How long an observation may live on events alone.
 const FULL_AFTER: Duration = Duration::from_secs(60);
+
+/// How old what the kernel shows may be: newer than the last report. Thirty containers take 9 ms.
+const KERNEL_AFTER: Duration = Duration::from_secs(REPORT_INTERVAL.as_secs() / 2);
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -31,6 +37,8 @@ pub struct Sight {
 struct Seen {
     observed: Observed,
     at: Instant,
+    /// When the kernel was last read for all.
+    kernel_at: Instant,
 }
 
 impl Sight {
@@ -46,11 +54,11 @@ impl Sight {
         let mut stale = host.board.take();
         let now = Instant::now();
         // Taken out, so that a failure half-way leaves nothing to believe.
-        let (mut observed, at) = match self.seen.take() {
-            Some(seen) if !stale.all && now.duration_since(seen.at) < FULL_AFTER => (seen.observed, seen.at),
+        let Seen { mut observed, at, mut kernel_at } = match self.seen.take() {
+            Some(seen) if !stale.all && now.duration_since(seen.at) < FULL_AFTER => seen,
             Some(_) | None => {
                 stale.all = true;
-                (Observed::default(), now)
+                Seen { observed: Observed::default(), at: now, kernel_at: now }
             }
         };
         if stale.all || stale.list || !stale.ids.is_empty() {
@@ -62,13 +70,18 @@ impl Sight {
             observed.gates = host.gates.lock().await.clone();
             observed.files = host.files.all().map_err(ExecuteError::Passing)?;
         }
+        if !stale.all && now.duration_since(kernel_at) >= KERNEL_AFTER {
+            kernel_at = now;
+            observed.containers.values_mut().for_each(|container| see_kernel(host, container));
+        }
+        observed.tenants = tenants(host, &observed).await?;
         observed.images.retain(|image| images.contains(image));
         for image in images {
             if !observed.images.contains(image) && image::holds(&host.engine, image).await? {
                 observed.images.insert(image.clone());
             }
         }
-        self.seen = Some(Seen { observed: observed.clone(), at });
+        self.seen = Some(Seen { observed: observed.clone(), at, kernel_at });
         Ok(observed)
     }
 }
@@ -104,6 +117,22 @@ fn agrees(known: &Container, listed: Option<&ContainerSummaryStateEnum>) -> bool
     }
 }
 
+/// Reads anew what the kernel shows of a container.
+fn see_kernel(host: &DockerHost, container: &mut Container) {
+    let process = container.process_id.filter(|_| container.running_since().is_some());
+    container.kernel = process.and_then(|process| host.kernel.view(process, &container.id)).map(Box::new);
+}
+
+/// The control groups above those of containers: two or five small files for each tenant.
+async fn tenants(host: &DockerHost, observed: &Observed) -> Result<BTreeMap<AccountId, TenantGroup>, ExecuteError> {
+    let driver = host.facts().await?.cgroup_driver;
+    let there =
+        observed.containers.values().map(|container| container.account).chain(observed.networks.iter().copied());
+    let accounts: BTreeSet<AccountId> = there.collect();
+    let seen = accounts.into_iter().map(|account| Some((account, host.kernel.tenant(account, driver)?)));
+    Ok(seen.flatten().collect())
+}
+
 async fn look(host: &DockerHost, id: &str) -> Result<Option<Container>, ExecuteError> {
     let looked = host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.inspect_container(id, None).await });
     let found: ContainerInspectResponse = match looked.await? {
@@ -116,16 +145,11 @@ async fn look(host: &DockerHost, id: &str) -> Result<Option<Container>, ExecuteE
         tracing::warn!(container = id, "it carries this host's label, but its other labels cannot be read");
         return Ok(None);
     };
-    match &mut container.state {
-        ContainerState::Created => {}
-        ContainerState::Running { .. } => {
-            container.limits = inspect::process_id(&found).and_then(cgroup::limits);
-        }
-        ContainerState::Exited(exit) => {
-            if exit.code != 0 {
-                exit.output_tail = logs::tail(&host.engine, id).await;
-            }
-        }
+    see_kernel(host, &mut container);
+    if let ContainerState::Exited(exit) = &mut container.state
+        && exit.code != 0
+    {
+        exit.output_tail = logs::tail(&host.engine, id).await;
     }
     Ok(Some(container))
 }

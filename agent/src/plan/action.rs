@@ -11,8 +11,10 @@ use std::time::Duration;
 use launchpad_protocol::id::{AccountId, DeploymentId, OperationId, TombstoneId};
 use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::spec::{EgressPolicy, Ingress, InstanceSpec, Resources, SealedFile};
+use launchpad_protocol::spec::{InstanceSpec, Resources};
 use launchpad_protocol::time::Moment;
+
+pub use crate::observe::{files_digest, gate_digest};
 
 /// One thing to do. What it needs is in it: an executor looks nothing up and decides nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -296,24 +298,4 @@ impl fmt::Display for StopCause {
             Self::Unhealthy(reason) | Self::Drift(reason) => write!(f, "{reason}"),
         }
     }
-}
-
-/// What identifies what a gate was told of an instance: when it differs, the gate is told anew.
-#[must_use]
-pub fn gate_digest(egress: &EgressPolicy, ingress: &Ingress) -> launchpad_protocol::digest::Digest {
-    // Rules, names and a number: none of it can fail to be JSON.
-    launchpad_protocol::digest::Digest::of(&serde_json::to_vec(&(egress, ingress)).unwrap_or_default())
-}
-
-/// What identifies a set of sealed files: when it differs from what is written, they are written anew.
-#[must_use]
-pub fn files_digest(files: &[SealedFile]) -> launchpad_protocol::digest::Digest {
-    let mut text = Vec::new();
-    for file in files {
-        for part in [file.dir.as_bytes(), file.name.as_bytes(), &file.ciphertext] {
-            text.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            text.extend_from_slice(part);
-        }
-    }
-    launchpad_protocol::digest::Digest::of(&text)
 }

@@ -3,16 +3,16 @@
 //! Property tests and the cluster test apply plans to it. It is the specification of the executors, not a fake of
 //! Docker: nothing fails here, and nothing takes time.
 
-use std::collections::BTreeMap;
+pub mod ideal;
 
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::report::Outcome;
 use launchpad_protocol::spec::InstanceSpec;
 use launchpad_protocol::time::Moment;
 
-use super::action::{Action, files_digest, gate_digest};
+use super::action::{Action, files_digest};
 use super::marks::{Marks, OperationMark};
-use crate::observe::{Container, ContainerState, Exit, GateSight, Observed, SnapshotSight, VolumeSight};
+use crate::observe::{Container, ContainerState, Exit, Observed, SnapshotSight};
 
 /// An ideal host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,31 +23,6 @@ pub struct Model {
     pub marks: Marks,
     /// Containers made so far, for their ids.
     made: u64,
-}
-
-/// An instance's volume as it should be.
-#[must_use]
-pub fn volume(spec: &InstanceSpec) -> VolumeSight {
-    VolumeSight {
-        backend: "ideal".to_owned(),
-        bytes: spec.volume.bytes,
-        used_bytes: 0,
-        mounted: true,
-        flags_right: true,
-        snapshots: BTreeMap::new(),
-    }
-}
-
-/// An instance's gate as it should be.
-#[must_use]
-pub fn gate(spec: &InstanceSpec) -> GateSight {
-    GateSight {
-        told: gate_digest(&spec.egress, &spec.ingress),
-        egress_fault: None,
-        ingress_fault: None,
-        egress_seen: String::new(),
-        ingress_seen: String::new(),
-    }
 }
 
 impl Model {
@@ -64,11 +39,11 @@ impl Model {
             Action::PullImage { image } => drop(observed.images.insert(image.clone())),
             Action::EnsureNetwork { account } => drop(observed.networks.insert(*account)),
             Action::PrepareVolume { spec } => {
-                let prepared = observed.volumes.entry(spec.deployment).or_insert_with(|| volume(spec));
+                let prepared = observed.volumes.entry(spec.deployment).or_insert_with(|| ideal::volume(spec));
                 prepared.bytes = prepared.bytes.max(spec.volume.bytes);
                 (prepared.mounted, prepared.flags_right) = (true, true);
             }
-            Action::OpenGate { spec } => drop(observed.gates.insert(spec.deployment, gate(spec))),
+            Action::OpenGate { spec } => drop(observed.gates.insert(spec.deployment, ideal::gate(spec))),
             Action::CloseGate { deployment } => drop(observed.gates.remove(deployment)),
             Action::SnapshotVolume { deployment, name, at, .. } => {
                 let copy = SnapshotSight { bytes: 0, taken_at: *at, digest: Digest::of(name.as_bytes()) };
@@ -99,6 +74,9 @@ impl Model {
             Action::UpdateResources { container, resources } => {
                 if let Some(found) = observed.containers.get_mut(container) {
                     found.resources = *resources;
+                    if let Some(kernel) = &mut found.kernel {
+                        kernel.group = ideal::group(resources);
+                    }
                 }
             }
             Action::StopContainer { container, .. } => self.exit(container, 0, now),
@@ -134,19 +112,7 @@ impl Model {
     fn create(&mut self, spec: &InstanceSpec) {
         self.made += 1;
         let id = format!("{}-{}", spec.deployment, self.made);
-        let container = Container {
-            id: id.clone(),
-            deployment: spec.deployment,
-            account: spec.account,
-            epoch: spec.epoch,
-            recreate_hash: spec.recreate_hash,
-            state: ContainerState::Created,
-            resources: spec.resources,
-            limits: None,
-            kernel: None,
-            address: None,
-            image: Some(Digest::of(spec.image.to_string().as_bytes())),
-        };
+        let container = Container { kernel: Some(Box::new(ideal::kernel(spec))), ..ideal::container(spec, &id) };
         self.observed.containers.insert(id, container);
     }
 }

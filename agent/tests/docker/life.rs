@@ -33,7 +33,7 @@ async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
         assert_eq!((container.epoch, container.recreate_hash), (spec.epoch, spec.recreate_hash));
         assert_eq!((container.resources, container.image), (spec.resources, Some(spec.image.digest)));
         let limits = KernelLimits { cpu_millis: 500, memory_bytes: 64 << 20, pids: 40 };
-        assert_eq!(container.limits, Some(limits), "as the kernel has them");
+        assert_eq!(container.limits(), Some(limits), "as the kernel has them");
         assert!(container.running_since().is_some(), "{container:?}");
 
         let address = container.address.unwrap();
@@ -145,7 +145,7 @@ async fn limits_change_under_a_running_container() {
             let resources = Resources { cpu_millis, memory_bytes, pids };
             host.execute(&Action::UpdateResources { container: before.id.clone(), resources }).await.unwrap();
             let limits = KernelLimits { cpu_millis, memory_bytes, pids };
-            let after = until(&host, "it has them", |container| container.limits == Some(limits)).await;
+            let after = until(&host, "it has them", |container| container.limits() == Some(limits)).await;
             assert_eq!((after.resources, after.running_since()), (resources, before.running_since()));
         }
     })
@@ -163,7 +163,7 @@ async fn an_exit_is_noticed_by_itself_with_its_code_and_last_words() {
         let ContainerState::Exited(exit) = ended.state else { unreachable!("it was waited for") };
         assert_eq!((exit.code, exit.out_of_memory), (78, false));
         assert!(exit.output_tail.contains("the owner lease is still active"), "{exit:?}");
-        assert!(exit.at >= exit.started_at && ended.limits.is_none());
+        assert!(exit.at >= exit.started_at && ended.limits().is_none());
     })
     .await;
 }

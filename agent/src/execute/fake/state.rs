@@ -10,17 +10,17 @@ use std::time::Duration;
 use launchpad_protocol::frame::{LogLine, OutputStream};
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::KernelLimits;
 use launchpad_protocol::spec::{InstanceSpec, Resources};
 use launchpad_protocol::time::Moment;
 
 use super::{KILLED, Script, ScriptedExit};
 use crate::execute::ExecuteError;
 use crate::execute::address::{AddressBook, DEFAULT_POOL};
+use crate::observe::kernel::KernelView;
 use crate::observe::{Container, ContainerState, Exit, Observed};
 use crate::plan::action::{Action, files_digest};
 use crate::plan::marks::Marks;
-use crate::plan::model::Model;
+use crate::plan::model::{Model, ideal};
 
 /// Everything on the machine.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) observed: Observed,
     pub(super) book: AddressBook,
     pub(super) scripts: BTreeMap<DeploymentId, Script>,
+    /// What the kernel shows of each container while it runs, by its id.
+    pub(super) kernels: BTreeMap<String, KernelView>,
     /// How a running container will end, by its id.
     pub(super) ends: BTreeMap<String, (Moment, ScriptedExit)>,
     pub(super) output: BTreeMap<DeploymentId, Vec<LogLine>>,
@@ -59,7 +61,7 @@ impl State {
         self.ends.remove(id);
         let Some(container) = self.observed.containers.get_mut(id) else { return };
         let Some(started_at) = container.running_since() else { return };
-        container.limits = None;
+        container.kernel = None;
         container.state = ContainerState::Exited(Exit {
             started_at,
             at: at.max(started_at),
@@ -179,19 +181,8 @@ impl State {
         let address = self.book.address_for(spec.account, spec.deployment).map_err(ExecuteError::Passing)?;
         self.made += 1;
         let id = format!("{:064x}", self.made);
-        let container = Container {
-            id: id.clone(),
-            deployment: spec.deployment,
-            account: spec.account,
-            epoch: spec.epoch,
-            recreate_hash: spec.recreate_hash,
-            state: ContainerState::Created,
-            resources: spec.resources,
-            limits: None,
-            kernel: None,
-            address: Some(address),
-            image: Some(spec.image.digest),
-        };
+        let container = Container { address: Some(address), ..ideal::container(spec, &id) };
+        self.kernels.insert(id.clone(), ideal::kernel(spec));
         self.observed.containers.insert(id, container);
         Ok(())
     }
@@ -208,8 +199,8 @@ impl State {
             return Err(passing("container-missing", "there is no container of it to start"));
         };
         container.state = ContainerState::Running { started_at: now };
-        container.limits = Some(kernel(container.resources));
         let id = container.id.clone();
+        container.kernel = self.kernels.get(&id).cloned().map(Box::new);
         *self.starts.entry(deployment).or_default() += 1;
         if let Some(exit) = self.scripts.get_mut(&deployment).and_then(|script| script.exits.pop_front()) {
             self.ends.insert(id, (now + exit.after, exit));
@@ -221,9 +212,8 @@ impl State {
         let container = self.observed.containers.get_mut(id);
         let container = container.ok_or_else(|| passing("engine-error", "no such container"))?;
         container.resources = resources;
-        if container.running_since().is_some() {
-            container.limits = Some(kernel(resources));
-        }
+        let seen = self.kernels.get_mut(id).into_iter().chain(container.kernel.as_deref_mut());
+        seen.for_each(|kernel| kernel.group = ideal::group(&resources));
         Ok(())
     }
 
@@ -240,6 +230,7 @@ impl State {
             return Err(passing("container-running", "only what is stopped is removed"));
         }
         self.observed.containers.remove(id);
+        self.kernels.remove(id);
         Ok(())
     }
 
@@ -256,11 +247,6 @@ impl State {
         }
         if script.hung { Err("no answer in time".to_owned()) } else { Ok(()) }
     }
-}
-
-fn kernel(resources: Resources) -> KernelLimits {
-    let Resources { cpu_millis, memory_bytes, pids } = resources;
-    KernelLimits { cpu_millis, memory_bytes, pids }
 }
 
 pub(super) fn passing(code: &str, sentence: &str) -> ExecuteError {
