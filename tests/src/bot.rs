@@ -18,6 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Bot<'a> {
     host: &'a HostNet,
     address: String,
+    timeout: Duration,
 }
 
 /// What it answered.
@@ -32,7 +33,14 @@ pub struct Answer {
 impl<'a> Bot<'a> {
     /// A bot on `host` at `address` (`ip:port`).
     pub fn new(host: &'a HostNet, address: &str) -> Self {
-        Self { host, address: address.to_owned() }
+        Self { host, address: address.to_owned(), timeout: TIMEOUT }
+    }
+
+    /// The same, waiting this long for its answers.
+    #[must_use]
+    pub fn patient(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
 
     /// GET.
@@ -40,7 +48,7 @@ impl<'a> Bot<'a> {
     /// # Errors
     /// When it cannot be reached or does not answer in time.
     pub fn get(&self, path: &str) -> Result<Answer> {
-        self.ask(path, |url| agent(TIMEOUT).get(url).call())
+        self.ask(path, |url| agent(self.timeout).get(url).call())
     }
 
     /// POST without a body.
@@ -48,7 +56,7 @@ impl<'a> Bot<'a> {
     /// # Errors
     /// As [`Bot::get`]. An order to crash is one: no answer comes.
     pub fn post(&self, path: &str) -> Result<Answer> {
-        self.ask(path, |url| agent(TIMEOUT).post(url).send_empty())
+        self.ask(path, |url| agent(self.timeout).post(url).send_empty())
     }
 
     fn ask(

@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::agent::{self, Agent};
 use crate::api::Api;
@@ -26,6 +26,7 @@ use crate::images::{self, Image};
 use crate::lock::{self, Lock};
 use crate::netns::{self, FABRIC_ADDRESS, HostNet};
 use crate::registry::Registry;
+use crate::stand_in::World;
 use crate::sweep;
 
 /// What a test's directory and lock are called, before the run id.
@@ -237,6 +238,19 @@ impl Lab {
         let host = self.hosts.get_mut(index).with_context(|| format!("there is no host {index}"))?;
         let place = agent::Place::new(&host.name, &host.dir, &host.engine.socket(), &host.net.path());
         host.agent.insert(Agent::start(place, coordinator)?).wait_connected(coordinator)
+    }
+
+    /// An empty world of stand-ins in the laboratory's fabric. Its owner drops it before the laboratory, or keeps it: it
+    /// needs nothing of the hosts.
+    ///
+    /// # Errors
+    /// On the machine's own network, where its addresses are real ones.
+    pub fn world(&self) -> Result<World> {
+        ensure!(
+            self.own_fabric,
+            "stand-ins need a fabric of their own: this laboratory lives in the machine's network"
+        );
+        World::start()
     }
 
     /// A coordinator and `hosts` hosts with connected agents: what most scenarios start from.

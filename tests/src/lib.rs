@@ -15,10 +15,11 @@
 //!
 //! Read in this order: [`lab`] puts it all together, [`host`] is one host of it; [`netns`], [`engine`], [`registry`],
 //! [`images`], [`postgres`], [`coordinator`] and [`agent`] start one thing each, all by [`process`]; [`api`],
-//! [`deployment`], [`accounts`] and [`bot`] talk to what runs; [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test
-//! waits; [`sweep`] removes whatever a killed run left behind, and [`interrupt`] sees that a program in `bin/` leaves
-//! nothing. Apart from all of it, and without root or network: [`cluster`], a whole fleet in one heap of events. No product
-//! code lives here, and nothing here sleeps for a fixed time.
+//! [`deployment`], [`accounts`], [`bot`] and [`hostile`] talk to what runs; [`stand_in`] is the world outside, which
+//! records who came; [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test waits; [`sweep`] removes
+//! whatever a killed run left behind, and [`interrupt`] sees that a program in `bin/` leaves nothing. Apart from all of
+//! it, and without root or network: [`cluster`], a whole fleet in one heap of events. No product code lives here, and
+//! nothing here sleeps for a fixed time.
 
 pub mod accounts;
 pub mod agent;
@@ -29,6 +30,7 @@ pub mod coordinator;
 pub mod deployment;
 pub mod engine;
 pub mod host;
+pub mod hostile;
 pub mod images;
 pub mod interrupt;
 pub mod kernel;
@@ -39,5 +41,6 @@ pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod registry;
+pub mod stand_in;
 pub mod sweep;
 pub mod wait;

@@ -43,7 +43,7 @@ impl HostNet {
     /// When `ip` refuses: the error says at which step.
     pub fn create(run_id: &str, index: u8, carries_fabric: bool) -> Result<Self> {
         let host = Self { name: namespace_name(run_id, index), link: link_name(run_id, index), index };
-        let (near, far) = (format!("198.18.{index}.1"), host.address());
+        let (near, far) = (host.gateway(), host.address());
         ip(&["netns", "add", &host.name])?;
         let veth = ["link", "add", &host.link, "type", "veth", "peer", "name", "eth0", "netns", &host.name];
         ip(&veth)?;
@@ -62,6 +62,11 @@ impl HostNet {
     /// The host's own address on its link.
     pub fn address(&self) -> String {
         format!("198.18.{}.2", self.index)
+    }
+
+    /// The fabric's address on that link, the host's gateway.
+    pub fn gateway(&self) -> String {
+        format!("198.18.{}.1", self.index)
     }
 
     /// The file that stands for the namespace.
@@ -88,14 +93,20 @@ impl HostNet {
     /// When the namespace is gone, or `work` fails or panics.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let file = File::open(self.path()).with_context(|| format!("open namespace {}", self.name))?;
-        let outcome = thread::scope(|scope| {
-            let inside = scope.spawn(move || {
-                setns(file, CloneFlags::CLONE_NEWNET).context("enter the host's namespace")?;
-                work()
-            });
-            inside.join()
-        });
-        outcome.map_err(|_| anyhow!("work inside namespace {} panicked", self.name))?
+        inside(file, work).with_context(|| format!("inside namespace {}", self.name))
+    }
+
+    /// Gives the host IPv6 as well, by way of the fabric, which answers for every address that it carries.
+    ///
+    /// # Errors
+    /// When `ip` refuses, as on a kernel without IPv6.
+    pub fn add_ipv6(&self) -> Result<()> {
+        // 2001:db8::/32 is for documentation (RFC 3849).
+        let (near, far) = (format!("2001:db8:{}::1", self.index), format!("2001:db8:{}::2", self.index));
+        // Without the search for duplicates, during which an address cannot be used yet.
+        ip(&["address", "add", &format!("{near}/64"), "dev", &self.link, "nodad"])?;
+        ip(&["-n", &self.name, "address", "add", &format!("{far}/64"), "dev", "eth0", "nodad"])?;
+        ip(&["-n", &self.name, "-6", "route", "add", "default", "via", &near])
     }
 }
 
@@ -105,6 +116,21 @@ impl Drop for HostNet {
         let _ = ip(&["link", "delete", &self.link]);
         let _ = ip(&["netns", "delete", &self.name]);
     }
+}
+
+/// Runs `work` on a thread inside a network namespace and returns what it returns.
+///
+/// # Errors
+/// When it cannot be entered, or `work` fails or panics.
+pub fn inside<T: Send>(namespace: File, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let outcome = thread::scope(|scope| {
+        let inside = scope.spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).context("enter the namespace")?;
+            work()
+        });
+        inside.join()
+    });
+    outcome.map_err(|_| anyhow!("work inside a namespace panicked"))?
 }
 
 /// The namespace of host `index` of a run.

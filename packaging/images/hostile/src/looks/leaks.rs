@@ -119,10 +119,11 @@ fn readable(path: &Path) -> Try {
             Err(error) => Try::refused(what, error),
         };
     }
-    let mut byte = [0_u8];
+    // Some of them give whole numbers only.
+    let mut number = [0_u8; 8];
     // The kernel's log would be waited for.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    match file.and_then(|mut file| file.read(&mut byte)) {
+    match file.and_then(|mut file| file.read(&mut number)) {
         Ok(0) => Try::refused(what, "empty"),
         Ok(_) => Try::reached(what, "it holds something"),
         Err(error) => Try::refused(what, error),

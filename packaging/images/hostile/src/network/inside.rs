@@ -1,5 +1,6 @@
 //! What lies next to a bot without an address being given: its gateway, which is its host, and its link.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
@@ -7,7 +8,6 @@ use std::thread;
 use launchpad_hostile::{How, Try};
 
 use super::visit::{connect, visit};
-
 use crate::place::Place;
 
 /// Services that hosts have: ssh, http, https, Docker, the agent's and the coordinator's, etcd, Kubernetes, monitoring.
@@ -16,8 +16,8 @@ const SERVICES: [u16; 18] =
     [22, 25, 80, 111, 443, 2019, 2375, 2376, 2379, 5000, 5432, 7700, 7701, 7702, 8080, 9090, 9100, 10_250];
 /// Everybody on the link, and every router.
 const MULTICASTS: [&str; 2] = ["ff02::1", "ff02::2"];
-/// A port that answers when IPv6 works at all on a test's link; elsewhere nobody is there.
-const DISCOVERY_PORT: u16 = 5353;
+/// Where machines on a link look for each other's names (RFC 4795).
+const DISCOVERY_PORT: u16 = 5355;
 
 /// Connects to every service of its gateway.
 pub(crate) fn gateway(_: &Place) -> Vec<Try> {
@@ -42,7 +42,7 @@ fn default_gateway(table: &str) -> Option<Ipv4Addr> {
 /// Calls everybody on each link that has an IPv6 address.
 pub(crate) fn ipv6(_: &Place) -> Vec<Try> {
     let table = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
-    let links: Vec<u32> = table.lines().filter_map(link).collect();
+    let links: BTreeSet<u32> = table.lines().filter_map(link).collect();
     if links.is_empty() {
         return vec![Try::refused("looks for a link with IPv6", "none has it")];
     }
