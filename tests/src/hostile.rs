@@ -1,7 +1,8 @@
 //! The hostile bot under a test's command: its attacks, one by one or all, and what it reports.
 //!
-//! Called by the scenario and the program of the contract. Attacks on the network wait for answers that do not come, so
-//! they run side by side; the others change what their neighbours would see, and run one after the other.
+//! Called by the scenario and the program of the contract. Attacks on the network wait for answers that do
+//! not come, so they run side by side; the others change what their neighbours would see, and run one after
+//! the other.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

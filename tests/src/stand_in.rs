@@ -1,20 +1,24 @@
-//! Stand-ins for the world outside: servers that carry the addresses which a hostile bot tries, and record who came.
+//! Stand-ins for the world outside: servers that carry the addresses which a hostile bot tries, and record
+//! who came.
 //!
-//! Called by the scenario and the program of the contract, in a laboratory whose fabric is a namespace of its own. Nothing
-//! there has a way out, so 8.8.8.8 is as safe an address as any.
+//! Called by the scenario and the program of the contract, in a laboratory whose fabric is a namespace of its
+//! own. Nothing there has a way out, so 8.8.8.8 is as safe an address as any.
 //!
 //! ```text
-//!  host's namespace                     fabric                                            one thread
-//!  bot ─► bridge ─► eth0 ──── veth ────► prerouting ─► 169.254.169.254, 10.1.2.3, 8.8.8.8, … on lo
-//!          ▲                             │ [`wire`]: every packet,                  │ [`serve`]: answers,
-//!          │ a stand-in can listen       │ whatever its protocol                    ▼ so that whoever came knows it
-//!          └ in here, too                └► flows: address, protocol, port      [`record`]: connection, datagram, question
+//!  host's namespace            fabric                                          one thread
+//!  bot ─► bridge ─► eth0 ────► prerouting ─► 169.254.169.254, 10.1.2.3, … ───► [`serve`] answers, so that
+//!           ▲                  [`wire`] counts every                           whoever came knows it
+//!           │ a stand-in can   address, protocol and port                        ▼
+//!           └ listen in here                                                   [`record`] of every connection,
+//!                                                                              datagram and question
 //! ```
 //!
-//! Two records, because each sees what the other cannot: a server knows the question that was asked, the wire knows packets
-//! that no server was waiting for. [`zone`] is what the DNS servers say; [`cast`] is who plays in the contract.
+//! Two records, because each sees what the other cannot: a server knows the question that was asked, the wire
+//! knows packets that no server was waiting for. [`zone`] is what the DNS servers say; [`cast`] is who plays
+//! in the contract.
 //!
-//! What never happens here: a judgement. A stand-in answers everybody; the scenario decides who should not have come.
+//! What never happens here: a judgement. A stand-in answers everybody; the scenario decides who should not
+//! have come.
 
 pub mod cast;
 pub mod record;
@@ -95,8 +99,8 @@ pub struct World {
 }
 
 impl World {
-    /// An empty world around the calling thread's namespace, which must be a fabric: [`crate::lab::Lab::world`] is the
-    /// way here.
+    /// An empty world around the calling thread's namespace, which must be a fabric:
+    /// [`crate::lab::Lab::world`] is the way here.
     ///
     /// # Errors
     /// When nft or a thread cannot be had.
@@ -121,7 +125,8 @@ impl World {
         self.listen(name, Sockets::open(address, ports)?)
     }
 
-    /// Adds a stand-in that waits on sockets which were opened elsewhere: inside a host, or inside a bot's neighbour.
+    /// Adds a stand-in that waits on sockets which were opened elsewhere: inside a host, or inside a bot's
+    /// neighbour.
     ///
     /// # Errors
     /// When the sockets cannot be waited on.

@@ -1,5 +1,6 @@
-//! The hostile bot where nothing holds it: every attack gets through and every stand-in records it, so that a wall which
-//! is missing cannot pass unseen. The same attacks against all the walls are the contract's (`contract.rs`).
+//! The hostile bot where nothing holds it: every attack gets through and every stand-in records it, so that a
+//! wall which is missing cannot pass unseen. The same attacks against all the walls are the contract's
+//! (`contract.rs`).
 
 use std::collections::BTreeSet;
 use std::fs;

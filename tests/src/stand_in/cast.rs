@@ -1,5 +1,5 @@
-//! Who plays in the contract: the stand-ins, the names that lead to them, and the visits that a hostile bot is ordered to
-//! pay.
+//! Who plays in the contract: the stand-ins, the names that lead to them, and the visits that a hostile bot
+//! is ordered to pay.
 //!
 //! Called by the scenario and the program of the contract. What the bot is allowed is [`ALLOWED_DOMAINS`] on
 //! [`ALLOWED_PORT`] and nothing else; whoever else records an arrival has seen a wall fall.
@@ -21,7 +21,8 @@ pub const ALLOWED_DOMAINS: [&str; 3] = ["api.allowed.test", "alias.allowed.test"
 pub const ALLOWED_PORT: u16 = 443;
 /// Where `api.allowed.test` leads.
 pub const ALLOWED_ADDRESS: &str = "203.0.113.10";
-/// Where `alias.allowed.test` leads, by way of a name that is not allowed: the name that was asked for counts.
+/// Where `alias.allowed.test` leads, by way of a name that is not allowed: the name that was asked for
+/// counts.
 pub const ALIAS_ADDRESS: &str = "203.0.113.11";
 /// Where stand-ins inside a host or a neighbour wait.
 pub const INSIDE_PORT: u16 = 8099;
@@ -187,8 +188,8 @@ impl Cast {
         Ok(Self { upstream, visits: fixed_visits()? })
     }
 
-    /// Adds visits to an address that is known only once it is there: the host's, a neighbour's. There, somebody waits on
-    /// [`INSIDE_PORT`], or on the `others`.
+    /// Adds visits to an address that is known only once it is there: the host's, a neighbour's. There,
+    /// somebody waits on [`INSIDE_PORT`], or on the `others`.
     pub fn visit_inside(&mut self, name: &str, address: IpAddr, others: &[u16]) {
         let at = |port| SocketAddr::new(address, port);
         let connections = [INSIDE_PORT]
@@ -238,7 +239,8 @@ fn fixed_visits() -> Result<Vec<Visit>> {
     Ok(visits)
 }
 
-/// What is one of its kind: other ports of an allowed address, other servers, other protocols, borrowed addresses.
+/// What is one of its kind: other ports of an allowed address, other servers, other protocols, borrowed
+/// addresses.
 fn other_ways() -> Result<Vec<Visit>> {
     let connect = |name: &str, host: &str, port| Visit::new(name, How::Connect { host: host.to_owned(), port });
     let ask = |name: &str, server: &str, over, host: &str| -> Result<Visit> {

@@ -1,4 +1,5 @@
-//! What stand-ins do: take whoever comes, write it down, and answer, so that the visitor knows that it arrived.
+//! What stand-ins do: take whoever comes, write it down, and answer, so that the visitor knows that it
+//! arrived.
 //!
 //! Called by [`super::World`], on its one thread. A visit is written down before it is answered.
 
@@ -94,7 +95,8 @@ impl NameServer {
         }
     }
 
-    /// Writes the question down and answers it. What is no question is written down as a datagram, and not answered.
+    /// Writes the question down and answers it. What is no question is written down as a datagram, and not
+    /// answered.
     fn answer(&self, bytes: &[u8], to: SocketAddr, from: SocketAddr) -> Option<Vec<u8>> {
         let asked = Message::from_vec(bytes).ok();
         let question = asked.as_ref().and_then(|asked| asked.queries.first());

@@ -1,9 +1,9 @@
-//! The wire between the hosts and the world: which addresses, protocols and ports packets came for, counted by the kernel
-//! of the fabric as they arrive, before anybody could accept or refuse them.
+//! The wire between the hosts and the world: which addresses, protocols and ports packets came for, counted
+//! by the kernel of the fabric as they arrive, before anybody could accept or refuse them.
 //!
-//! Called by [`super::World`]. It sees what no server waits for (ICMP, UDP-Lite, closed ports) and loses nothing. The
-//! laboratory's own network, 198.18.0.0/16, is left out: agents speak to their coordinator there. So are the neighbour
-//! and group messages by which IPv6 links keep themselves.
+//! Called by [`super::World`]. It sees what no server waits for (ICMP, UDP-Lite, closed ports) and loses
+//! nothing. The laboratory's own network, 198.18.0.0/16, is left out: agents speak to their coordinator
+//! there. So are the neighbour and group messages by which IPv6 links keep themselves.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;

@@ -1,4 +1,5 @@
-//! What a stand-in for a DNS server says: names with addresses, aliases and texts, and the answer to a question. Pure.
+//! What a stand-in for a DNS server says: names with addresses, aliases and texts, and the answer to a
+//! question. Pure.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,6 +1,7 @@
 //! The catalogue: every attack by name, and how one is run in the process that was made for it.
 //!
-//! `http` lists it, `main` runs one of it. Attacks of four rooms are fixed; those on the network are mostly orders.
+//! `http` lists it, `main` runs one of it. Attacks of four rooms are fixed; those on the network are mostly
+//! orders.
 
 use launchpad_hostile::{Entry, Report, Room, Try};
 

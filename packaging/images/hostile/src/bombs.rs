@@ -1,8 +1,8 @@
-//! How much may be used: each bomb grows until it is stopped, and stops by itself a little above what it may have, so that
-//! a host whose limits are missing survives it.
+//! How much may be used: each bomb grows until it is stopped, and stops by itself a little above what it may
+//! have, so that a host whose limits are missing survives it.
 //!
-//! A bomb that is stopped within its bounds was contained; one that stops by itself got through. What it used is given
-//! back. The parts that die of it are processes of their own, `hostile minion …`.
+//! A bomb that is stopped within its bounds was contained; one that stops by itself got through. What it used
+//! is given back. The parts that die of it are processes of their own, `hostile minion …`.
 
 mod disk;
 mod memory;

@@ -1,7 +1,7 @@
 //! Just enough HTTP/1.1 for probes and orders: one request a connection, no bodies in, JSON out.
 //!
-//! `main` hands the listener over and never gets it back. A client that is slow or gone costs one thread for at most
-//! `IO_TIMEOUT`.
+//! `main` hands the listener over and never gets it back. A client that is slow or gone costs one thread for
+//! at most `IO_TIMEOUT`.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,9 +1,10 @@
-//! What may be asked of the kernel: the calls by which a process becomes more than it is, or meets code of the kernel that
-//! a bot has no business in.
+//! What may be asked of the kernel: the calls by which a process becomes more than it is, or meets code of
+//! the kernel that a bot has no business in.
 //!
-//! Every try is judged by [`permission`]: only an answer that means "you may not" or "there is no such call" is a refusal.
-//! Where a success would do harm, the arguments are such that a caller with the right to make the call is refused for
-//! another reason ("no such file", "invalid argument"), and that answer counts as reached.
+//! Every try is judged by [`permission`]: only an answer that means "you may not" or "there is no such call"
+//! is a refusal. Where a success would do harm, the arguments are such that a caller with the right to make
+//! the call is refused for another reason ("no such file", "invalid argument"), and that answer counts as
+//! reached.
 
 mod machine;
 mod namespaces;
@@ -59,7 +60,8 @@ fn permission<T>(what: impl Into<String>, result: io::Result<T>) -> Try {
     permission_or(what, result, &[])
 }
 
-/// The same for a call that may also be answered with one of these, for a reason that has nothing to do with us.
+/// The same for a call that may also be answered with one of these, for a reason that has nothing to do with
+/// us.
 fn permission_or<T>(what: impl Into<String>, result: io::Result<T>, absent: &[i32]) -> Try {
     match result {
         Ok(_) => Try::reached(what, "it succeeded"),

@@ -1,5 +1,5 @@
-//! What may be seen: the kernel's secrets, the host's files and sockets, other tenants, and its own secrets in places where
-//! others could see them.
+//! What may be seen: the kernel's secrets, the host's files and sockets, other tenants, and its own secrets
+//! in places where others could see them.
 //!
 //! Reading is not writing: nothing in this room changes anything.
 
@@ -29,7 +29,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack { name: "core-dump", aim: "leaves its memory behind in a core dump", run: own::core_dump },
 ];
 
-/// Folders of a root that a walk leaves out: they hold the kernel's own files, and are looked into one by one.
+/// Folders of a root that a walk leaves out: they hold the kernel's own files, and are looked into one by
+/// one.
 const KERNEL_TREES: [&str; 2] = ["proc", "sys"];
 /// Files that a walk looks at, at most: an image has a few hundred, a host's root would have too many.
 const WALK_LIMIT: usize = 20_000;

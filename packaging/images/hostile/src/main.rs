@@ -1,8 +1,9 @@
 //! A bot that answers its probes like a good one and, on command, attacks whatever it can see.
 //!
-//! Who runs it: the scenario and the program behind `make check-contract`, as the only process of a container, to prove
-//! from inside what isolation, egress and quotas hold. There is no shell and no other file in its image. It knows
-//! nothing of Launchpad: a config file of [`launchpad_hostile::Orders`], a folder of secrets, a volume and a port.
+//! Who runs it: the scenario and the program behind `make check-contract`, as the only process of a
+//! container, to prove from inside what isolation, egress and quotas hold. There is no shell and no other
+//! file in its image. It knows nothing of Launchpad: a config file of [`launchpad_hostile::Orders`], a folder
+//! of secrets, a volume and a port.
 //!
 //! ```text
 //!  GET  /healthz /startupz /readyz    probes: 200 {"ok":true}
@@ -12,13 +13,13 @@
 //!  Report as JSON ◄────────┘ also when that process was killed
 //! ```
 //!
-//! Every attack runs in a process of its own, with one thread: a filter or a killer that ends it ends nothing else, and
-//! the kernel refuses some calls to a process with threads that it would grant to others. `hostile minion` is what bombs
-//! are made of; `hostile uid` is what the image's set-user-id copy is asked.
+//! Every attack runs in a process of its own, with one thread: a filter or a killer that ends it ends nothing
+//! else, and the kernel refuses some calls to a process with threads that it would grant to others. `hostile
+//! minion` is what bombs are made of; `hostile uid` is what the image's set-user-id copy is asked.
 //!
-//! What never happens here: harm. An attack that succeeds undoes what it did, stops a little above its bounds, or asks
-//! with arguments that a privileged caller would be refused for another reason, so that the answer alone tells. So it
-//! may also run where nothing holds it, which is how the proof itself is tested.
+//! What never happens here: harm. An attack that succeeds undoes what it did, stops a little above its
+//! bounds, or asks with arguments that a privileged caller would be refused for another reason, so that the
+//! answer alone tells. So it may also run where nothing holds it, which is how the proof itself is tested.
 
 mod attack;
 mod bombs;

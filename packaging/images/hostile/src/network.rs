@@ -1,7 +1,7 @@
 //! Who may be reached: the visits that were ordered, its own gateway, and whatever IPv6 there is.
 //!
-//! What a bot sees of the network is half of the proof: a datagram that gets through and is not answered looks like one
-//! that was dropped. The other half is what the places that it visits have recorded.
+//! What a bot sees of the network is half of the proof: a datagram that gets through and is not answered
+//! looks like one that was dropped. The other half is what the places that it visits have recorded.
 
 mod dns;
 mod inside;

@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// All that a test tells the bot. The default is a bot that attacks its container and its kernel, and nobody by address.
+/// All that a test tells the bot. The default is a bot that attacks its container and its kernel, and nobody
+/// by address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Orders {
-    /// Texts that belong to others (neighbours' secrets, ids, file contents), in hex, so that this file does not itself
-    /// hold what is hunted for.
+    /// Texts that belong to others (neighbours' secrets, ids, file contents), in hex, so that this file does
+    /// not itself hold what is hunted for.
     pub canaries_hex: Vec<String>,
     /// What the bot is entitled to: a bomb that gets more has broken out.
     pub bounds: Bounds,
@@ -20,8 +21,8 @@ pub struct Orders {
     pub visits: Vec<Visit>,
 }
 
-/// The bot's entitlements, by which its bombs are judged. They are also what a bomb never exceeds by much: a host whose
-/// walls are missing survives it.
+/// The bot's entitlements, by which its bombs are judged. They are also what a bomb never exceeds by much: a
+/// host whose walls are missing survives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bounds {

@@ -1,8 +1,9 @@
 //! The one place with `unsafe`: system calls by number, for which std has no words.
 //!
-//! Called by every room, by way of [`sys!`]. A call takes [`Word`]s, which can only be numbers, texts and whole pages, so
-//! that whatever the kernel reads or writes is memory of ours that lives until the call returns. What never comes through
-//! here: a call that maps, moves or frees memory of this process, a signal handler, a second thread.
+//! Called by every room, by way of [`sys!`]. A call takes [`Word`]s, which can only be numbers, texts and
+//! whole pages, so that whatever the kernel reads or writes is memory of ours that lives until the call
+//! returns. What never comes through here: a call that maps, moves or frees memory of this process, a signal
+//! handler, a second thread.
 
 #![allow(unsafe_code)]
 
@@ -106,9 +107,10 @@ pub(crate) fn call<const N: usize>(number: c_long, words: [Word<'_>; N]) -> io::
         };
     }
     let [a, b, c, d, e, f] = arguments;
-    // SAFETY: every address among the arguments is that of a text or a page that its caller holds until we return, and
-    // a page is larger than what any call made in this crate reads or writes. The calls that would change the memory or
-    // the threads of this process are not made through here (see the head of this file).
+    // SAFETY: every address among the arguments is that of a text or a page that its caller holds until we
+    // return, and a page is larger than what any call made in this crate reads or writes. The calls that
+    // would change the memory or the threads of this process are not made through here (see the head of this
+    // file).
     let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
@@ -116,8 +118,8 @@ pub(crate) fn call<const N: usize>(number: c_long, words: [Word<'_>; N]) -> io::
 /// A file descriptor that a call answered with; whoever takes it owns it.
 pub(crate) fn owned(answer: i64) -> io::Result<OwnedFd> {
     let descriptor = c_int::try_from(answer).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just handed this descriptor to the one caller of a call that opens one; nobody else in
-    // this process knows it.
+    // SAFETY: the kernel has just handed this descriptor to the one caller of a call that opens one; nobody
+    // else in this process knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
@@ -129,8 +131,8 @@ pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<
 /// Makes a child by `clone` with these flags, which must not share memory or files; the child ends at once.
 pub(crate) fn clone_child(flags: c_int) -> io::Result<i64> {
     let flags = c_long::from(flags | libc::SIGCHLD);
-    // SAFETY: without CLONE_VM the child has a copy of our memory and no stack of its own is needed, as after fork. It
-    // calls nothing but the kernel's exit, so no lock that another thread held can matter.
+    // SAFETY: without CLONE_VM the child has a copy of our memory and no stack of its own is needed, as after
+    // fork. It calls nothing but the kernel's exit, so no lock that another thread held can matter.
     let pid = unsafe {
         let pid = libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0);
         if pid == 0 {

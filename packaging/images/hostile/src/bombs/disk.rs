@@ -33,7 +33,8 @@ pub(crate) fn volume(place: &Place) -> Vec<Try> {
     vec![fill(&place.state, bounds.volume_mb, full_for), free_again(&place.state)]
 }
 
-/// Fills each tmpfs. They are memory: together they must be less than the bot has, or the bomb is killed first.
+/// Fills each tmpfs. They are memory: together they must be less than the bot has, or the bomb is killed
+/// first.
 pub(crate) fn tmpfs(place: &Place) -> Vec<Try> {
     let sizes = &place.orders.bounds.tmpfs_mb;
     if sizes.is_empty() {

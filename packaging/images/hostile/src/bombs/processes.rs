@@ -15,7 +15,8 @@ use crate::place::Place;
 use crate::runner::SELF;
 use crate::sys::{Page, sys};
 
-/// How far above its bound a bomb goes before it stops by itself. What the rest of the bot uses makes it less.
+/// How far above its bound a bomb goes before it stops by itself. What the rest of the bot uses makes it
+/// less.
 const ABOVE: u64 = 64;
 /// A thread that only waits needs next to nothing.
 const STACK_BYTES: usize = 16 * 1024;

@@ -85,8 +85,8 @@ fn options<'t>(table: &'t str, folder: &Path) -> Option<&'t str> {
     table.lines().rfind(on_folder)?.split(' ').nth(5)
 }
 
-/// Leaves what a careless reader on the host would follow, wait for or be confused by. It stays: whoever copies, restores
-/// or removes the volume afterwards meets it.
+/// Leaves what a careless reader on the host would follow, wait for or be confused by. It stays: whoever
+/// copies, restores or removes the volume afterwards meets it.
 pub(crate) fn traps(place: &Place) -> Vec<Try> {
     let folder = place.state.join(TRAPS);
     match planted(&folder) {

@@ -82,7 +82,8 @@ pub(crate) fn clone3(_: &Place) -> Vec<Try> {
     NAMESPACES.into_iter().chain(PAIR).map(each).collect()
 }
 
-/// Enters the namespaces of process 1. One's own user namespace is answered with "invalid argument" to everybody.
+/// Enters the namespaces of process 1. One's own user namespace is answered with "invalid argument" to
+/// everybody.
 pub(crate) fn setns(_: &Place) -> Vec<Try> {
     let each = |(name, flag)| {
         let what = format!("enters the {name} namespace of process 1");

@@ -41,7 +41,8 @@ pub(crate) fn packet(_: &Place) -> Vec<Try> {
     [("for frames", libc::SOCK_RAW), ("for packets", libc::SOCK_DGRAM)].into_iter().map(each).collect()
 }
 
-/// Opens sockets of families that lead to the hypervisor, to other subsystems, or to nothing that a bot needs.
+/// Opens sockets of families that lead to the hypervisor, to other subsystems, or to nothing that a bot
+/// needs.
 pub(crate) fn odd(_: &Place) -> Vec<Try> {
     let stream = libc::SOCK_STREAM;
     let kinds = [

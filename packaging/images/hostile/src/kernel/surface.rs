@@ -14,7 +14,8 @@ const BPF_ATTRIBUTES_BYTES: i32 = 48;
 /// `BPF_MAP_TYPE_ARRAY`, and `BPF_PROG_TYPE_SOCKET_FILTER`.
 const BPF_ARRAY: u32 = 2;
 const BPF_SOCKET_FILTER: u32 = 1;
-/// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_CPU_CLOCK` and the size of `struct perf_event_attr` in its first version.
+/// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_CPU_CLOCK` and the size of `struct perf_event_attr` in its first
+/// version.
 const PERF_SOFTWARE: u32 = 1;
 const PERF_ATTRIBUTES_BYTES: u32 = 64;
 /// `UFFD_USER_MODE_ONLY`: what the kernel grants to everybody.

@@ -1,5 +1,5 @@
-//! The hunt for what belongs to others: in every file it can read, and in what the kernel shows of processes, mounts and
-//! groups.
+//! The hunt for what belongs to others: in every file it can read, and in what the kernel shows of processes,
+//! mounts and groups.
 
 use std::fs::{self, File};
 use std::io::Read as _;

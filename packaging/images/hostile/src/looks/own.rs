@@ -39,7 +39,8 @@ pub(crate) fn secrets_on_show(place: &Place) -> Vec<Try> {
     places.iter().map(each).collect()
 }
 
-/// Has a child of it crash in its volume, where a dump could be written, and asks the kernel whether it dumped.
+/// Has a child of it crash in its volume, where a dump could be written, and asks the kernel whether it
+/// dumped.
 pub(crate) fn core_dump(place: &Place) -> Vec<Try> {
     let what = "crashes a child and looks for its core";
     let mut command = Command::new(SELF);

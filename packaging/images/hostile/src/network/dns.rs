@@ -1,4 +1,5 @@
-//! A DNS client of a few lines: asks, and reads codes and addresses. It trusts nothing but its own test world's servers.
+//! A DNS client of a few lines: asks, and reads codes and addresses. It trusts nothing but its own test
+//! world's servers.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};

@@ -10,8 +10,8 @@ use launchpad_hostile::{How, Try};
 use super::visit::{connect, visit};
 use crate::place::Place;
 
-/// Services that hosts have: ssh, http, https, Docker, the agent's and the coordinator's, etcd, Kubernetes, monitoring.
-/// Not 53: that is the resolver, which a bot may ask.
+/// Services that hosts have: ssh, http, https, Docker, the agent's and the coordinator's, etcd, Kubernetes,
+/// monitoring. Not 53: that is the resolver, which a bot may ask.
 const SERVICES: [u16; 18] =
     [22, 25, 80, 111, 443, 2019, 2375, 2376, 2379, 5000, 5432, 7700, 7701, 7702, 8080, 9090, 9100, 10_250];
 /// Everybody on the link, and every router.
@@ -31,7 +31,8 @@ pub(crate) fn gateway(_: &Place) -> Vec<Try> {
     joined.map(|tried| tried.unwrap_or_else(|_| Try::untried("connects to its gateway", "the thread died"))).collect()
 }
 
-/// The gateway of the default route in the kernel's table, whose addresses are hex in the order of the machine.
+/// The gateway of the default route in the kernel's table, whose addresses are hex in the order of the
+/// machine.
 fn default_gateway(table: &str) -> Option<Ipv4Addr> {
     let is_default = |words: &Vec<&str>| words.get(1) == Some(&"00000000") && words.get(2) != Some(&"00000000");
     let route = table.lines().map(|line| line.split_ascii_whitespace().collect()).find(is_default)?;
