@@ -131,6 +131,16 @@ const REBINDING: &[(&str, &str)] = &[
     ("rebind-by-alias", "alias.rebind.test"),
 ];
 
+/// Whether the bots' resolver may ask its upstream for that name: one that is allowed, or that an allowed
+/// alias leads to.
+pub fn may_be_asked(name: &str) -> bool {
+    let allowed = |pattern: &str| match pattern.strip_prefix('*') {
+        Some(suffix) => name.ends_with(suffix),
+        None => name == pattern,
+    };
+    ALLOWED_DOMAINS.iter().any(|pattern| allowed(pattern)) || name.ends_with(".elsewhere.test")
+}
+
 /// What the upstream knows.
 fn upstream_zone() -> Zone {
     let denied = DENIED_NAMES.iter().fold(Zone::default(), |zone, (_, name)| zone.address(name, "198.51.100.66"));
