@@ -28,6 +28,8 @@ use self::checks::ENGINE;
 use crate::execute::cgroup::MILLIS_PER_CORE;
 use crate::execute::engine::Engine;
 use crate::execute::facts::EngineFacts;
+use crate::execute::places::Places;
+use crate::execute::volume::Volumes;
 use crate::execute::{nft, resolv};
 use crate::reconcile::facts::HostFacts;
 
@@ -73,7 +75,9 @@ pub struct Whereabouts {
 /// Looks at the host.
 pub async fn examine(at: &Whereabouts) -> Examination {
     let engine = EngineFacts::read(&Engine::behind(&at.docker)).await.map_err(|error| error.reason().clone());
-    let capabilities = checks::capabilities(engine.as_ref(), nft::usable().await, &resolv::servers(&at.resolvers));
+    let volumes = Volumes::foresee(&Places::under(&at.data_dir, &at.data_dir)).await;
+    let resolvers = resolv::servers(&at.resolvers);
+    let capabilities = checks::capabilities(engine.as_ref(), nft::usable().await, volumes, &resolvers);
     Examination { capacity: capacity(&at.data_dir), capabilities, engine: engine.ok() }
 }
 
@@ -220,7 +224,7 @@ mod tests {
 
     fn examined(engine: Result<&EngineFacts, &Reason>) -> Examination {
         let capacity = Ok(Capacity { cpu_millis: 2500, memory_bytes: 7 << 30, storage_bytes: 90 << 30 });
-        let capabilities = checks::capabilities(engine, Ok(()), &[Ipv4Addr::new(192, 0, 2, 53)]);
+        let capabilities = checks::capabilities(engine, Ok(()), Ok("ext4-image"), &[Ipv4Addr::new(192, 0, 2, 53)]);
         Examination { capacity, capabilities, engine: engine.ok().cloned() }
     }
 
@@ -258,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_host_without_a_server_that_bots_can_reach_is_told_so() {
-        let found = checks::capabilities(Ok(&capable()), Ok(()), &[]);
+        let found = checks::capabilities(Ok(&capable()), Ok(()), Ok("ext4-image"), &[]);
         let Some(Capability::Absent { reason }) = found.get("resolver") else { panic!("it has one: {found:?}") };
         assert!(reason.mend.as_deref().is_some_and(|mend| mend.contains("--resolver")), "{reason}");
     }

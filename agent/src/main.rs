@@ -94,15 +94,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
     stop_on_signals(&stop)?;
     let host = enrolled.identity().host;
     let whereabouts = whereabouts(&config);
-    let docker = Arc::new(DockerHost::connect(HostConfig {
-        docker: config.docker,
-        data_dir: config.data_dir.clone(),
-        run_dir: config.run_dir,
-        host,
-        subnet_pool: config.subnet_pool,
-        resolvers: config.resolvers,
-        sealing_key: Arc::new(enrolled.sealing_key()?),
-    })?);
+    let docker = Arc::new(
+        DockerHost::connect(HostConfig {
+            docker: config.docker,
+            data_dir: config.data_dir.clone(),
+            run_dir: config.run_dir,
+            host,
+            subnet_pool: config.subnet_pool,
+            resolvers: config.resolvers,
+            sealing_key: Arc::new(enrolled.sealing_key()?),
+        })
+        .await?,
+    );
     let (book, damaged) = SledBook::open(&config.data_dir.join("book"))?;
     let (reconciler, local) = mpsc::channel(REQUESTS_QUEUED);
     let outside = Outside {

@@ -308,11 +308,12 @@ proptest! {
         let mut carry_out = |world: &mut World, actions: usize| {
             for action in world.plan().work.values().flatten().take(actions) {
                 match action {
-                    Action::RestoreVolume { deployment, .. } => {
+                    Action::RestoreVolume { spec, .. } => {
+                        let deployment = spec.deployment;
                         let running = world.model.observed.containers.values()
-                            .any(|found| found.deployment == *deployment && found.running_since().is_some());
+                            .any(|found| found.deployment == deployment && found.running_since().is_some());
                         prop_assert!(!running, "{action} while it runs");
-                        let started_since = restored.insert(*deployment, false);
+                        let started_since = restored.insert(deployment, false);
                         prop_assert_ne!(started_since, Some(true), "{} undoes what the bot has done since", action);
                     }
                     Action::StartContainer { deployment, .. } => {

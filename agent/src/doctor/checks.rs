@@ -19,6 +19,7 @@ pub(super) const ENGINE: &str = "engine";
 pub(super) fn capabilities(
     engine: Result<&EngineFacts, &Reason>,
     nftables: Result<(), Reason>,
+    volumes: Result<&'static str, Reason>,
     resolvers: &[Ipv4Addr],
 ) -> BTreeMap<String, Capability> {
     let mut found = BTreeMap::new();
@@ -34,7 +35,7 @@ pub(super) fn capabilities(
         };
         note(check.name, capability);
     }
-    note("volume-quota", absent(no_volume_quota()));
+    note("volume-quota", volumes.map_or_else(absent, |_| Capability::Present));
     note("egress-policy", absent(no_egress_policy()));
     found
 }
@@ -48,11 +49,6 @@ fn no_resolver() -> Reason {
     Reason::new("no-resolver", "bots resolve no names")
         .because("the host's own resolv.conf names no server that a container can reach by IPv4")
         .mend("name one with --resolver, or LAUNCHPAD_AGENT_RESOLVERS, and restart the agent; bots run on meanwhile")
-}
-
-fn no_volume_quota() -> Reason {
-    Reason::new("no-volume-quota", "a volume may grow beyond what its plan grants")
-        .because("volumes are folders of one filesystem, which has no quota for them")
 }
 
 fn no_egress_policy() -> Reason {

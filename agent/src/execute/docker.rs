@@ -29,6 +29,7 @@ use launchpad_protocol::id::{DeploymentId, HostId};
 use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::{HttpProbe, InstanceSpec};
+use launchpad_protocol::time::Moment;
 use tokio::sync::{Mutex, mpsc};
 
 use super::address::Subnet;
@@ -40,7 +41,8 @@ use super::kernel::Kernel;
 use super::network::Networks;
 use super::places::Places;
 use super::sight::Sight;
-use super::{ExecuteError, Eyes, Hands, create, image, inspect, logs, probe, resolv, stop, volume};
+use super::volume::{Owner, Volumes};
+use super::{ExecuteError, Eyes, Hands, create, image, inspect, logs, probe, resolv, stop};
 use crate::disk::Disk;
 use crate::observe::Observed;
 use crate::plan::action::Action;
@@ -71,6 +73,7 @@ pub struct DockerHost {
     pub(super) id: HostId,
     pub(super) places: Places,
     pub(super) networks: Networks,
+    pub(super) volumes: Volumes,
     pub(super) files: FileStore,
     pub(super) resolvers: Vec<Ipv4Addr>,
     pub(super) board: Arc<Board>,
@@ -82,21 +85,17 @@ pub struct DockerHost {
 }
 
 impl DockerHost {
-    /// Makes the directories and the tmpfs, and begins to listen to Docker. Docker itself may be away.
+    /// Makes the directories and the tmpfs, clears up what a former life left half done, and begins to listen to Docker.
+    /// Docker itself may be away.
     ///
     /// # Errors
     /// When a directory or the tmpfs cannot be made: the reason names it and the mend.
-    pub fn connect(config: HostConfig) -> Result<Self, Reason> {
+    pub async fn connect(config: HostConfig) -> Result<Self, Reason> {
         let places = Places::under(&config.data_dir, &config.run_dir);
         let disk = Disk::open(places.data_dir()).map_err(|error| Reason::new("data-dir", error.to_string()))?;
-        volume::open(&places)?;
+        let volumes = Volumes::open(&places, &config.docker).await?;
         let files = FileStore::new(places.clone(), config.host, config.sealing_key);
         files.open()?;
-        let trash = places.clone();
-        // What an agent that died left there may be large; nothing waits for it.
-        drop(tokio::task::spawn_blocking(move || {
-            volume::empty_trash(&trash).unwrap_or_else(|reason| tracing::warn!(%reason, "the trash is not empty"));
-        }));
         let engine = Arc::new(Engine::behind(&config.docker));
         let board = Arc::new(Board::default());
         Ok(Self {
@@ -112,6 +111,7 @@ impl DockerHost {
             id: config.host,
             kernel: Kernel::beneath(&config.data_dir),
             places,
+            volumes,
             files,
             resolvers: config.resolvers,
             board,
@@ -136,8 +136,24 @@ impl DockerHost {
     }
 
     async fn prepare_volume(&self, spec: &InstanceSpec) -> Result<(), ExecuteError> {
-        let (uid, gid) = self.facts().await?.owner(spec.process.uid, spec.process.gid);
-        volume::prepare(&self.places, spec.deployment, uid, gid).map_err(ExecuteError::Passing)
+        let owner = self.volume_owner(spec).await?;
+        let prepared = self.volumes.prepare(spec.deployment, spec.volume.bytes, owner).await;
+        prepared.map_err(ExecuteError::Passing)
+    }
+
+    async fn snapshot_volume(&self, spec: &InstanceSpec, name: &str, at: Moment) -> Result<(), ExecuteError> {
+        let owner = self.volume_owner(spec).await?;
+        self.volumes.snapshot(spec.deployment, name, at, owner).await.map_err(ExecuteError::Passing)
+    }
+
+    async fn restore_volume(&self, spec: &InstanceSpec, name: &str) -> Result<(), ExecuteError> {
+        let owner = self.volume_owner(spec).await?;
+        self.volumes.restore(spec.deployment, name, owner).await.map_err(ExecuteError::Passing)
+    }
+
+    async fn volume_owner(&self, spec: &InstanceSpec) -> Result<Owner, ExecuteError> {
+        let (offset_uid, offset_gid) = self.facts().await?.remapped.unwrap_or((0, 0));
+        Ok(Owner { uid: spec.process.uid, gid: spec.process.gid, offset_uid, offset_gid })
     }
 
     async fn write_files(&self, spec: &InstanceSpec) -> Result<(), ExecuteError> {
@@ -154,14 +170,6 @@ impl DockerHost {
             self.networks.release(deployment).await?;
         }
         Ok(())
-    }
-
-    /// Deleting may take long, and is the one thing here that leaves the runtime's thread.
-    async fn remove_volume(&self, deployment: DeploymentId) -> Result<(), ExecuteError> {
-        let places = self.places.clone();
-        let removed = tokio::task::spawn_blocking(move || volume::remove(&places, deployment)).await;
-        let removed = removed.unwrap_or_else(|error| Err(Reason::new("volume-failed", error.to_string())));
-        removed.map_err(ExecuteError::Passing)
     }
 
     async fn carry_out(&self, action: &Action) -> Result<(), ExecuteError> {
@@ -185,11 +193,15 @@ impl DockerHost {
                 self.gates.lock().await.remove(deployment);
                 Ok(())
             }
-            Action::SnapshotVolume { .. } | Action::RestoreVolume { .. } | Action::DropSnapshot { .. } => {
-                Err(ExecuteError::Refused(Reason::new("no-volume-backend", "this host cannot copy volumes")))
+            Action::SnapshotVolume { spec, name, at, .. } => self.snapshot_volume(spec, name, *at).await,
+            Action::RestoreVolume { spec, name, .. } => self.restore_volume(spec, name).await,
+            Action::DropSnapshot { deployment, name, .. } => {
+                self.volumes.drop_snapshot(*deployment, name).await.map_err(ExecuteError::Passing)
             }
             Action::RemoveFiles { deployment } => self.remove_files(*deployment).await,
-            Action::RemoveVolume { deployment } => self.remove_volume(*deployment).await,
+            Action::RemoveVolume { deployment } => {
+                self.volumes.remove(*deployment).await.map_err(ExecuteError::Passing)
+            }
             Action::RemoveNetwork { account } => self.networks.remove(*account).await,
             // Written down by the reconciler: they change nothing outside the agent.
             Action::BeginOperation { .. } | Action::FinishOperation { .. } | Action::Bury { .. } => Ok(()),

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::docker::DockerHost;
 use super::engine::{self, CALL_TIMEOUT};
 use super::events::Stale;
-use super::{ExecuteError, image, inspect, logs, volume};
+use super::{ExecuteError, image, inspect, logs};
 use crate::observe::kernel::TenantGroup;
 use crate::observe::{Container, ContainerState, Observed};
 
@@ -66,7 +66,7 @@ impl Sight {
         }
         if stale.all || stale.rest {
             observed.networks = host.networks.whole().await?;
-            observed.volumes = volume::all(&host.places).map_err(ExecuteError::Passing)?;
+            observed.volumes = host.volumes.all().await.map_err(ExecuteError::Passing)?;
             observed.gates = host.gates.lock().await.clone();
             observed.files = host.files.all().map_err(ExecuteError::Passing)?;
         }

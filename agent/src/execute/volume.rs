@@ -38,10 +38,6 @@ pub mod step;
 pub mod sweep;
 pub mod tree;
 
-// Until docker.rs and sight.rs call `Volumes`.
-pub mod folder;
-pub use folder::{all, empty_trash, open, prepare, remove};
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -148,6 +144,19 @@ impl Volumes {
             trash.empty_trash().await.unwrap_or_else(|reason| tracing::warn!(%reason, "the trash is not empty"));
         }));
         Ok(volumes)
+    }
+
+    /// What a host would hold volumes with whose agent has not run yet. Nothing is changed, and nothing tried out.
+    ///
+    /// # Errors
+    /// Why it would hold none, and what would mend that.
+    pub async fn foresee(places: &Places) -> Result<&'static str, Reason> {
+        let (volumes, door) = (places.volumes(), Machine::new(places.at_work()));
+        let there = volumes.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let able =
+            Able::from([(Kind::XfsQuota, quota::probe(there, &door).await), (Kind::Ext4Image, image::probe())]);
+        let on_disk = if volumes.exists() { choice::on_disk(places)? } else { BTreeSet::new() };
+        choice::choose(&on_disk, &able).map(Kind::name)
     }
 
     async fn choose(places: &Places, door: &dyn Door) -> Result<Arc<dyn Backend>, Reason> {

@@ -75,7 +75,7 @@ pub enum Action {
         /// For which operation.
         operation: OperationId,
         /// Whose volume.
-        deployment: DeploymentId,
+        spec: Box<InstanceSpec>,
         /// The copy's name.
         name: String,
         /// When, for people.
@@ -86,7 +86,7 @@ pub enum Action {
         /// For which operation.
         operation: OperationId,
         /// Whose volume.
-        deployment: DeploymentId,
+        spec: Box<InstanceSpec>,
         /// The copy's name.
         name: String,
     },
@@ -265,9 +265,10 @@ impl fmt::Display for Action {
             | Self::CreateContainer { spec } => {
                 write!(f, " {}", spec.deployment)
             }
-            Self::SnapshotVolume { deployment, name, .. }
-            | Self::RestoreVolume { deployment, name, .. }
-            | Self::DropSnapshot { deployment, name, .. } => write!(f, " {deployment} `{name}`"),
+            Self::SnapshotVolume { spec, name, .. } | Self::RestoreVolume { spec, name, .. } => {
+                write!(f, " {} `{name}`", spec.deployment)
+            }
+            Self::DropSnapshot { deployment, name, .. } => write!(f, " {deployment} `{name}`"),
             Self::StartContainer { deployment, .. } => write!(f, " {deployment}"),
             Self::CloseGate { deployment } | Self::RemoveFiles { deployment } | Self::RemoveVolume { deployment } => {
                 write!(f, " {deployment}")

@@ -301,11 +301,12 @@ impl Scene<'_> {
         match &operation.action {
             OperationAction::Restart | OperationAction::ClearLocalStop => None,
             OperationAction::Snapshot { name } => {
-                let (name, at) = (name.clone(), self.wall);
-                Some(Action::SnapshotVolume { operation: id, deployment, name, at })
+                let (spec, name, at) = (Box::new(self.spec.clone()), name.clone(), self.wall);
+                Some(Action::SnapshotVolume { operation: id, spec, name, at })
             }
             OperationAction::Restore { name } => {
-                Some(Action::RestoreVolume { operation: id, deployment, name: name.clone() })
+                let spec = Box::new(self.spec.clone());
+                Some(Action::RestoreVolume { operation: id, spec, name: name.clone() })
             }
             OperationAction::DropSnapshot { name } => {
                 Some(Action::DropSnapshot { operation: id, deployment, name: name.clone() })

@@ -45,9 +45,9 @@ impl Model {
             }
             Action::OpenGate { spec } => drop(observed.gates.insert(spec.deployment, ideal::gate(spec))),
             Action::CloseGate { deployment } => drop(observed.gates.remove(deployment)),
-            Action::SnapshotVolume { deployment, name, at, .. } => {
+            Action::SnapshotVolume { spec, name, at, .. } => {
                 let copy = SnapshotSight { bytes: 0, taken_at: *at, digest: Digest::of(name.as_bytes()) };
-                if let Some(volume) = observed.volumes.get_mut(deployment) {
+                if let Some(volume) = observed.volumes.get_mut(&spec.deployment) {
                     volume.snapshots.entry(name.clone()).or_insert(copy);
                 }
             }

@@ -75,7 +75,9 @@ pub fn instances(
             ready_at: record.ready_at,
             enforcement: observed.map(|observed| enforce::judge(instance, container, observed)).unwrap_or_default(),
             volume: observed.and_then(|observed| observed.volumes.get(&instance.deployment)).map(volume_report),
-            oom_kills: container.and_then(|container| container.kernel.as_ref()).map_or(0, |kernel| kernel.group.oom_kills),
+            oom_kills: container
+                .and_then(|container| container.kernel.as_ref())
+                .map_or(0, |kernel| kernel.group.oom_kills),
         };
         (instance.deployment, report)
     };

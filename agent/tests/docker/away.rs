@@ -12,7 +12,7 @@ async fn an_engine_that_goes_away_is_never_taken_for_an_empty_one_and_its_return
     on_ground(|ground| async move {
         let spec = ground.bot("");
         let door = Door::before(&ground);
-        let host = ground.host_behind(door.socket.clone());
+        let host = ground.host_behind(door.socket.clone()).await;
         deploy(&host, &spec).await;
         let before = until(&host, "it runs", |container| container.running_since().is_some()).await;
 
@@ -30,7 +30,7 @@ async fn an_engine_that_goes_away_is_never_taken_for_an_empty_one_and_its_return
         assert_eq!(away.await.unwrap().code, "engine-away");
         let error = host.execute(&stop(&before)).await.unwrap_err();
         assert!(matches!(error, ExecuteError::EngineAway(_)), "{error:?}");
-        let neighbours = ground.host_behind(door_path.clone());
+        let neighbours = ground.host_behind(door_path.clone()).await;
         assert!(matches!(neighbours.observe(&BTreeSet::new()).await, Err(ExecuteError::EngineAway(_))));
 
         let _door = Door::open(door_path, listening);

@@ -102,12 +102,12 @@ fn skipped() {
 
 impl Ground {
     /// An agent's hands and eyes; called again, those of the same agent after a restart.
-    pub(crate) fn host(&self) -> DockerHost {
-        self.host_behind(self.docker.clone())
+    pub(crate) async fn host(&self) -> DockerHost {
+        self.host_behind(self.docker.clone()).await
     }
 
     /// The same, with the engine behind another socket.
-    pub(crate) fn host_behind(&self, docker: PathBuf) -> DockerHost {
+    pub(crate) async fn host_behind(&self, docker: PathBuf) -> DockerHost {
         DockerHost::connect(HostConfig {
             docker,
             data_dir: self.dir.path().join("data"),
@@ -117,6 +117,7 @@ impl Ground {
             resolvers: vec![RESOLVER.parse().expect("an address")],
             sealing_key: Arc::clone(&self.key),
         })
+        .await
         .expect("a host")
     }
 

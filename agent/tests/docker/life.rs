@@ -18,7 +18,7 @@ use crate::outside::within;
 #[tokio::test]
 async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("label = blue");
         deploy(&host, &spec).await;
 
@@ -72,7 +72,7 @@ async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
 #[tokio::test]
 async fn a_bot_sees_its_own_cgroup_as_the_root_and_no_tenants_name() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("");
         deploy(&host, &spec).await;
         let process = ground.process_of(&host, &spec).await;
@@ -90,13 +90,13 @@ async fn a_bot_sees_its_own_cgroup_as_the_root_and_no_tenants_name() {
 async fn a_restarted_agent_finds_the_same_container_and_a_lost_address_book_changes_no_address() {
     on_ground(|ground| async move {
         let spec = ground.bot("");
-        let first = ground.host();
+        let first = ground.host().await;
         deploy(&first, &spec).await;
         let before = until(&first, "it runs", |container| container.running_since().is_some()).await;
         drop(first);
         fs::remove_file(ground.dir.path().join("data/addresses")).unwrap();
 
-        let second = ground.host();
+        let second = ground.host().await;
         deploy(&second, &spec).await;
         let after = until(&second, "it runs", |container| container.running_since().is_some()).await;
         assert_eq!(after, before, "the same container, start and address");
@@ -113,7 +113,7 @@ async fn a_restarted_agent_finds_the_same_container_and_a_lost_address_book_chan
 #[tokio::test]
 async fn a_container_made_anew_keeps_its_address_and_never_runs_beside_the_old_one() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let mut spec = ground.bot("");
         deploy(&host, &spec).await;
         let old = until(&host, "it runs", |container| container.running_since().is_some()).await;
@@ -137,7 +137,7 @@ async fn a_container_made_anew_keeps_its_address_and_never_runs_beside_the_old_o
 #[tokio::test]
 async fn limits_change_under_a_running_container() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("");
         deploy(&host, &spec).await;
         let before = until(&host, "it runs", |container| container.running_since().is_some()).await;
@@ -155,12 +155,12 @@ async fn limits_change_under_a_running_container() {
 #[tokio::test]
 async fn an_exit_is_noticed_by_itself_with_its_code_and_last_words() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("exit_code_at_start = 78\nlast_line = the owner lease is still active");
         deploy_up_to_start(&host, &spec).await;
         let ended =
             until(&host, "it has ended", |container| matches!(container.state, ContainerState::Exited(_))).await;
-        let ContainerState::Exited(exit) = ended.state else { unreachable!("it was waited for") };
+        let ContainerState::Exited(exit) = &ended.state else { unreachable!("it was waited for") };
         assert_eq!((exit.code, exit.out_of_memory), (78, false));
         assert!(exit.output_tail.contains("the owner lease is still active"), "{exit:?}");
         assert!(exit.at >= exit.started_at && ended.limits().is_none());
@@ -171,7 +171,7 @@ async fn an_exit_is_noticed_by_itself_with_its_code_and_last_words() {
 #[tokio::test]
 async fn a_bot_that_eats_too_much_is_killed_for_its_memory() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         deploy_up_to_start(&host, &ground.bot("memory_mb = 200")).await;
         let ended =
             until(&host, "it has ended", |container| matches!(container.state, ContainerState::Exited(_))).await;
@@ -184,7 +184,7 @@ async fn a_bot_that_eats_too_much_is_killed_for_its_memory() {
 #[tokio::test]
 async fn logs_are_told_from_the_past_and_followed_until_nobody_listens() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("");
         deploy(&host, &spec).await;
         let container = until(&host, "it runs", |container| container.running_since().is_some()).await;
@@ -239,7 +239,7 @@ fn hex_of(secret: &[u8]) -> String {
 async fn after_a_boot_the_same_container_starts_on_files_written_anew() {
     on_ground(|ground| async move {
         let spec = ground.bot("label = kept");
-        let host = ground.host();
+        let host = ground.host().await;
         deploy(&host, &spec).await;
         let before = until(&host, "it runs", |container| container.running_since().is_some()).await;
         host.execute(&stop(&before)).await.unwrap();
@@ -249,7 +249,7 @@ async fn after_a_boot_the_same_container_starts_on_files_written_anew() {
         nix::mount::umount(&run_dir.join("files")).unwrap();
         fs::remove_dir_all(&run_dir).unwrap();
 
-        let host = ground.host();
+        let host = ground.host().await;
         let found = host.observe(&BTreeSet::new()).await.unwrap();
         assert!(found.files.is_empty() && found.volumes.contains_key(&spec.deployment), "{found:#?}");
         host.execute(&Action::WriteFiles { spec: Box::new(spec.clone()) }).await.unwrap();

@@ -18,12 +18,12 @@ use crate::outside::{self, Outside, within};
 async fn a_flushed_firewall_is_seen_and_mended() {
     on_ground(|ground| async move {
         let spec = ground.bot("");
-        let host = ground.host();
+        let host = ground.host().await;
         deploy(&host, &spec).await;
         let flushed = std::process::Command::new("nft").args(["delete", "table", "inet", border::TABLE]).status();
         assert!(flushed.unwrap().success());
         // A restarted agent looks at everything, as a running one does every minute.
-        let host = ground.host();
+        let host = ground.host().await;
         assert_eq!(host.observe(&BTreeSet::new()).await.unwrap().networks, BTreeSet::new());
         host.execute(&Action::EnsureNetwork { account: spec.account }).await.unwrap();
         assert_eq!(host.observe(&BTreeSet::new()).await.unwrap().networks, BTreeSet::from([spec.account]));
@@ -34,7 +34,7 @@ async fn a_flushed_firewall_is_seen_and_mended() {
 #[tokio::test]
 async fn a_bot_resolves_by_our_own_file_and_leaves_by_our_own_translation() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("");
         deploy(&host, &spec).await;
         let resolv = ground.dir.path().join(format!("run/resolv/{}/resolv.conf", spec.deployment));
@@ -62,7 +62,7 @@ async fn a_bot_resolves_by_our_own_file_and_leaves_by_our_own_translation() {
 #[tokio::test]
 async fn what_a_bot_sends_out_leaves_under_the_hosts_address() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("");
         deploy(&host, &spec).await;
         let process = ground.process_of(&host, &spec).await;
@@ -86,7 +86,7 @@ fn reaches(process: i64, to: SocketAddr) -> io::Result<()> {
 #[tokio::test]
 async fn another_tenants_bot_is_out_of_reach_by_our_own_wall_and_a_neighbour_of_the_same_tenant_is_not() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let (first, other) = (ground.bot(""), ground.bot(""));
         let neighbour = ground.bot_of(first.account, "");
         for spec in [&first, &neighbour, &other] {
@@ -118,7 +118,7 @@ async fn another_tenants_bot_is_out_of_reach_by_our_own_wall_and_a_neighbour_of_
 #[tokio::test]
 async fn a_bot_reaches_neither_the_host_nor_a_clouds_metadata_but_its_name_server_wherever_that_is() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("");
         deploy(&host, &spec).await;
         let process = ground.process_of(&host, &spec).await;
@@ -150,7 +150,7 @@ async fn a_bot_reaches_neither_the_host_nor_a_clouds_metadata_but_its_name_serve
 #[tokio::test]
 async fn two_bots_of_one_tenant_that_come_at_once_share_one_network() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let first = ground.bot("");
         let second = ground.bot_of(first.account, "");
         let other = ground.bot("");
@@ -186,7 +186,7 @@ async fn a_subnet_that_another_network_has_is_passed_over() {
         let link = format!("br-{}", &theirs[..12]);
         let down = std::process::Command::new("ip").args(["link", "set", &link, "down"]).status().unwrap();
         let spec = ground.bot("");
-        let ensured = ground.host().execute(&Action::EnsureNetwork { account: spec.account }).await;
+        let ensured = ground.host().await.execute(&Action::EnsureNetwork { account: spec.account }).await;
         engine.remove_network(&theirs).await.unwrap();
         assert!(down.success());
         ensured.unwrap();

@@ -17,7 +17,7 @@ const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 #[tokio::test]
 async fn only_an_image_that_no_retry_mends_is_refused() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let mut unknown = ground.image.clone();
         unknown.digest = Digest::of(b"nobody pushed this");
         let error = host.execute(&Action::PullImage { image: unknown }).await.unwrap_err();
@@ -35,7 +35,7 @@ async fn only_an_image_that_no_retry_mends_is_refused() {
 #[tokio::test]
 async fn what_does_not_have_its_digest_is_refused() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let manifest = format!(
             "{{\"schemaVersion\":2,\"mediaType\":\"{MANIFEST}\",\"config\":{{\"mediaType\":\
              \"application/vnd.docker.container.image.v1+json\",\"size\":2,\"digest\":\"{}\"}},\"layers\":[]}}",
@@ -55,14 +55,15 @@ async fn what_does_not_have_its_digest_is_refused() {
 #[tokio::test]
 async fn a_volume_that_somebody_took_away_is_a_passing_failure() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("");
         let steps = steps(&spec);
         let (before, create) = (&steps[..4], &steps[4]);
         for action in before {
             host.execute(action).await.unwrap();
         }
-        fs::remove_dir_all(ground.dir.path().join(format!("data/volumes/{}", spec.deployment))).unwrap();
+        let mounted = ground.dir.path().join(format!("data/volumes/{}/mount", spec.deployment));
+        nix::mount::umount(&mounted).unwrap();
         let error = host.execute(create).await.unwrap_err();
         assert!(matches!(&error, ExecuteError::Passing(reason) if reason.code == "mount-missing"), "{error:?}");
         deploy(&host, &spec).await;
@@ -73,7 +74,7 @@ async fn a_volume_that_somebody_took_away_is_a_passing_failure() {
 #[tokio::test]
 async fn a_command_that_the_image_does_not_have_is_refused() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let mut spec = ground.bot("");
         let engine_made = ground.engine();
         spec.process.command = vec!["ignored by the image's entry point".to_owned()];
@@ -103,7 +104,7 @@ async fn a_command_that_the_image_does_not_have_is_refused() {
 #[tokio::test]
 async fn a_broken_seal_is_refused_and_the_files_that_run_stay_as_they_were() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let mut spec = ground.bot("label = first");
         deploy(&host, &spec).await;
         let before = host.observe(&BTreeSet::new()).await.unwrap().files;
@@ -134,7 +135,7 @@ async fn a_broken_seal_is_refused_and_the_files_that_run_stay_as_they_were() {
 #[tokio::test]
 async fn what_is_not_ours_is_neither_seen_nor_touched() {
     on_ground(|ground| async move {
-        let host = ground.host();
+        let host = ground.host().await;
         let spec = ground.bot("");
         host.execute(&Action::PullImage { image: spec.image.clone() }).await.unwrap();
         let engine = ground.engine();

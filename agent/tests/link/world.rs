@@ -233,6 +233,8 @@ pub(crate) fn report(applied: u64, events: EventBatch) -> Arc<HostReport> {
         outcomes: BTreeMap::new(),
         troubles: Vec::new(),
         events,
+        denials: BTreeMap::new(),
+        gate: None,
     })
 }
 

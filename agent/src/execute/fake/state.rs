@@ -88,9 +88,10 @@ impl State {
                 self.ideal(action, now);
                 Ok(())
             }
-            Action::SnapshotVolume { deployment, .. }
-            | Action::RestoreVolume { deployment, .. }
-            | Action::DropSnapshot { deployment, .. } => self.volume_work(*deployment, action, now),
+            Action::SnapshotVolume { spec, .. } | Action::RestoreVolume { spec, .. } => {
+                self.volume_work(spec.deployment, action, now)
+            }
+            Action::DropSnapshot { deployment, .. } => self.volume_work(*deployment, action, now),
             Action::WriteFiles { spec } => {
                 self.observed.files.insert(spec.deployment, files_digest(&spec.files));
                 Ok(())
