@@ -31,7 +31,6 @@ fn a_body_or_a_head_without_end_is_refused() {
         let sent = |body: &str| visit(&ground.root(), url, &[words, &["--data-binary", body]].concat());
         let page = sent(&large);
         assert_eq!(page.status, 413, "{words:?}: {}", page.text);
-        assert!(page.text.contains("32 MiB at most"), "{}", page.text);
         assert_eq!(sent(&fair).status, 200, "{words:?}");
     }
     let head = format!("X-Long: {}", "x".repeat(24 << 10));

@@ -6,7 +6,7 @@ use std::thread;
 
 /// A bot on that address, for as long as the test lives. It tells its name and the request's head; on
 /// `Upgrade: websocket` it sends back whatever comes.
-pub fn start(name: &'static str, address: &str) {
+pub(crate) fn start(name: &'static str, address: &str) {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -32,7 +32,9 @@ fn serve(name: &str, stream: TcpStream) -> io::Result<()> {
         }
         read_body(&mut reader, &head)?;
         let body = format!("{name}\n{head}");
-        write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+        // In one piece: the kernel would hold a second one back until the first is acknowledged.
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        writer.write_all(answer.as_bytes())?;
     }
 }
 

@@ -30,10 +30,10 @@ struct Line {
 }
 
 /// Everything that a test has; dropping it ends and removes all of it.
-pub struct Ground {
-    pub policy: watch::Sender<Arc<GatePolicy>>,
-    pub ingress: Ingress,
-    pub dir: TempDir,
+pub(crate) struct Ground {
+    pub(crate) policy: watch::Sender<Arc<GatePolicy>>,
+    pub(crate) ingress: Ingress,
+    pub(crate) dir: TempDir,
     args: IngressArgs,
     gate: Option<(CancellationToken, JoinHandle<()>)>,
     caddy: Option<Child>,
@@ -42,7 +42,7 @@ pub struct Ground {
 impl Ground {
     /// A namespace with loopback alone, and a gate in it that knows no bot yet. None, and a word about it, where that is
     /// not to be had.
-    pub fn bare() -> Option<Self> {
+    pub(crate) fn bare() -> Option<Self> {
         if Command::new("caddy").arg("version").stdout(Stdio::null()).status().is_err() {
             eprintln!("not proved: Caddy is not installed; packaging/setup.sh test installs it");
             return None;
@@ -66,20 +66,20 @@ impl Ground {
     }
 
     /// The same, with a Caddy that does what it was told.
-    pub fn with_caddy() -> Option<Self> {
+    pub(crate) fn with_caddy() -> Option<Self> {
         let mut ground = Self::bare()?;
         ground.start_caddy();
         Some(ground)
     }
 
     /// Starts Caddy with the file that the gate keeps, and waits until it is ours.
-    pub fn start_caddy(&mut self) {
+    pub(crate) fn start_caddy(&mut self) {
         self.spawn_caddy(&self.args.caddy_config.clone());
         ground_is_ours(self);
     }
 
     /// Starts Caddy with some file.
-    pub fn spawn_caddy(&mut self, config: &Path) {
+    pub(crate) fn spawn_caddy(&mut self, config: &Path) {
         let log = fs::File::options().create(true).append(true).open(self.dir.path().join("caddy.log")).unwrap();
         let mut caddy = Command::new("setpriv");
         caddy.args(["--pdeathsig", "KILL", "caddy", "run", "--config"]).arg(config);
@@ -92,7 +92,7 @@ impl Ground {
     }
 
     /// SIGKILL, and gone when this returns.
-    pub fn kill_caddy(&mut self) {
+    pub(crate) fn kill_caddy(&mut self) {
         if let Some(mut caddy) = self.caddy.take() {
             caddy.kill().unwrap();
             caddy.wait().unwrap();
@@ -100,7 +100,7 @@ impl Ground {
     }
 
     /// Runs the gate's part as a new process would: on a thread of its own, inside the namespace, knowing the policy alone.
-    pub fn start_gate(&mut self) {
+    pub(crate) fn start_gate(&mut self) {
         self.ingress = Ingress::new(self.args.clone(), self.policy.subscribe());
         let (stop, ingress) = (CancellationToken::new(), self.ingress.clone());
         let stopping = stop.clone();
@@ -112,7 +112,7 @@ impl Ground {
     }
 
     /// Ends the gate's part, as at an upgrade.
-    pub fn stop_gate(&mut self) {
+    pub(crate) fn stop_gate(&mut self) {
         if let Some((stop, gate)) = self.gate.take() {
             stop.cancel();
             gate.join().unwrap();
@@ -120,7 +120,7 @@ impl Ground {
     }
 
     /// Tells the gate its bots, all anew: number, `address:port`, names.
-    pub fn tell(&self, bots: &[(u128, &str, &[&str])]) {
+    pub(crate) fn tell(&self, bots: &[(u128, &str, &[&str])]) {
         let account: AccountId = format!("acct_{:032x}", 1).parse().unwrap();
         let instances = bots.iter().map(|(number, at, names)| {
             let (address, port) = at.split_once(':').unwrap();
@@ -133,27 +133,27 @@ impl Ground {
     }
 
     /// How the way in to a bot stands.
-    pub fn sight(&self, number: u128) -> IngressSight {
+    pub(crate) fn sight(&self, number: u128) -> IngressSight {
         self.ingress.sight(deployment(number))
     }
 
     /// The code of what is wrong with it, or `ours`.
-    pub fn fault(&self, number: u128) -> String {
+    pub(crate) fn fault(&self, number: u128) -> String {
         self.sight(number).fault.map_or_else(|| "ours".to_owned(), |fault| fault.code)
     }
 
     /// What the gate was told.
-    pub fn args(&self) -> &IngressArgs {
+    pub(crate) fn args(&self) -> &IngressArgs {
         &self.args
     }
 
     /// The root certificate of Caddy's own authority.
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("caddy/pki/authorities/local/root.crt")
     }
 
     /// The names that Caddy has certificates for.
-    pub fn certified(&self) -> Vec<String> {
+    pub(crate) fn certified(&self) -> Vec<String> {
         let kept = fs::read_dir(self.dir.path().join("caddy/certificates/local")).into_iter().flatten();
         let mut names: Vec<String> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -161,7 +161,7 @@ impl Ground {
     }
 
     /// The end of Caddy's log, for a failure.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("caddy.log")).unwrap_or_default()
     }
 }
@@ -184,18 +184,18 @@ fn ground_is_ours(ground: &Ground) {
     ground.policy.send_replace(before);
 }
 
-pub fn deployment(number: u128) -> DeploymentId {
+pub(crate) fn deployment(number: u128) -> DeploymentId {
     format!("dep_{number:032x}").parse().unwrap()
 }
 
 /// Waits until a condition holds.
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     within(SOON, what, condition);
 }
 
 /// Waits for it, and no longer.
 #[expect(clippy::disallowed_methods, reason = "waits for a real Caddy on the real clock")]
-pub fn within(deadline: Duration, what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn within(deadline: Duration, what: &str, condition: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !condition() {
         assert!(began.elapsed() < deadline, "after {deadline:?} still waiting for {what}");
@@ -204,7 +204,7 @@ pub fn within(deadline: Duration, what: &str, condition: impl Fn() -> bool) {
 }
 
 /// Runs a program that must succeed.
-pub fn run(program: &str, words: &[&str]) {
+pub(crate) fn run(program: &str, words: &[&str]) {
     let status = Command::new(program).args(words).status().unwrap();
     assert!(status.success(), "{program} {words:?}: {status}");
 }

@@ -41,7 +41,7 @@ fn what_somebody_changed_of_caddys_configuration_is_put_right_and_its_file_too()
     let admin = ground.args().caddy_admin.display().to_string();
     let answer = json!([{ "handle": [{ "handler": "static_response", "body": "seized" }] }]).to_string();
     let url = "http://caddy/config/apps/http/servers/https/routes";
-    let words = ["--silent", "--fail", "--unix-socket", &admin, "--header", "Host:", "--request", "PATCH"];
+    let words = ["--silent", "--fail", "--unix-socket", &admin, "--header", "Host;", "--request", "PATCH"];
     run("curl", &[&words[..], &["--json", &answer, url]].concat());
     fs::write(&ground.args().caddy_config, "{}").unwrap();
     eventually("the bot to be reached again", || {

@@ -13,19 +13,19 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// What curl saw.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     /// 0: no answer.
-    pub status: u16,
+    pub(crate) status: u16,
     /// HTTP's.
-    pub version: String,
+    pub(crate) version: String,
     /// Head and body.
-    pub text: String,
+    pub(crate) text: String,
     /// curl's own, 35 when the handshake fails.
-    pub exit: i32,
+    pub(crate) exit: i32,
 }
 
 /// Visits a page by curl: `words` are more of its options.
-pub fn visit(root: &Path, url: &str, words: &[&str]) -> Page {
+pub(crate) fn visit(root: &Path, url: &str, words: &[&str]) -> Page {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--include", "--noproxy", "*", "--max-time", "30", "--cacert"]).arg(root);
     for port in [80, 443] {
@@ -45,12 +45,12 @@ pub fn visit(root: &Path, url: &str, words: &[&str]) -> Page {
 }
 
 /// A TLS connection to Caddy for this name, HTTP/1.1.
-pub struct Line {
+pub(crate) struct Line {
     stream: StreamOwned<ClientConnection, TcpStream>,
 }
 
 impl Line {
-    pub fn open(root: &Path, name: &'static str) -> Self {
+    pub(crate) fn open(root: &Path, name: &'static str) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -59,12 +59,13 @@ impl Line {
         let name = ServerName::try_from(name).unwrap();
         let connection = ClientConnection::new(Arc::new(config), name).unwrap();
         let socket = TcpStream::connect("127.0.0.1:443").unwrap();
+        socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         Self { stream: StreamOwned::new(connection, socket) }
     }
 
     /// A WebSocket: from here on, bytes come back as they are sent.
-    pub fn upgrade(mut self, name: &str) -> Self {
+    pub(crate) fn upgrade(mut self, name: &str) -> Self {
         self.send(&format!("GET /ws HTTP/1.1\r\nHost: {name}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"));
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -76,24 +77,24 @@ impl Line {
         self
     }
 
-    pub fn send(&mut self, text: &str) {
+    pub(crate) fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).and_then(|()| self.stream.flush()).unwrap();
     }
 
     /// Whether the other side still takes it.
-    pub fn tries_to_send(&mut self, text: &str) -> bool {
+    pub(crate) fn tries_to_send(&mut self, text: &str) -> bool {
         self.stream.write_all(text.as_bytes()).and_then(|()| self.stream.flush()).is_ok()
     }
 
     /// So many bytes; panics when they do not come.
-    pub fn receive(&mut self, count: usize) -> String {
+    pub(crate) fn receive(&mut self, count: usize) -> String {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
     /// Whether the other side has hung up, as far as it is seen without waiting.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         self.stream.sock.set_nonblocking(true).unwrap();
         let seen = self.stream.read(&mut [0; 64]);
         self.stream.sock.set_nonblocking(false).unwrap();

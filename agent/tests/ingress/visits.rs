@@ -1,9 +1,10 @@
 //! What visitors see: pages, redirects, WebSockets, and a calm word where no bot answers.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::bots;
-use crate::ground::{Ground, eventually, within};
+use crate::ground::{Ground, within};
 use crate::visitor::{Line, visit};
 
 /// A change of the policy is promised to be seen in this time; it is asked for at each request, so it is seen at once.
@@ -86,7 +87,8 @@ fn an_open_websocket_survives_twenty_changes_each_of_which_counts_at_once() {
             _ => ("", None),
         };
         let neighbour: (u128, &str, &[&str]) = (2, at, &["two.bots.example"]);
-        ground.tell(if expected.is_some() { &[one, neighbour][..] } else { &[one] });
+        let bots = [one, neighbour];
+        ground.tell(if expected.is_some() { &bots } else { &bots[..1] });
         within(SEEN_WITHIN, "the change to be seen", || {
             let page = visit(&root, "https://two.bots.example/", &[]);
             expected.map_or(page.status == 404, |words| page.text.contains(words))
@@ -116,10 +118,12 @@ fn a_visitor_waits_for_a_gate_that_is_being_restarted() {
     ground.tell(&[(1, "127.0.1.1:8080", &["one.bots.example"])]);
     let mut socket = Line::open(&ground.root(), "one.bots.example").upgrade("one.bots.example");
     ground.stop_gate();
+    let nobody = TcpListener::bind(ground.args().ingress_directory).unwrap();
     let root = ground.root();
     let visitor = std::thread::spawn(move || visit(&root, "https://one.bots.example/", &[]).status);
-    // It is in Caddy, and nobody tells Caddy where to.
-    eventually("the visitor to be let in", || !visitor.is_finished());
+    // The look-up has come, and is turned away; from here on the port is shut.
+    drop(nobody.accept().unwrap());
+    drop(nobody);
     ground.start_gate();
     assert_eq!(visitor.join().unwrap(), 200);
     socket.send("still here");
