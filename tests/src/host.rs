@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::agent::Agent;
+use crate::agent::{self, Agent};
 use crate::bot::Bot;
 use crate::deployment::SOON;
 use crate::engine::Engine;
+use crate::gate::{Gate, Outside};
 use crate::lab::Lab;
 use crate::netns::HostNet;
 use crate::wait::{wait_for, wait_until};
@@ -23,6 +24,10 @@ pub struct Host {
     pub name: String,
     /// Its agent, if one was started. Declared first: it goes before the engine.
     pub agent: Option<Agent>,
+    /// Its gate, if one was started.
+    pub gate: Option<Gate>,
+    /// What its gate is run with from the next start on.
+    pub outside: Outside,
     /// Its Docker engine.
     pub engine: Engine,
     /// Its namespace and link.
@@ -35,6 +40,28 @@ impl Host {
     /// The bot at `address` (`ip:port`) on this host.
     pub fn bot(&self, address: &str) -> Bot<'_> {
         Bot::new(&self.net, address)
+    }
+
+    /// Its gate.
+    ///
+    /// # Errors
+    /// Before [`Lab::start_agent`].
+    pub fn gate(&mut self) -> Result<&mut Gate> {
+        self.gate.as_mut().with_context(|| format!("no gate was started on {}", self.name))
+    }
+
+    /// Kills its gate, and starts it again on the same data.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn bounce_gate(&mut self) -> Result<()> {
+        let place = self.place();
+        self.gate()?.bounce(&place)
+    }
+
+    /// Where its agent and its gate keep their files.
+    pub(crate) fn place(&self) -> agent::Place {
+        agent::Place::new(&self.name, &self.dir, &self.engine.socket(), &self.net.path())
     }
 
     /// Its agent.

@@ -17,10 +17,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::api::Api;
 use crate::coordinator::{self, Coordinator};
 use crate::engine::{Engine, Network};
+use crate::gate::{Gate, Outside};
 use crate::host::Host;
 use crate::images::{self, Image};
 use crate::lock::{self, Lock};
@@ -217,7 +218,15 @@ impl Lab {
         }
         let dir = self.dir.join(format!("h{index}"));
         let engine = Engine::start(&dir, Network::Host(&net.path()))?;
-        self.hosts.push(Host { name: format!("h{index}"), agent: None, engine, net, dir });
+        self.hosts.push(Host {
+            name: format!("h{index}"),
+            agent: None,
+            gate: None,
+            outside: nobody_to_ask(),
+            engine,
+            net,
+            dir,
+        });
         self.host(usize::from(index) - 1)
     }
 
@@ -229,15 +238,19 @@ impl Lab {
         self.hosts.get_mut(index).with_context(|| format!("there is no host {index}"))
     }
 
-    /// Enrols host number `index`, runs its agent and waits until the coordinator sees it.
+    /// Enrols host number `index`, runs its gate and its agent, and waits until the coordinator sees it.
     ///
     /// # Errors
     /// When enrolment is refused, or the host is not connected in time.
     pub fn start_agent(&mut self, index: usize) -> Result<()> {
         let coordinator = self.coordinator.as_ref().context("no coordinator was started")?;
         let host = self.hosts.get_mut(index).with_context(|| format!("there is no host {index}"))?;
-        let place = agent::Place::new(&host.name, &host.dir, &host.engine.socket(), &host.net.path());
-        host.agent.insert(Agent::start(place, coordinator)?).wait_connected(coordinator)
+        let place = host.place();
+        let agent = Agent::start(place.clone(), coordinator)?;
+        if host.gate.is_none() {
+            host.gate = Some(Gate::start(&place, &host.outside)?);
+        }
+        host.agent.insert(agent).wait_connected(coordinator)
     }
 
     /// An empty world of stand-ins in the laboratory's fabric. Its owner drops it before the laboratory, or keeps it: it
@@ -284,6 +297,7 @@ impl Lab {
         // Agents first: one that lives would start again what is being removed.
         for host in &mut self.hosts {
             host.agent = None;
+            host.gate = None;
         }
         self.coordinator = None;
         let stopped: Vec<Result<()>> = self.hosts.iter_mut().map(|host| host.engine.stop()).collect();
@@ -301,6 +315,11 @@ impl Drop for Lab {
             eprintln!("laboratory {}: {error:#}", self.dir.display());
         }
     }
+}
+
+/// A resolver that nobody listens at: a bot's look-ups fail at once, instead of timing out one by one.
+fn nobody_to_ask() -> Outside {
+    Outside { resolver: format!("{FABRIC_ADDRESS}:53"), arguments: Vec::new() }
 }
 
 /// Where images are served.

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  fabric: a namespace of the test's own         ┌─ host 1: namespace lp-<run>-h1 ───────────┐
-//!  (the demo: the machine's)                     │ containerd · dockerd · launchpad-agent    │
+//!  (the demo: the machine's)                     │ containerd · dockerd · gate · agent       │
 //!   198.18.0.1  coordinator, registry            │ 198.18.1.2, default route to 198.18.1.1   │
 //!   198.18.1.1 ◄────────── veth ────────────────►│ bots on bridges of the agent's            │
 //!   198.18.2.1 ◄────────── veth ──────────┐      └───────────────────────────────────────────┘
@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Read in this order: [`lab`] puts it all together, [`host`] is one host of it; [`netns`], [`engine`], [`registry`],
-//! [`images`], [`postgres`], [`coordinator`] and [`agent`] start one thing each, all by [`process`]; [`api`],
+//! [`images`], [`postgres`], [`coordinator`], [`gate`] and [`agent`] start one thing each, all by [`process`]; [`api`],
 //! [`deployment`], [`accounts`], [`bot`] and [`hostile`] talk to what runs; [`stand_in`] is the world outside, which
 //! records who came; [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test waits; [`sweep`] removes
 //! whatever a killed run left behind, and [`interrupt`] sees that a program in `bin/` leaves nothing. Apart from all of
@@ -29,6 +29,7 @@ pub mod cluster;
 pub mod coordinator;
 pub mod deployment;
 pub mod engine;
+pub mod gate;
 pub mod host;
 pub mod hostile;
 pub mod images;

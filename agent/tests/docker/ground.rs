@@ -217,8 +217,12 @@ impl Ground {
 
     /// Removes all that the test has left, by the engine's own means.
     async fn clear(&self) {
-        // First what needs no engine.
-        let _ = nix::mount::umount2(&self.dir.path().join("run/files"), nix::mount::MntFlags::MNT_DETACH);
+        // First what needs no engine. A volume's loop device goes with its last mount.
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let below = |line: &str| Some(std::path::PathBuf::from(line.split(' ').nth(4)?));
+        for point in table.lines().filter_map(below).filter(|point| point.starts_with(self.dir.path())) {
+            let _ = nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH);
+        }
         let engine = self.engine();
         let ours = || Some(HashMap::from([("label".to_owned(), vec![format!("{LABEL_HOST}={}", self.id)])]));
         let options = ListContainersOptions { all: true, filters: ours(), ..ListContainersOptions::default() };

@@ -196,8 +196,19 @@ impl Workload {
     fn requested(&self, id: DeploymentId, account: AccountId, now: Moment) -> Row {
         let Self { profile, plan, image, secrets } = self;
         let revision = Revision::default().next();
-        let ingredients =
-            Ingredients { deployment: id, account, name: "bot", revision, profile, plan, image, secrets };
+        let (egress, hostnames) = (&BTreeSet::new(), &BTreeSet::new());
+        let ingredients = Ingredients {
+            deployment: id,
+            account,
+            name: "bot",
+            revision,
+            profile,
+            plan,
+            image,
+            secrets,
+            egress,
+            hostnames,
+        };
         let blueprint: InstanceSpec = blueprint(ingredients).expect("the starter plan holds an echo bot");
         let row = Deployment {
             id,

@@ -32,6 +32,8 @@ use turns::visit_all;
 const FIRST_BOT: [&str; 3] = ["pull_image", "ensure_network", "remove_network"];
 /// What follows when somebody changes a running container's limits behind the agent's back.
 const TAMPERED: [&str; 1] = ["update_resources"];
+/// What is asked for of a volume.
+const COPYING: [&str; 3] = ["snapshot_volume", "restore_volume", "drop_snapshot"];
 /// What a person on the host does.
 const ON_THE_HOST: [&str; 1] = ["ledger-local-stop"];
 
@@ -54,7 +56,7 @@ const PUT_BACK: [&str; 1] = ["freeze"];
 
 /// The agent's places that have a journey of their own.
 fn agents_own() -> Vec<&'static str> {
-    [&FIRST_BOT[..], &TAMPERED, &ON_THE_HOST].concat()
+    [&FIRST_BOT[..], &TAMPERED, &COPYING, &ON_THE_HOST].concat()
 }
 
 /// The coordinator's places that have a journey of their own.
@@ -92,6 +94,11 @@ fn an_agent_killed_while_it_makes_or_removes_what_a_first_bot_needs_finishes_the
 #[test]
 fn an_agent_killed_while_it_puts_limits_right_that_somebody_changed_puts_them_right() -> Result<()> {
     visit_all(&points("agent", &TAMPERED), Site::with_neighbour, tenant::tampered_with)
+}
+
+#[test]
+fn an_agent_killed_while_it_copies_a_volume_or_puts_it_back_does_it_once() -> Result<()> {
+    visit_all(&points("agent", &COPYING), Site::with_neighbour, tenant::copied_and_put_back)
 }
 
 #[test]

@@ -60,6 +60,33 @@ pub(crate) fn tampered_with(site: &mut Site, point: &str) -> Result<()> {
     site.settle()
 }
 
+/// A bot's volume is copied, put back and the copy deleted: three orders, and a start after each of the first two.
+pub(crate) fn copied_and_put_back(site: &mut Site, point: &str) -> Result<()> {
+    site.arm(point)?;
+    let name = name_of(point);
+    let running = site.deploy(&name)?;
+    let id = id(&running)?;
+    let copies = format!("/deployments/{id}/snapshots");
+    site.order(&copies, &json!({ "name": "kept" }), &format!("{name}-copy"))?;
+    let copied = site.until_deployment(&id, "copied, and running", |now| {
+        now["state"] == "running" && now["instance"]["volume"]["snapshots"]["kept"].is_object()
+    })?;
+    site.order(&format!("{copies}/kept/restore"), &json!({}), &format!("{name}-restore"))?;
+    site.until_deployment(&id, "put back, and running", |now| {
+        now["state"] == "running" && now["instance"]["started_at_us"] != copied["instance"]["started_at_us"]
+    })?;
+    site.until("an answer to DELETE", |lab| {
+        let answer = lab.api()?.delete(&format!("{copies}/kept"))?;
+        ensure!(answer.status < 500, "status {}", answer.status);
+        Ok(Some(()))
+    })?;
+    site.until_deployment(&id, "without a copy", |now| {
+        now["instance"]["volume"]["snapshots"].as_object().is_some_and(serde_json::Map::is_empty)
+    })?;
+    purge(site, &running)?;
+    site.settle()
+}
+
 /// `launchpad-agent stop` and `start`, each until it is answered; the point dies in one of them.
 pub(crate) fn stopped_on_the_host(site: &mut Site, point: &str) -> Result<()> {
     let running = site.deploy(&name_of(point))?;

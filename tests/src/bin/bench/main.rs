@@ -8,6 +8,7 @@ mod deploy;
 mod figure;
 mod footprint;
 mod handshake;
+mod walls;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ fn run() -> Result<Vec<Figure>> {
     lab.start_agent(0)?;
 
     figures.push(deploy::to_ready(&mut lab)?);
+    figures.extend(walls::around_a_bot(&mut lab)?);
     figures.extend(footprint::with_thirty_bots(&mut lab)?);
     lab.close()?;
 
