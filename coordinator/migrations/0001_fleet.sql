@@ -186,6 +186,24 @@ CREATE TABLE sealed (
     PRIMARY KEY (deployment_id, host_id, name, version)
 ) STRICT;
 
+-- Domains that owners bring, as their deployments claim them. Many may claim one; one is verified. due_at is when its
+-- proof is looked for next; trouble is JSON.
+CREATE TABLE domains (
+    deployment_id TEXT NOT NULL REFERENCES deployments (id),
+    name TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    token TEXT NOT NULL,
+    claimed_at INTEGER NOT NULL,
+    verified_at INTEGER,
+    missing_since INTEGER,
+    checked_at INTEGER,
+    due_at INTEGER,
+    trouble TEXT,
+    PRIMARY KEY (deployment_id, name)
+) STRICT;
+CREATE UNIQUE INDEX domains_by_name ON domains (name) WHERE verified_at IS NOT NULL;
+CREATE INDEX domains_by_due ON domains (due_at);
+
 -- Changes of the key that wraps. key_id is the new one, once it is made; trouble is why the last try failed (JSON).
 CREATE TABLE rotations (
     id TEXT NOT NULL PRIMARY KEY,

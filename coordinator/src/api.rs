@@ -18,6 +18,10 @@ mod view;
 
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod deployments;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod domains;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod egress;
 mod health;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod hosts;

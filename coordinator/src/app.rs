@@ -16,12 +16,16 @@ pub mod restore;
 pub mod sign_in;
 
 mod candidates;
+pub mod denials;
 mod deployment_create;
 pub mod deployments;
+pub mod domains;
+pub mod egress;
 pub mod hosts;
 pub mod keys;
 pub mod logs;
 pub mod recovery;
+mod public_names;
 mod revise;
 pub mod secrets;
 mod staff_view;
@@ -36,6 +40,7 @@ use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::profile::Profile;
 use launchpad_protocol::time::Clock;
 
+use crate::dns::{DnsLookup, DnsProvider};
 use crate::domain::plan_table::PlanTable;
 use crate::domain::public_name::IngressDomain;
 use crate::domain::refusal::Refusal;
@@ -71,6 +76,10 @@ pub struct App {
     pub joining: Joining,
     /// The domain below which every bot has a public name; none: bots have none of their own.
     pub ingress_domain: Option<Arc<IngressDomain>>,
+    /// Where proofs of domains are looked for.
+    pub dns: Arc<dyn DnsLookup>,
+    /// Who sets the records of public names.
+    pub dns_provider: Arc<dyn DnsProvider>,
     /// Which looks of staff beyond their account are written down.
     pub staff_views: StaffViews,
 }

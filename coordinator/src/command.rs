@@ -5,6 +5,7 @@
 //! fits a host, is decided behind this door.
 
 mod deployment;
+mod domains;
 mod egress;
 mod field;
 mod host;
@@ -14,6 +15,7 @@ mod recovery;
 mod secrets;
 
 pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Which};
+pub use domains::DomainRef;
 pub use egress::SetEgress;
 pub use field::{FieldProblem, FieldProblems, Name, NameError, SecretName};
 pub use host::{CreateJoinToken, JoinTokenDraft};

@@ -1,6 +1,6 @@
 //! Arguments, environment and the settings that `init` writes: read here and nowhere else.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -17,6 +17,9 @@ pub const LOG_VARIABLE: &str = "LAUNCHPAD_LOG";
 /// Exit codes of the command: 0 done, 1 refused or failed, 2 misused.
 const EXITS: &str =
     "Exit codes: 0 done, 1 refused or failed (one line on stderr says why and what mends it), 2 usage.";
+
+/// Where name servers listen (RFC 1035 §4.2).
+const NAME_SERVER_PORT: u16 = 53;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -130,6 +133,9 @@ pub struct ServeArguments {
     /// The domain below which every bot has a public name; without it bots have none but their owners' own.
     #[arg(long, value_name = "DOMAIN")]
     pub ingress_domain: Option<IngressDomain>,
+    /// A name server that is asked for proofs of domains; again for another. [default: those of /etc/resolv.conf]
+    #[arg(long = "resolver", value_name = "ADDR", value_parser = name_server)]
+    pub resolvers: Vec<SocketAddr>,
     /// How to write the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log: LogFormat,
@@ -207,6 +213,8 @@ pub struct Config {
     pub plans: Option<PathBuf>,
     /// The domain below which every bot has a public name.
     pub ingress_domain: Option<IngressDomain>,
+    /// Name servers that are asked for proofs of domains; none: the machine's own.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 /// Why the settings cannot be read.
@@ -310,6 +318,7 @@ impl Config {
             profiles: arguments.profiles,
             plans: arguments.plans,
             ingress_domain: arguments.ingress_domain,
+            resolvers: arguments.resolvers,
         })
     }
 }
@@ -321,6 +330,13 @@ fn endpoint(text: &str) -> Result<String, String> {
         Some(Ok(1..)) => Ok(text.to_owned()),
         _ => Err("expected HOST:PORT, such as fleet.example:7701".to_owned()),
     }
+}
+
+/// An address, at the port of name servers unless it names another.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let with_port = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, NAME_SERVER_PORT)));
+    with_port
+        .map_err(|_| "expected an IP address, with a port if it is not 53: 192.0.2.53 or 192.0.2.53:5353".to_owned())
 }
 
 /// A parser's complaint without the picture of the line.

@@ -15,6 +15,8 @@ pub mod refusal;
 
 pub mod amend;
 pub mod deployment;
+pub mod dns_record;
+pub mod domains;
 pub mod host;
 pub mod plan_table;
 pub mod public_name;

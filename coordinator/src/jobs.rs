@@ -5,12 +5,14 @@
 //!   requested ──► placer ──► has a host; the host is marked in the outbox
 //!                              outbox ──► compiler ──► the host's next spec ──► fleet::publish
 //!   past their time, silent too long ──► reaper, watcher
+//!   a domain claimed, or long not looked at ──► domains ──► proved: it leads to its bot
 //!   another key wanted ──► rotator ──► every file's data key is wrapped with it
 //! ```
 //! A round takes no hints: whatever a killed coordinator, or another replica, left half-done is found again in the
 //! store. A round that fails is logged and comes again.
 
 mod compiler;
+mod domains;
 mod placer;
 mod reaper;
 mod rotator;
@@ -26,6 +28,8 @@ use crate::app::App;
 /// How often each loop rereads the store without a signal: what another replica committed, or a crash interrupted,
 /// waits this long at the most.
 const ROUND_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the job looks which domains are due: a young claim is looked at once a minute.
+const DOMAIN_INTERVAL: Duration = Duration::from_secs(5);
 /// How often what is past its time is cleared away: retention is counted in days.
 const REAP_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -36,6 +40,7 @@ pub(crate) async fn run(app: &App, stop: CancellationToken) {
         compiling(app, &stop),
         reaping(app, &stop),
         rotating(app, &stop),
+        looking_after_domains(app, &stop),
         watching(app, &stop)
     );
 }
@@ -90,6 +95,20 @@ async fn reaping(app: &App, stop: &CancellationToken) {
         }
         tokio::select! {
             () = tokio::time::sleep(REAP_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn looking_after_domains(app: &App, stop: &CancellationToken) {
+    let mut settled = false;
+    loop {
+        settled = settled || domains::settle(app).await;
+        if let Err(error) = domains::round(app).await {
+            tracing::error!(%error, "cannot look after domains; trying again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DOMAIN_INTERVAL) => {}
             () = stop.cancelled() => return,
         }
     }

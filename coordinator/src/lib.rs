@@ -27,6 +27,7 @@ pub mod store;
 pub mod catalogue;
 pub mod config;
 pub mod data_dir;
+pub mod dns;
 pub mod key_source;
 pub mod outside;
 pub mod run;

@@ -23,6 +23,7 @@ use crate::app::{App, Joining, StaffViews};
 use crate::catalogue::{self, CatalogueError};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::dns::{ByHand, Resolver};
 use crate::fleet::Fleet;
 use crate::fleet::server::{FleetConfig, FleetError, FleetParts, FleetServer};
 use crate::key_source::{KeySource, KeySourceError};
@@ -116,6 +117,8 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
             endpoint: reachable(config.settings.advertise_enroll.as_deref(), doors.addresses.enroll),
         },
         ingress_domain: config.ingress_domain.map(Arc::new),
+        dns: Arc::new(Resolver::of(&config.resolvers)),
+        dns_provider: Arc::new(ByHand),
         staff_views: StaffViews::default(),
     };
     outside.listening.send_replace(Some(doors.addresses));

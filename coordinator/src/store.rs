@@ -29,6 +29,7 @@ pub mod audit;
 pub mod idempotency;
 
 pub mod deployments;
+pub mod domains;
 pub mod keys;
 pub mod operations;
 pub mod revisions;

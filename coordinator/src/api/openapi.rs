@@ -6,7 +6,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, O
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Api, deployments, health, hosts, keys, logs, recovery, secrets};
+use super::{Api, deployments, domains, egress, health, hosts, keys, logs, recovery, secrets};
 
 /// What the document calls its security scheme.
 const BEARER: &str = "bearer";
@@ -18,6 +18,11 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(deployments::get, deployments::delete))
         .routes(routes!(deployments::restart))
         .routes(routes!(logs::logs))
+        .routes(routes!(egress::get, egress::set))
+        .routes(routes!(egress::denials))
+        .routes(routes!(domains::list, domains::claim))
+        .routes(routes!(domains::remove))
+        .routes(routes!(domains::verify))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::remove))
         .routes(routes!(hosts::list))

@@ -16,7 +16,7 @@ use super::deployments::DeploymentView;
 use super::idempotency::Once;
 use super::{App, AppError, candidates};
 use crate::command::CreateDeployment;
-use crate::domain::actor::{Action, Actor, Scope, authorise};
+use crate::domain::actor::{Action, Actor, authorise};
 use crate::domain::amend::within_plan;
 use crate::domain::deployment::State;
 use crate::domain::placement::{Wanted, fits_somewhere};
@@ -157,25 +157,6 @@ impl App {
         };
         audit::record(tx, actor, deed, now).await?;
         Ok(DeploymentView::of(deployment, vec![line], None))
-    }
-}
-
-impl App {
-    /// The public name that a deployment has from the start; none: this installation gives none.
-    pub(super) fn own_name(&self, called: &str, id: DeploymentId) -> Option<String> {
-        self.ingress_domain.as_ref().map(|domain| domain.name_of(called, id))
-    }
-
-    /// Two bots of one name have the same public name once in four thousand million times.
-    async fn check_own_name(&self, tx: &mut Tx, new: &Deployment) -> Result<(), AppError> {
-        let Some(name) = self.own_name(&new.name, new.id) else { return Ok(()) };
-        let namesakes = deployments::named(tx, Scope::Every, &new.name).await?;
-        let is_taken = |other: &Deployment| self.own_name(&other.name, other.id).as_ref() == Some(&name);
-        if namesakes.iter().any(is_taken) {
-            let reason = Reason::new("public-name-taken", format!("the public name {name} is taken by chance"));
-            return Err(Refusal::unavailable(reason.mend("send it again: it gets another one")).into());
-        }
-        Ok(())
     }
 }
 

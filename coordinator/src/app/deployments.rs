@@ -23,7 +23,7 @@ use crate::store::deployments::Deployment;
 use crate::store::hosts::Host;
 use crate::store::timeline::TimelineEntry;
 use crate::store::{
-    Commit, StoreError, Tx, audit, deployments, hosts, meta, operations, outbox, reports, revisions, timeline,
+    Commit, StoreError, Tx, audit, deployments, domains, hosts, meta, operations, outbox, reports, revisions, timeline,
     tombstones,
 };
 
@@ -266,6 +266,7 @@ impl App {
         if first {
             deployment.deleted_at = Some(now);
             operations::answer_of(tx, deployment.id, &Outcome::Refused { reason: deleted() }, now).await?;
+            domains::release(tx, deployment.id).await?;
             deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await?;
         }
         let Some(host) = deployment.host else { return self.end(tx, deployment, None, now).await };

@@ -24,6 +24,8 @@ use super::idempotency::Once;
 use super::{App, AppError, Joining, StaffViews};
 use crate::catalogue;
 use crate::command::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Secret};
+use crate::dns::ByHand;
+use crate::dns::fake::Names;
 use crate::domain::actor::{Actor, Role, Scope};
 use crate::domain::deployment::{Event, step};
 use crate::domain::host::HostState;
@@ -41,6 +43,8 @@ pub(crate) const GIB: u64 = 1 << 30;
 pub(crate) struct Lab {
     pub(crate) app: App,
     pub(crate) account: AccountId,
+    /// What stands in the domain name system.
+    pub(crate) names: Names,
     dir: TempDir,
 }
 
@@ -60,16 +64,17 @@ impl Lab {
         store.write(Commit::Initialise, stamp).await.unwrap();
         LocalKeyring::create(&keyring(&dir)).unwrap();
         store.close().await;
-        let app = open(&dir, Clock::manual(START)).await;
+        let names = Names::default();
+        let app = open(&dir, Clock::manual(START), &names).await;
         let account = app.entropy.id(START);
-        let lab = Self { app, account, dir };
+        let lab = Self { app, account, names, dir };
         lab.add_account(account).await;
         lab
     }
 
     /// The same coordinator after a SIGKILL: another process on the same files, with no signal left over.
     pub(crate) async fn killed(self) -> Self {
-        let app = open(&self.dir, self.app.clock.clone()).await;
+        let app = open(&self.dir, self.app.clock.clone(), &self.names).await;
         Self { app, ..self }
     }
 
@@ -160,15 +165,29 @@ impl Lab {
         held: Option<Accepted>,
         instance: Option<(DeploymentId, InstanceReport)>,
     ) {
-        let report = HostReport {
+        let report = HostReport { accepted: held, instances: instance.into_iter().collect(), ..self.nothing() };
+        self.keep_report(host, &report).await;
+        if let Some(held) = held {
+            self.write(async |tx| specs::raise_floor(tx, host.id, held, START).await).await;
+        }
+    }
+
+    /// A report is stored as it is; nothing follows from it.
+    pub(crate) async fn keep_report(&self, host: &LabHost, report: &HostReport) {
+        self.write(async |tx| reports::keep(tx, host.id, Fence(1), report, START).await).await;
+    }
+
+    /// The report of a host with nothing to tell.
+    pub(crate) fn nothing(&self) -> HostReport {
+        HostReport {
             boot_id: "boot".to_owned(),
             agent_version: "1".to_owned(),
             wall: START,
-            accepted: held,
+            accepted: None,
             applied: Generation(0),
             capacity: Capacity::default(),
             capabilities: BTreeMap::new(),
-            instances: instance.into_iter().collect(),
+            instances: BTreeMap::new(),
             orphans: Vec::new(),
             buried: [].into(),
             outcomes: BTreeMap::new(),
@@ -176,15 +195,7 @@ impl Lab {
             events: EventBatch { journal: self.app.entropy.id(START), dropped: 0, events: Vec::new() },
             denials: BTreeMap::new(),
             gate: None,
-        };
-        let keep = async |tx: &mut Tx| {
-            reports::keep(tx, host.id, Fence(1), &report, START).await?;
-            match held {
-                Some(held) => specs::raise_floor(tx, host.id, held, START).await,
-                None => Ok(()),
-            }
-        };
-        self.write(keep).await;
+        }
     }
 
     /// Every file that the store has on disk.
@@ -219,6 +230,12 @@ impl Lab {
 
     pub(crate) async fn read<T>(&self, body: impl AsyncFnOnce(&mut Tx) -> Result<T, StoreError>) -> T {
         self.app.store.read(body).await.unwrap()
+    }
+
+    /// The coordinator with another domain for public names, as after a restart with another option.
+    pub(crate) fn with_ingress_domain(mut self, domain: Option<&str>) -> Self {
+        self.app.ingress_domain = domain.map(|domain| Arc::new(domain.parse().unwrap()));
+        self
     }
 
     /// The coordinator with other profiles and plans, as after an upgrade.
@@ -270,7 +287,7 @@ fn keyring(dir: &TempDir) -> KeyringPlace {
     KeyringPlace::beside(dir.path().join("keyring"))
 }
 
-async fn open(dir: &TempDir, clock: Clock) -> App {
+async fn open(dir: &TempDir, clock: Clock, names: &Names) -> App {
     let entropy = Entropy::system();
     let url = StoreUrl::Sqlite(dir.path().join("coordinator.db"));
     App {
@@ -284,6 +301,8 @@ async fn open(dir: &TempDir, clock: Clock) -> App {
         signals: Signals::default(),
         joining: Joining { root: Digest::of(b"root"), endpoint: "127.0.0.1:1".to_owned() },
         ingress_domain: Some(Arc::new("bots.example.com".parse().unwrap())),
+        dns: Arc::new(names.clone()),
+        dns_provider: Arc::new(ByHand),
         staff_views: StaffViews::default(),
     }
 }

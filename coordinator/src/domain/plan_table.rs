@@ -108,7 +108,13 @@ struct Written {
     storage_gb: Option<u64>,
     storage_mb: Option<u64>,
     retention_days: u32,
+    #[serde(default = "egress_rules_default")]
     egress_rules: u32,
+}
+
+/// What a plan grants that says nothing of egress: as Starter does.
+const fn egress_rules_default() -> u32 {
+    8
 }
 
 impl PlanTable {
@@ -189,7 +195,7 @@ mod tests {
         for sizes in
             ["storage_gb = 1", "memory_gb = 1\nmemory_mb = 5\nstorage_gb = 1", "memory_mb = 0\nstorage_mb = 1"]
         {
-            let text = format!("[tiny]\ncpu_millis = 100\nretention_days = 1\negress_rules = 1\n{sizes}");
+            let text = format!("[tiny]\ncpu_millis = 100\nretention_days = 1\n{sizes}");
             let error = PlanTable::parse(&text).expect_err("no plan");
             assert!(error.to_string().starts_with("plan `tiny`: "), "{error}");
         }

@@ -2,6 +2,8 @@
 
 mod compiling;
 mod deleting;
+mod domains;
+mod egress;
 mod placing;
 mod recovering;
 mod restarting;

@@ -43,6 +43,14 @@ commits! {
     SetSecret = "set-secret";
     /// A secret was taken away.
     RemoveSecret = "remove-secret";
+    /// What a bot may reach was changed.
+    SetEgress = "set-egress";
+    /// A domain was claimed.
+    ClaimDomain = "claim-domain";
+    /// A domain's proof was looked for, or the names of a deployment were put right.
+    CheckDomain = "check-domain";
+    /// A domain was let go.
+    RemoveDomain = "remove-domain";
     /// Another key that wraps was asked for.
     RotateKeys = "rotate-keys";
     /// One step towards it: the key was made, data keys were rewrapped, an old key was retired, or all is done.

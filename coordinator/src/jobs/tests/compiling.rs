@@ -93,9 +93,7 @@ async fn neither_edited_profiles_nor_plans_change_a_bot_that_runs() {
     let before = lab.offer(&host).await;
     let mut profiles = (*lab.app.profiles).clone();
     profiles.get_mut("echo").unwrap().port += 1;
-    let plans = PlanTable::parse(
-        "[starter]\ncpu_millis = 1\nmemory_mb = 1\nstorage_mb = 1\nretention_days = 1\negress_rules = 1",
-    );
+    let plans = PlanTable::parse("[starter]\ncpu_millis = 1\nmemory_mb = 1\nstorage_mb = 1\nretention_days = 1");
     let lab = lab.with_catalogue(profiles, plans.unwrap());
     lab.write(async |tx| outbox::mark_all(tx).await).await;
     lab.settle().await;
