@@ -4,7 +4,7 @@
 //! machine's own name is asked for when none is given.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::execute::address::{DEFAULT_POOL, Subnet};
 use crate::execute::resolv;
+use crate::gate::ingress::options::IngressArgs;
+use crate::gate::names;
 
 /// Where the agent keeps what must outlive it.
 pub const DATA_DIR: &str = "/var/lib/launchpad-agent";
@@ -62,6 +64,8 @@ pub enum Command {
     Start(DeploymentArgs),
     /// Check what this host can do, and say how to mend what it cannot
     Doctor(Config),
+    /// Run the gate, until SIGTERM or SIGINT: what bots may reach, and what may reach them. Its rules stay when it ends
+    Gate(GateArgs),
 }
 
 /// How an answer is printed.
@@ -93,6 +97,28 @@ pub struct Config {
     /// Where the tenants' networks come from: a private range of which this host's own networks use nothing
     #[arg(long, env = "LAUNCHPAD_AGENT_SUBNET_POOL", value_name = "CIDR", default_value_t = DEFAULT_POOL)]
     pub subnet_pool: Subnet,
+}
+
+/// What `gate` is told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct GateArgs {
+    /// Where the gate keeps what the agent has told it
+    #[arg(long, env = "LAUNCHPAD_AGENT_DATA_DIR", value_name = "DIR", default_value = DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// Where the gate keeps its socket: the agent's own run directory
+    #[arg(long, env = "LAUNCHPAD_AGENT_RUN_DIR", value_name = "DIR", default_value = RUN_DIR)]
+    pub run_dir: PathBuf,
+    /// A name server that is asked for bots, several times for several; without one, those of the host itself
+    #[arg(long = "resolver", env = "LAUNCHPAD_AGENT_RESOLVERS", value_name = "IP[:PORT]", value_delimiter = ',',
+          value_parser = names::server)]
+    pub resolvers: Vec<SocketAddr>,
+    /// An address or name at which this host takes traffic for its bots, several times for several: what their owners
+    /// are told to point their domains at
+    #[arg(long = "public-address", env = "LAUNCHPAD_GATE_PUBLIC_ADDRESSES", value_name = "ADDRESS", value_delimiter = ',')]
+    pub public_addresses: Vec<String>,
+    /// The way in.
+    #[command(flatten)]
+    pub ingress: IngressArgs,
 }
 
 /// What `enroll` is told.

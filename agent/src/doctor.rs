@@ -30,7 +30,8 @@ use crate::execute::engine::Engine;
 use crate::execute::facts::EngineFacts;
 use crate::execute::places::Places;
 use crate::execute::volume::Volumes;
-use crate::execute::{nft, resolv};
+use crate::execute::resolv;
+use crate::gate::nft;
 use crate::reconcile::facts::HostFacts;
 
 /// Bytes of memory that no tenant gets: dockerd and containerd were measured at 51 MB, the agent at 12 MB,

@@ -7,13 +7,12 @@
 pub mod docker;
 
 pub mod address;
-pub mod border;
 pub mod container;
 pub mod create;
 pub mod files;
+pub mod gate;
 pub mod image;
 pub mod network;
-pub mod nft;
 pub mod resolv;
 pub mod stop;
 pub mod volume;

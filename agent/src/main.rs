@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use launchpad_agent::book::SledBook;
-use launchpad_agent::config::{Cli, Command, Config, EnrollArgs, LOG_VARIABLE, LocalArgs, Output};
+use launchpad_agent::config::{Cli, Command, Config, EnrollArgs, GateArgs, LOG_VARIABLE, LocalArgs, Output};
 use launchpad_agent::disk::Disk;
 use launchpad_agent::doctor::{LiveFacts, Whereabouts, examine};
 use launchpad_agent::execute::docker::{DockerHost, HostConfig};
+use launchpad_agent::gate::GateConfig;
 use launchpad_agent::identity::Enrolled;
 use launchpad_agent::link::{Pace, Reach};
 use launchpad_agent::local::lock::DataLock;
@@ -61,6 +62,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Enroll(args) => runtime()?.block_on(join(&args))?,
         Command::Run(config) => runtime()?.block_on(run(config))?,
+        Command::Gate(args) => runtime()?.block_on(gate(args))?,
         Command::Doctor(config) => return runtime()?.block_on(find_fault(&config)),
         Command::Status { socket, output } => show_status(&socket, output)?,
         Command::Plan { socket } => tell(&socket, &Request::Plan)?,
@@ -101,7 +103,6 @@ async fn run(config: Config) -> anyhow::Result<()> {
             run_dir: config.run_dir,
             host,
             subnet_pool: config.subnet_pool,
-            resolvers: config.resolvers,
             sealing_key: Arc::new(enrolled.sealing_key()?),
         })
         .await?,
@@ -127,6 +128,27 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (ended, ()) = tokio::join!(launchpad_agent::run(outside, stop), serving);
     ended?;
     tracing::info!("the agent has stopped; the bots run on");
+    Ok(())
+}
+
+async fn gate(args: GateArgs) -> anyhow::Result<()> {
+    start_log()?;
+    // The lock needs the directory.
+    Disk::open(&args.data_dir)?;
+    // Held until the process ends.
+    let _lock = DataLock::of_gate(&args.data_dir)?;
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop)?;
+    let config = GateConfig {
+        data_dir: args.data_dir,
+        run_dir: args.run_dir,
+        resolvers: args.resolvers,
+        public_addresses: args.public_addresses.into_iter().collect(),
+        ingress: args.ingress,
+    };
+    tracing::info!(version = VERSION, pid = std::process::id(), "the gate starts");
+    launchpad_agent::gate::run(config, Clock::machine(), stop).await?;
+    tracing::info!("the gate has stopped; its rules stay");
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub async fn make(host: &DockerHost, spec: &InstanceSpec) -> Result<(), ExecuteE
     let facts = host.facts().await?;
     let secrets = host.files.secret_environment(spec)?;
     let address = host.networks.address(spec.account, spec.deployment).await?;
-    resolv::write(&host.places, spec.deployment, &host.resolvers).map_err(ExecuteError::Passing)?;
+    write_resolv_conf(host, spec.deployment).await?;
     let around = Surroundings { host: host.id, places: &host.places, facts: &facts, address, secrets: &secrets };
     let options = CreateContainerOptions {
         name: Some(container_name(&spec.name, spec.deployment)),
@@ -93,7 +93,7 @@ pub async fn start(host: &DockerHost, deployment: DeploymentId, named: Option<&s
         Starting::Second(other) => return Err(ExecuteError::Passing(second(deployment, &other))),
         Starting::Missing => return Err(ExecuteError::Passing(missing(deployment))),
     };
-    resolv::write(&host.places, deployment, &host.resolvers).map_err(ExecuteError::Passing)?;
+    write_resolv_conf(host, deployment).await?;
     let started = host.engine.ask(START_TIMEOUT, |docker| async move { docker.start_container(&id, None).await });
     match started.await? {
         Ok(()) => Ok(()),
@@ -122,6 +122,18 @@ pub async fn update(host: &DockerHost, id: &str, resources: &Resources) -> Resul
         )),
         Err(error) => Err(host.engine.unchanged("change the container's limits", &error).await),
     }
+}
+
+/// The bot's name server is the gate, at its own end of the tenant's bridge.
+async fn write_resolv_conf(host: &DockerHost, deployment: DeploymentId) -> Result<(), ExecuteError> {
+    let placed = host.networks.addresses().await?.get(&deployment).copied();
+    let placed = placed.ok_or_else(|| {
+        ExecuteError::Passing(
+            Reason::new("address-missing", format!("{deployment} has no address on this host yet"))
+                .because("its network was made anew since it was placed there"),
+        )
+    })?;
+    resolv::write(&host.places, deployment, placed.gateway).map_err(ExecuteError::Passing)
 }
 
 /// Docker refuses a mount without a source in the same way as a body that it does not understand. The first

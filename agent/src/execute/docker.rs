@@ -1,11 +1,11 @@
-//! The real host: Docker Engine, nftables, folders and a tmpfs, behind [`Hands`] and [`Eyes`].
+//! The real host: Docker Engine, the gate, volumes and a tmpfs, behind [`Hands`] and [`Eyes`].
 //!
 //! `main.rs` makes one [`DockerHost`] and hands it to `run`. This file only says who carries out which
 //! action; each part is a neighbour:
 //!
 //! ```text
 //! Action ─┬─ PullImage ─────────────────────── image
-//!         ├─ EnsureNetwork, RemoveNetwork ──── network ── address, border
+//!         ├─ EnsureNetwork, RemoveNetwork ──── network ── address, gate
 //!         ├─ PrepareVolume, RemoveVolume ───── volume
 //!         ├─ WriteFiles, RemoveFiles ───────── files
 //!         ├─ CreateContainer, Start, Update ── create ─── container, resolv
@@ -37,6 +37,7 @@ use super::engine::Engine;
 use super::events::{Board, Watch};
 use super::facts::EngineFacts;
 use super::files::FileStore;
+use super::gate::{GateClient, GateWatch};
 use super::kernel::Kernel;
 use super::network::Networks;
 use super::places::Places;
@@ -44,6 +45,7 @@ use super::sight::Sight;
 use super::volume::{Owner, Volumes};
 use super::{ExecuteError, Eyes, Hands, create, image, inspect, logs, probe, resolv, stop};
 use crate::disk::Disk;
+use crate::gate::policy::{Change, InstanceGate};
 use crate::observe::Observed;
 use crate::plan::action::Action;
 
@@ -60,8 +62,6 @@ pub struct HostConfig {
     pub host: HostId,
     /// Where tenants' subnets come from.
     pub subnet_pool: Subnet,
-    /// Name servers for bots; none: the host's own.
-    pub resolvers: Vec<Ipv4Addr>,
     /// What opens sealed files.
     pub sealing_key: Arc<SealingKey>,
 }
@@ -75,13 +75,13 @@ pub struct DockerHost {
     pub(super) networks: Networks,
     pub(super) volumes: Volumes,
     pub(super) files: FileStore,
-    pub(super) resolvers: Vec<Ipv4Addr>,
     pub(super) board: Arc<Board>,
     pub(super) kernel: Kernel,
-    pub(super) gates: Mutex<std::collections::BTreeMap<DeploymentId, crate::observe::GateSight>>,
+    pub(super) gate: GateClient,
     facts: Mutex<Option<EngineFacts>>,
     sight: Mutex<Sight>,
     _watch: Watch,
+    _gate_watch: GateWatch,
 }
 
 impl DockerHost {
@@ -98,24 +98,25 @@ impl DockerHost {
         files.open()?;
         let engine = Arc::new(Engine::behind(&config.docker));
         let board = Arc::new(Board::default());
+        let gate = GateClient::at(&config.run_dir);
         Ok(Self {
             networks: Networks::new(
                 Arc::clone(&engine),
                 config.host,
                 disk,
                 config.subnet_pool,
-                config.resolvers.clone(),
+                gate.clone(),
             ),
             _watch: Watch::start(Arc::clone(&engine), config.host, Arc::clone(&board)),
+            _gate_watch: GateWatch::start(gate.clone(), Arc::clone(&board)),
+            gate,
             engine,
             id: config.host,
             kernel: Kernel::beneath(&config.data_dir),
             places,
             volumes,
             files,
-            resolvers: config.resolvers,
             board,
-            gates: Mutex::default(),
             facts: Mutex::new(None),
             sight: Mutex::new(Sight::default()),
         })
@@ -172,6 +173,19 @@ impl DockerHost {
         Ok(())
     }
 
+    /// Told is not enough: a gate that cannot do it says so, and then nothing behind it starts.
+    async fn open_gate(&self, spec: &InstanceSpec) -> Result<(), ExecuteError> {
+        let instance = InstanceGate {
+            account: spec.account,
+            address: self.networks.address(spec.account, spec.deployment).await?,
+            egress: spec.egress.clone(),
+            ingress: spec.ingress.clone(),
+        };
+        let told = self.gate.change(Change::PutInstance { deployment: spec.deployment, instance }).await?;
+        let fault = told.and_then(|sight| sight.egress_fault.or(sight.ingress_fault));
+        fault.map_or(Ok(()), |fault| Err(ExecuteError::Passing(fault)))
+    }
+
     async fn carry_out(&self, action: &Action) -> Result<(), ExecuteError> {
         match action {
             Action::PullImage { image } => image::pull(&self.engine, image).await,
@@ -185,13 +199,9 @@ impl DockerHost {
             Action::UpdateResources { container, resources } => create::update(self, container, resources).await,
             Action::StopContainer { container, grace, .. } => stop::stop(self, container, *grace).await,
             Action::RemoveContainer { container } => stop::remove(self, container).await,
-            Action::OpenGate { spec } => {
-                self.gates.lock().await.insert(spec.deployment, crate::plan::model::ideal::gate(spec));
-                Ok(())
-            }
+            Action::OpenGate { spec } => self.open_gate(spec).await,
             Action::CloseGate { deployment } => {
-                self.gates.lock().await.remove(deployment);
-                Ok(())
+                self.gate.change(Change::DropInstance { deployment: *deployment }).await.map(drop)
             }
             Action::SnapshotVolume { spec, name, at, .. } => self.snapshot_volume(spec, name, *at).await,
             Action::RestoreVolume { spec, name, .. } => self.restore_volume(spec, name).await,

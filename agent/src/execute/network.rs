@@ -1,8 +1,8 @@
-//! A tenant's network: a Docker bridge network on a subnet of ours, its addresses, and its border.
+//! A tenant's network: a Docker bridge network on a subnet of ours, its addresses, and what the gate is told of it.
 //!
 //! `docker.rs` calls [`Networks`]; one lock is held through each change, so that two instances of one tenant
 //! never make two networks. The address book is written before Docker is asked, and before anybody here believes
-//! it; it is rebuilt from Docker when it is lost. Networks without our label are never touched.
+//! it; it is rebuilt from Docker when it is lost. Networks without our label are never touched, and rules are the gate's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -15,12 +15,14 @@ use launchpad_protocol::reason::Reason;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::ExecuteError;
-use super::address::{self, AddressBook, Subnet};
-use super::border::Border;
+use super::address::{self, AddressBook, Subnet, Tenant};
+use super::cgroup;
 use super::engine::{self, CALL_TIMEOUT, Engine};
+use super::gate::{self, GateClient};
 use super::places::{bridge_name, network_name};
-use super::{border, cgroup, resolv};
 use crate::disk::{Disk, Found};
+use crate::gate::policy::Change;
+use crate::gate::talk::Look;
 use crate::observe::{LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_HOST};
 
 /// The state file of the address book.
@@ -30,6 +32,15 @@ const BOOK: &str = "addresses";
 /// host was seen to have networks.
 const SUBNET_TRIES: usize = 64;
 
+/// Where an instance is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Its own address.
+    pub address: Ipv4Addr,
+    /// Its tenant's bridge: its way out, and its name server.
+    pub gateway: Ipv4Addr,
+}
+
 /// All tenants' networks.
 #[derive(Debug)]
 pub struct Networks {
@@ -37,22 +48,22 @@ pub struct Networks {
     host: HostId,
     disk: Disk,
     pool: Subnet,
-    resolvers: Vec<Ipv4Addr>,
+    gate: GateClient,
     /// None until it was read and compared with Docker.
     book: Mutex<Option<AddressBook>>,
 }
 
 impl Networks {
-    /// Of that host, with subnets out of that pool, and bots that ask those name servers, or else the host's own.
+    /// Of that host, with subnets out of that pool, behind that gate.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, host: HostId, disk: Disk, pool: Subnet, resolvers: Vec<Ipv4Addr>) -> Self {
-        Self { engine, host, disk, pool, resolvers, book: Mutex::new(None) }
+    pub fn new(engine: Arc<Engine>, host: HostId, disk: Disk, pool: Subnet, gate: GateClient) -> Self {
+        Self { engine, host, disk, pool, gate, book: Mutex::new(None) }
     }
 
-    /// Sees that a tenant's network, bridge and border are there.
+    /// Sees that a tenant's network and bridge are there, and that the gate keeps its rules.
     ///
     /// # Errors
-    /// When no subnet is left, or Docker or nftables fails.
+    /// When no subnet is left, or Docker or the gate fails.
     pub async fn ensure(&self, account: AccountId) -> Result<(), ExecuteError> {
         let mut guard = self.book.lock().await;
         let book = self.loaded(&mut guard).await?;
@@ -67,18 +78,15 @@ impl Networks {
             }
             None => self.create(book, account).await?,
         }
-        let wanted = self.border(book);
-        let present = border::present(wanted.servers.clone()).await.map_err(ExecuteError::Passing)?;
-        if border::missing(&wanted.tenants, &present).is_empty() {
-            return Ok(());
-        }
-        border::apply(&wanted).await.map_err(ExecuteError::Passing)
+        let Some(tenant) = book.tenants.get(&account) else { return Err(ExecuteError::Passing(unknown(account))) };
+        let tenant = gate::tenant(bridge_name(account), tenant.subnet)?;
+        self.gate.change(Change::PutTenant { account, tenant }).await.map(drop)
     }
 
-    /// Removes a tenant's network, its subnet and its border.
+    /// Removes a tenant's network, its subnet and its rules.
     ///
     /// # Errors
-    /// When a container is still on it, or Docker or nftables fails.
+    /// When a container is still on it, or Docker or the gate fails.
     pub async fn remove(&self, account: AccountId) -> Result<(), ExecuteError> {
         let mut guard = self.book.lock().await;
         let book = self.loaded(&mut guard).await?;
@@ -90,7 +98,7 @@ impl Networks {
             Ok(())
         })?;
         cgroup::remove_parent(account);
-        border::apply(&self.border(book)).await.map_err(ExecuteError::Passing)
+        self.gate.change(Change::DropTenant { account }).await.map(drop)
     }
 
     /// The address of an instance: always the same one.
@@ -117,22 +125,33 @@ impl Networks {
         })
     }
 
-    /// Tenants whose network, bridge and border are all there.
+    /// The addresses of all instances, and of the bridges behind which they are.
     ///
     /// # Errors
-    /// When the engine does not answer. A host whose nftables cannot be read has no tenant with a network.
-    pub async fn whole(&self) -> Result<BTreeSet<AccountId>, ExecuteError> {
+    /// When the book has to be rebuilt and the engine does not answer.
+    pub async fn addresses(&self) -> Result<BTreeMap<DeploymentId, Placed>, ExecuteError> {
+        let mut guard = self.book.lock().await;
+        let book = self.loaded(&mut guard).await?;
+        let of = |tenant: &Tenant| {
+            let gateway = tenant.subnet.gateway();
+            let placed = |(deployment, address): (&DeploymentId, &Ipv4Addr)| {
+                (*deployment, Placed { address: *address, gateway })
+            };
+            tenant.instances.iter().map(placed).collect::<Vec<_>>()
+        };
+        Ok(book.tenants.values().flat_map(of).collect())
+    }
+
+    /// Tenants whose network and bridge are there, and whose rules stand, by what the gate sees; none: it does not answer.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn whole(&self, look: Option<&Look>) -> Result<BTreeSet<AccountId>, ExecuteError> {
+        let Some(look) = look else { return Ok(BTreeSet::new()) };
         let networks = self.all().await?;
-        if networks.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let standing = border::present(resolv::servers(&self.resolvers)).await.unwrap_or_else(|reason| {
-            tracing::warn!(%reason, "cannot see the tenants' borders; every one will be made anew");
-            BTreeMap::new()
-        });
         let whole = networks.iter().filter_map(|network| {
             let (account, subnet) = (account_of(network)?, subnet_of(network)?);
-            (linked(account) && standing.get(&account) == Some(&subnet)).then_some(account)
+            (linked(account) && gate::stands(look, account, &bridge_name(account), subnet)).then_some(account)
         });
         Ok(whole.collect())
     }
@@ -250,12 +269,6 @@ impl Networks {
         Ok(changed)
     }
 
-    /// Those servers may change while bots run: the host's own are read anew each time.
-    fn border(&self, book: &AddressBook) -> Border {
-        let tenants = book.tenants.iter().map(|(account, tenant)| (*account, tenant.subnet));
-        Border { tenants: tenants.collect(), servers: resolv::servers(&self.resolvers) }
-    }
-
     fn save(&self, book: &AddressBook) -> Result<(), ExecuteError> {
         let bytes = serde_json::to_vec(book).map_err(|error| {
             ExecuteError::Passing(
@@ -268,6 +281,10 @@ impl Networks {
 
 fn disk_failed(error: crate::disk::DiskError) -> ExecuteError {
     ExecuteError::Passing(Reason::new("state-file", error.to_string()))
+}
+
+fn unknown(account: AccountId) -> Reason {
+    Reason::new("network-missing", format!("{account} has no network on this host yet"))
 }
 
 /// Whether the tenant's bridge is there, in the network namespace that the agent is in.
@@ -335,7 +352,7 @@ mod tests {
         book.subnet_for(account, address::DEFAULT_POOL, &BTreeSet::new()).unwrap();
         let engine = Arc::new(Engine::behind(std::path::Path::new("/nonexistent/docker.sock")));
         let host = "host_00000000000000000000000000000001".parse().unwrap();
-        let networks = Networks::new(engine, host, disk.clone(), address::DEFAULT_POOL, vec![]);
+        let networks = Networks::new(engine, host, disk.clone(), address::DEFAULT_POOL, GateClient::at(dir.path()));
         *networks.book.lock().await = Some(book);
         // Where the book is written first, root cannot write a directory either.
         let in_the_way = disk.path(&format!("{BOOK}.new"));

@@ -64,9 +64,9 @@ pub fn server(text: &str) -> Result<Ipv4Addr, ServerError> {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(places: &Places, deployment: DeploymentId, resolvers: &[Ipv4Addr]) -> Result<(), Reason> {
+pub fn write(places: &Places, deployment: DeploymentId, gateway: Ipv4Addr) -> Result<(), Reason> {
     let path = places.resolv_conf(deployment);
-    let text = render(&servers(resolvers));
+    let text = render(&[gateway]);
     if fs::read_to_string(&path).is_ok_and(|held| held == text) {
         return Ok(());
     }
@@ -148,9 +148,9 @@ mod tests {
         let places = Places::under(dir.path(), dir.path());
         let bot = "dep_00000000000000000000000000000001".parse().unwrap();
         let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
-        write(&places, bot, &["192.0.2.1".parse().unwrap()]).unwrap();
+        write(&places, bot, "192.0.2.1".parse().unwrap()).unwrap();
         let before = inode(&places.resolv_conf(bot));
-        write(&places, bot, &["192.0.2.9".parse().unwrap()]).unwrap();
+        write(&places, bot, "192.0.2.9".parse().unwrap()).unwrap();
         assert!(fs::read_to_string(places.resolv_conf(bot)).unwrap().contains("nameserver 192.0.2.9\n"));
         assert_eq!(inode(&places.resolv_conf(bot)), before);
         remove(&places, bot).unwrap();

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use super::docker::DockerHost;
 use super::engine::{self, CALL_TIMEOUT};
 use super::events::Stale;
-use super::{ExecuteError, image, inspect, logs};
+use super::{ExecuteError, gate, image, inspect, logs};
+use crate::gate::talk::Look;
 use crate::observe::kernel::TenantGroup;
 use crate::observe::{Container, ContainerState, Observed};
 
@@ -65,9 +66,8 @@ impl Sight {
             observed.containers = containers(host, &stale, observed.containers).await?;
         }
         if stale.all || stale.rest {
-            observed.networks = host.networks.whole().await?;
+            through_the_gate(host, &mut observed).await?;
             observed.volumes = host.volumes.all().await.map_err(ExecuteError::Passing)?;
-            observed.gates = host.gates.lock().await.clone();
             observed.files = host.files.all().map_err(ExecuteError::Passing)?;
         }
         if !stale.all && now.duration_since(kernel_at) >= KERNEL_AFTER {
@@ -84,6 +84,26 @@ impl Sight {
         self.seen = Some(Seen { observed: observed.clone(), at, kernel_at });
         Ok(observed)
     }
+}
+
+/// What the gate sees. One that does not answer says nothing of anybody: nothing is started anew then, and what runs
+/// runs on.
+async fn through_the_gate(host: &DockerHost, observed: &mut Observed) -> Result<(), ExecuteError> {
+    let look = match host.gate.look().await {
+        Ok(look) => Some(look),
+        Err(reason) => {
+            tracing::warn!(%reason, "the gate cannot be looked at");
+            None
+        }
+    };
+    observed.networks = host.networks.whole(look.as_ref()).await?;
+    let placed = host.networks.addresses().await?;
+    observed.gates = look.as_ref().map(|look| gate::sights(look, &placed)).unwrap_or_default();
+    (observed.denials, observed.gate) = match look {
+        Some(Look { denials, report, .. }) => (denials, Some(report)),
+        None => Default::default(),
+    };
+    Ok(())
 }
 
 /// The containers that are there: what is known of those that did not change, the rest looked at anew.

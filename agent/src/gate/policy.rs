@@ -1,13 +1,14 @@
 //! What the gate was told: tenants and their instances. Plain data; the gate keeps it on disk and acts on nothing else.
 //!
-//! The agent tells one tenant or one instance at a time; each change is applied whole or not at all. What is not told
-//! does not pass.
+//! The agent tells one tenant or one instance at a time ([`Change`]); each change is applied whole or not at all, and one
+//! that makes no sense is refused before anything hears of it. What is not told does not pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use launchpad_protocol::egress::Cidr;
 use launchpad_protocol::id::{AccountId, DeploymentId};
+use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::{EgressPolicy, Ingress};
 use serde::{Deserialize, Serialize};
 
@@ -46,15 +47,133 @@ pub struct InstanceGate {
     pub ingress: Ingress,
 }
 
+/// One thing that the agent tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A tenant's network stands.
+    PutTenant {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        tenant: TenantGate,
+    },
+    /// It is gone, and its instances with it.
+    DropTenant {
+        /// Whose.
+        account: AccountId,
+    },
+    /// An instance may be let out, and in to.
+    PutInstance {
+        /// Which.
+        deployment: DeploymentId,
+        /// How.
+        instance: InstanceGate,
+    },
+    /// It may not any more.
+    DropInstance {
+        /// Which.
+        deployment: DeploymentId,
+    },
+    /// These and no others are, for all bots, never to be reached.
+    PutNever {
+        /// The coordinators'.
+        addresses: BTreeSet<Ipv4Addr>,
+    },
+}
+
+/// How a tenant's bridge is called: these two letters, and digits of its id.
+const BRIDGE_PREFIX: &str = "lp";
+/// Hexadecimal digits behind them.
+const BRIDGE_DIGITS: usize = 12;
+
+/// Whether a network interface is, by its name, a tenant's bridge.
+#[must_use]
+pub fn is_bridge_of_ours(name: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    name.strip_prefix(BRIDGE_PREFIX).is_some_and(|tail| tail.len() == BRIDGE_DIGITS && tail.bytes().all(is_digit))
+}
+
 impl TenantGate {
     /// The bridge's own address: gateway and name server of the tenant's bots.
     #[must_use]
     pub fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.subnet.base()).saturating_add(1))
     }
+
+    /// Whether a bot of that network may have the address: not the network's own, the bridge's, or everybody's.
+    #[must_use]
+    pub fn has_room_for(&self, address: Ipv4Addr) -> bool {
+        let size = u32::MAX.checked_shr(u32::from(self.subnet.bits())).unwrap_or(0);
+        let place = u32::from(address).wrapping_sub(u32::from(self.subnet.base()));
+        (2..size).contains(&place)
+    }
 }
 
 impl GatePolicy {
+    /// The policy after a change.
+    ///
+    /// # Errors
+    /// When the change contradicts itself or what was told before; nothing is changed then.
+    pub fn after(&self, change: &Change) -> Result<Self, Reason> {
+        let mut next = self.clone();
+        match change {
+            Change::PutTenant { account, tenant } => {
+                self.check_tenant(*account, tenant)?;
+                next.tenants.insert(*account, tenant.clone());
+                // An address on the old network says nothing any more; the agent tells the instance anew.
+                next.instances.retain(|_, gate| gate.account != *account || tenant.has_room_for(gate.address));
+            }
+            Change::DropTenant { account } => {
+                next.tenants.remove(account);
+                next.instances.retain(|_, gate| gate.account != *account);
+            }
+            Change::PutInstance { deployment, instance } => {
+                self.check_instance(*deployment, instance)?;
+                next.instances.insert(*deployment, instance.clone());
+            }
+            Change::DropInstance { deployment } => drop(next.instances.remove(deployment)),
+            Change::PutNever { addresses } => next.never.clone_from(addresses),
+        }
+        Ok(next)
+    }
+
+    fn check_tenant(&self, account: AccountId, tenant: &TenantGate) -> Result<(), Reason> {
+        if !is_bridge_of_ours(&tenant.bridge) {
+            return Err(Reason::new("bridge-name", format!("`{}` is no name of a tenant's bridge", tenant.bridge)));
+        }
+        let others = self.tenants.iter().filter(|(other, _)| **other != account);
+        match others.into_iter().find(|(_, held)| held.bridge == tenant.bridge || held.subnet.overlaps(tenant.subnet))
+        {
+            Some((other, held)) => Err(Reason::new(
+                "network-taken",
+                format!("{} on {} is, in part, the network of {other}", tenant.subnet, tenant.bridge),
+            )
+            .because(format!("that one has {} on {}", held.subnet, held.bridge))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_instance(&self, deployment: DeploymentId, instance: &InstanceGate) -> Result<(), Reason> {
+        let (account, address) = (instance.account, instance.address);
+        let Some(tenant) = self.tenants.get(&account) else {
+            return Err(Reason::new("tenant-unknown", format!("the gate was told of no network of {account} yet")));
+        };
+        if !tenant.has_room_for(address) {
+            return Err(Reason::new(
+                "address-outside",
+                format!("{address} is no bot's address in {}", tenant.subnet),
+            ));
+        }
+        match self.at(address) {
+            Some((other, _)) if other != deployment => Err(Reason::new(
+                "address-taken",
+                format!("{address} belongs to {other}, and {deployment} was to have it"),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Who has that address, if anybody.
     #[must_use]
     pub fn at(&self, address: Ipv4Addr) -> Option<(DeploymentId, &InstanceGate)> {

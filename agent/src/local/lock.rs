@@ -1,6 +1,7 @@
-//! One agent per data directory: two would each carry out the other's spec.
+//! One agent and one gate per data directory: two agents would each carry out the other's spec, two gates take each
+//! other's rules away.
 //!
-//! `run` and `enroll` take the lock first. It is the kernel's (`flock`), so a killed agent leaves none behind; the pid
+//! `run`, `enroll` and `gate` take their lock first. It is the kernel's (`flock`), so a killed agent leaves none behind; the pid
 //! in the file is only for people.
 
 use std::fs::{File, OpenOptions};
@@ -12,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 const LOCK_FILE: &str = "agent.lock";
+const GATE_LOCK_FILE: &str = "gate.lock";
 
 /// The most digits of a pid that are read back (Linux: `PID_MAX_LIMIT`, 2^22).
 const PID_DIGITS_MAX: u64 = 7;
@@ -27,10 +29,12 @@ pub struct DataLock {
 pub enum LockError {
     /// Somebody has it.
     #[error(
-        "another launchpad-agent ({}) works in {}: stop it first, or choose another --data-dir",
+        "another {} ({}) works in {}: stop it first, or choose another --data-dir", program,
         pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}")), dir.display()
     )]
     Held {
+        /// `launchpad-agent`, or its gate.
+        program: &'static str,
         /// The data directory.
         dir: PathBuf,
         /// Who, as the file says.
@@ -52,13 +56,25 @@ impl DataLock {
     /// # Errors
     /// [`LockError::Held`] names the process that has it.
     pub fn take(data_dir: &Path) -> Result<Self, LockError> {
-        let path = data_dir.join(LOCK_FILE);
+        Self::locked(data_dir, LOCK_FILE, "launchpad-agent")
+    }
+
+    /// Takes the gate's lock, likewise; the agent may run beside it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] names the process that has it.
+    pub fn of_gate(data_dir: &Path) -> Result<Self, LockError> {
+        Self::locked(data_dir, GATE_LOCK_FILE, "launchpad-agent gate")
+    }
+
+    fn locked(data_dir: &Path, file: &str, program: &'static str) -> Result<Self, LockError> {
+        let path = data_dir.join(file);
         let failed = |source| LockError::Io { path: path.clone(), source };
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = match Flock::lock(options.map_err(failed)?, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((file, Errno::EWOULDBLOCK)) => {
-                return Err(LockError::Held { dir: data_dir.to_owned(), pid: pid_in(file) });
+                return Err(LockError::Held { program, dir: data_dir.to_owned(), pid: pid_in(file) });
             }
             Err((_, errno)) => return Err(failed(errno.into())),
         };

@@ -114,7 +114,6 @@ impl Ground {
             run_dir: self.dir.path().join("run"),
             host: self.id,
             subnet_pool: DEFAULT_POOL,
-            resolvers: vec![RESOLVER.parse().expect("an address")],
             sealing_key: Arc::clone(&self.key),
         })
         .await
