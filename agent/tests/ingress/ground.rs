@@ -43,20 +43,26 @@ impl Ground {
     /// A namespace with loopback alone, and a gate in it that knows no bot yet. None, and a word about it, where that is
     /// not to be had.
     pub(crate) fn bare() -> Option<Self> {
+        Self::told(&["--ingress-tls", "internal"])
+    }
+
+    /// The same, with other options than those of a trial.
+    pub(crate) fn told(options: &[&str]) -> Option<Self> {
         if Command::new("caddy").arg("version").stdout(Stdio::null()).status().is_err() {
             eprintln!("not proved: Caddy is not installed; packaging/setup.sh test installs it");
             return None;
         }
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            eprintln!("not proved: no network namespace can be made ({error}); run as root");
+        // Mounts too: a test may have names of its own in /etc/hosts.
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS) {
+            eprintln!("not proved: no namespaces can be made ({error}); run as root");
             return None;
         }
+        run("mount", &["--make-rprivate", "/"]);
         run("ip", &["link", "set", "lo", "up"]);
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str| dir.path().join(name).display().to_string();
-        let words = ["gate", "--ingress-tls", "internal", "--caddy-admin", &file("admin.sock")];
-        let args = Line::try_parse_from([&words[..], &["--caddy-config", &file("kept/caddy.json")]].concat());
-        let args = args.unwrap().ingress;
+        let paths = ["--caddy-admin", &file("admin.sock"), "--caddy-config", &file("kept/caddy.json")];
+        let args = Line::try_parse_from([&["gate"], &paths[..], options].concat()).unwrap().ingress;
         let (policy, told) = watch::channel(Arc::default());
         let ingress = Ingress::new(args.clone(), told);
         let mut ground = Self { policy, ingress, dir, args, gate: None, caddy: None };
@@ -80,15 +86,7 @@ impl Ground {
 
     /// Starts Caddy with some file.
     pub(crate) fn spawn_caddy(&mut self, config: &Path) {
-        let log = fs::File::options().create(true).append(true).open(self.dir.path().join("caddy.log")).unwrap();
-        let mut caddy = Command::new("setpriv");
-        caddy.args(["--pdeathsig", "KILL", "caddy", "run", "--config"]).arg(config);
-        // Nothing is written outside the test's own directory.
-        for home in ["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
-            caddy.env(home, self.dir.path());
-        }
-        caddy.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        self.caddy = Some(caddy.spawn().unwrap());
+        self.caddy = Some(caddy(self.dir.path(), config));
     }
 
     /// SIGKILL, and gone when this returns.
@@ -149,7 +147,7 @@ impl Ground {
 
     /// The root certificate of Caddy's own authority.
     pub(crate) fn root(&self) -> PathBuf {
-        self.dir.path().join("caddy/pki/authorities/local/root.crt")
+        root(self.dir.path())
     }
 
     /// The names that Caddy has certificates for.
@@ -174,6 +172,21 @@ impl Drop for Ground {
             eprintln!("{}", self.log());
         }
     }
+}
+
+/// The root certificate of the authority of a Caddy that was started there.
+pub(crate) fn root(home: &Path) -> PathBuf {
+    home.join("caddy/pki/authorities/local/root.crt")
+}
+
+/// A Caddy that writes nothing outside this directory; its log is `caddy.log`.
+pub(crate) fn caddy(home: &Path, config: &Path) -> Child {
+    let log = fs::File::options().create(true).append(true).open(home.join("caddy.log")).unwrap();
+    let mut caddy = Command::new("setpriv");
+    caddy.args(["--pdeathsig", "KILL", "caddy", "run", "--config"]).arg(config);
+    caddy.envs(["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"].map(|variable| (variable, home)));
+    caddy.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    caddy.spawn().unwrap()
 }
 
 /// A policy without names shows nothing of Caddy: a bot with one is told, and taken back.

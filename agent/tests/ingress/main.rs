@@ -4,6 +4,7 @@
 //! verified against Caddy's own authority. Without root or Caddy they say so and prove nothing; `make test` has both.
 
 mod abuse;
+mod authority;
 mod bots;
 mod ground;
 mod keeping;
