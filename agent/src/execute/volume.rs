@@ -291,7 +291,9 @@ impl Volumes {
             used_bytes: look.as_ref().map_or(0, |look| look.used),
             // Only with the bot's directory in it has the mounting come to its end.
             mounted: look.as_ref().is_some_and(|look| look.mounted.is_ours() && look.owner.is_some()),
-            flags_right: look.as_ref().is_some_and(|look| look.mounted == Mounted::Right && !look.damaged),
+            flags_right: look
+                .as_ref()
+                .is_some_and(|look| look.mounted == Mounted::Right && !look.damaged && !look.has_holes),
             snapshots: snapshot::sights(home),
         }
     }

@@ -137,7 +137,7 @@ pub enum Mounted {
     No,
     /// As it must be.
     Right,
-    /// With a flag missing or one too many, or with a device that gives room back to the host.
+    /// With a flag missing, or with one too many.
     WrongFlags,
     /// The filesystem itself takes no writes: the kernel met something that must not be.
     ReadOnly,
@@ -180,6 +180,8 @@ pub struct Look {
     pub floor: u64,
     /// Bytes of the host's disk that it has already.
     pub held: u64,
+    /// Whether it should have more of the disk than it has, because somebody gave some back.
+    pub has_holes: bool,
     /// Bytes that the bot has filled; none while it is not mounted, because only the kernel knows.
     pub used: u64,
     /// How it is mounted.

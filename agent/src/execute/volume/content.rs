@@ -13,12 +13,15 @@ use std::path::Path;
 
 use launchpad_protocol::digest::Digest;
 use nix::errno::Errno;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::unistd::{Whence, lseek};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes that are read, compared with zero and written at once: large enough that calls do not count, small enough
-/// that a copy stays sparse.
+/// Bytes that are compared with zero and written at once: large enough that calls do not count, small enough that a copy
+/// stays sparse.
 const BLOCK_BYTES: u64 = 64 * 1024;
+/// Bytes that are read at once, because nothing is read ahead.
+const READ_BYTES: u64 = 16 * BLOCK_BYTES;
 /// A copy is the host's alone.
 const FILE_MODE: u32 = 0o600;
 
@@ -73,19 +76,26 @@ pub fn data_bytes(path: &Path) -> io::Result<u64> {
 /// Every block that is not zero, in order, with its place.
 fn blocks(file: &File, mut each: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
     let len = file.metadata()?.len();
-    let mut buffer = vec![0; usize::try_from(BLOCK_BYTES).map_err(io::Error::other)?];
+    // Room that is kept and was never written is a hole, until it is read ahead of: then its zeros are in memory, and
+    // the kernel calls them data.
+    posix_fadvise(file.as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM)?;
+    let mut buffer = vec![0; usize::try_from(READ_BYTES).map_err(io::Error::other)?];
+    let block = usize::try_from(BLOCK_BYTES).map_err(io::Error::other)?;
     let mut from = 0;
     while let Some(data) = data_after(file, from)? {
         // Whole blocks, wherever the data begins: a digest must not depend on where extents end.
+        let end = data.end.next_multiple_of(BLOCK_BYTES).min(len);
         let mut at = data.start - data.start % BLOCK_BYTES;
-        while at < data.end {
-            let wanted = usize::try_from(BLOCK_BYTES.min(len - at)).map_err(io::Error::other)?;
-            let block = buffer.get_mut(..wanted).unwrap_or_default();
-            file.read_exact_at(block, at)?;
-            if block.iter().any(|byte| *byte != 0) {
-                each(at, block)?;
+        while at < end {
+            let wanted = usize::try_from(READ_BYTES.min(end - at)).map_err(io::Error::other)?;
+            let read = buffer.get_mut(..wanted).unwrap_or_default();
+            file.read_exact_at(read, at)?;
+            for block in read.chunks(block) {
+                if block.iter().any(|byte| *byte != 0) {
+                    each(at, block)?;
+                }
+                at += block.len() as u64;
             }
-            at += BLOCK_BYTES;
         }
         from = at;
     }

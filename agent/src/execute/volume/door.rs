@@ -84,11 +84,10 @@ impl Machine {
             Step::Check { image } => self.run(Program::E2fsck, &["-p".as_ref(), image.as_ref()]).await,
             Step::Enlarge { image } => self.enlarge(image).await,
             Step::MountImage { image, at } => mounting::mount_image(&self.programs, image, at).await,
-            Step::KeepRoom { image } => mounting::keep_room(image),
             Step::EnlargeMounted { image } => mounting::enlarge(&self.programs, image).await,
             Step::MountTree { tree, at } => mounting::mount_tree(tree, at),
             Step::SetFlags { at } => mounting::set_flags(at),
-            Step::Unmount { at } => mounting::unmount(at),
+            Step::Unmount { at } => mounting::unmount(at).await,
             Step::FreeLoop { image } => mounting::free_loop(&self.programs, image).await,
             Step::GiveTo { path, uid, gid } => files::give_to(path, *uid, *gid),
             Step::SetProject { tree, project } => {

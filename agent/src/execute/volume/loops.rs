@@ -33,8 +33,6 @@ pub struct LoopDevice {
     pub bytes: u64,
     /// Whether it lets the file go with its last user.
     pub frees_itself: bool,
-    /// Whether unused blocks of it become holes in the file.
-    pub gives_back: bool,
 }
 
 impl LoopDevice {
@@ -42,12 +40,6 @@ impl LoopDevice {
     #[must_use]
     pub fn node(&self) -> PathBuf {
         Path::new("/dev").join(&self.name)
-    }
-
-    /// The kernel's setting of that name for its queue.
-    #[must_use]
-    pub fn queue(&self, setting: &str) -> PathBuf {
-        Path::new(BLOCK).join(&self.name).join("queue").join(setting)
     }
 }
 
@@ -84,7 +76,6 @@ fn look(name: String) -> Option<LoopDevice> {
         device: text("dev")?.parse().ok()?,
         bytes: text("size")?.trim().parse::<u64>().ok()?.saturating_mul(SECTOR_BYTES),
         frees_itself: text("loop/autoclear")?.trim() == "1",
-        gives_back: text("queue/discard_max_bytes")?.trim() != "0",
         name,
         file,
         deleted,

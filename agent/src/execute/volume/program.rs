@@ -143,7 +143,7 @@ impl Programs {
     /// # Errors
     /// When one works on and on.
     pub async fn quiet(&self) -> Result<(), Reason> {
-        let lock = self.lock_file()?;
+        let Some(lock) = self.lock_file()? else { return Ok(()) };
         let end = Instant::now() + QUIET_WITHIN;
         loop {
             match lock.try_lock() {
@@ -168,10 +168,12 @@ impl Programs {
             Reason::new("program-failed", format!("`{}` failed", line(program, arguments))).because(cause)
         };
         let lock = self.lock_file()?;
-        lock.lock_shared().map_err(|error| self.no_lock(&error))?;
+        if let Some(lock) = &lock {
+            lock.lock_shared().map_err(|error| self.no_lock(&error))?;
+        }
         let mut command = Command::new(program.name());
         command.args(arguments).env("LC_ALL", "C").kill_on_drop(true);
-        command.stdin(Stdio::from(lock)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(lock.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| {
             let is_missing = error.kind() == std::io::ErrorKind::NotFound;
             if is_missing { program.missing() } else { failed(error.to_string()) }
@@ -192,10 +194,14 @@ impl Programs {
         Err(failed(if complaint.is_empty() { output.status.to_string() } else { complaint }))
     }
 
-    fn lock_file(&self) -> Result<File, Reason> {
-        let opened =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.at_work);
-        opened.map_err(|error| self.no_lock(&error))
+    /// None: there is no directory for it, and so nothing that an agent has begun.
+    fn lock_file(&self) -> Result<Option<File>, Reason> {
+        let mut options = OpenOptions::new();
+        match options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.at_work) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.no_lock(&error)),
+        }
     }
 
     fn no_lock(&self, error: &std::io::Error) -> Reason {
@@ -231,7 +237,7 @@ mod tests {
     async fn whoever_opens_waits_for_a_program_that_outlived_its_agent() {
         let (dir, programs) = programs();
         programs.quiet().await.unwrap();
-        let orphan = programs.lock_file().unwrap();
+        let orphan = programs.lock_file().unwrap().unwrap();
         orphan.lock_shared().unwrap();
         let waiting = programs.clone();
         let mut waits = tokio::spawn(async move { waiting.quiet().await });

@@ -180,6 +180,7 @@ impl Backend for Folders {
             promised: record.bytes,
             floor: record.bytes,
             held: usage.used,
+            has_holes: false,
             used: usage.used,
             owner: if mounted.is_ours() { owner_of(&home.data()) } else { None },
             mounted,

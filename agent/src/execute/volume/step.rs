@@ -48,11 +48,6 @@ pub enum Step {
         /// Where.
         at: PathBuf,
     },
-    /// Keep the loop device from giving room back to the host: `fstrim` would.
-    KeepRoom {
-        /// The file.
-        image: PathBuf,
-    },
     /// Let a mounted ext4 fill its file.
     EnlargeMounted {
         /// The file.
@@ -160,13 +155,12 @@ pub enum Step {
 
 /// The steps that a host with images passes on the way from a bot's first volume to its removal, with a snapshot and a
 /// restore between: where a test can kill the agent.
-pub const KILL_POINTS: [&str; 12] = [
+pub const KILL_POINTS: [&str; 11] = [
     "volume_make_dir",
     "volume_allocate",
     "volume_format",
     "volume_rename",
     "volume_mount_image",
-    "volume_keep_room",
     "volume_give_to",
     "volume_unmount",
     "volume_free_loop",
@@ -186,7 +180,6 @@ impl Step {
             Self::Check { .. } => "volume_check",
             Self::Enlarge { .. } => "volume_enlarge",
             Self::MountImage { .. } => "volume_mount_image",
-            Self::KeepRoom { .. } => "volume_keep_room",
             Self::EnlargeMounted { .. } => "volume_enlarge_mounted",
             Self::MountTree { .. } => "volume_mount_tree",
             Self::SetFlags { .. } => "volume_set_flags",
@@ -221,7 +214,6 @@ impl Step {
             | Self::Check { image }
             | Self::Enlarge { image }
             | Self::EnlargeMounted { image }
-            | Self::KeepRoom { image }
             | Self::FreeLoop { image } => image,
             Self::MountImage { at, .. }
             | Self::MountTree { at, .. }
@@ -260,7 +252,6 @@ impl fmt::Display for Step {
             Self::Format { .. }
             | Self::Check { .. }
             | Self::Enlarge { .. }
-            | Self::KeepRoom { .. }
             | Self::EnlargeMounted { .. }
             | Self::SetFlags { .. }
             | Self::Unmount { .. }

@@ -126,7 +126,6 @@ mod tests {
             deleted: false,
             bytes: 0,
             frees_itself,
-            gives_back: false,
         }
     }
 

@@ -45,7 +45,8 @@ pub(super) fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
         file.set_len(before)?;
         return Err(errno.into());
     }
-    file.sync_all()
+    // An empty one is synced by whoever fills it; one that grows must be as long as what will be written into it says.
+    if before == 0 { Ok(()) } else { file.sync_all() }
 }
 
 /// The directory alone: what is in it stays as it is. A new one appears with its owner.
@@ -66,23 +67,23 @@ fn make_for(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => lchown(&fresh, Some(uid), Some(gid))?,
     }
-    fs::rename(&fresh, path)?;
-    sync_parents(path, path)
+    // What a power cut takes back is made again.
+    fs::rename(&fresh, path)
 }
 
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Reason> {
-    fs::rename(from, to).and_then(|()| sync_parents(from, to)).map_err(|error| failed("put in place", to, &error))
+    fs::rename(from, to).and_then(|()| sync_parent(to)).map_err(|error| failed("put in place", to, &error))
 }
 
 pub(super) fn exchange(one: &Path, other: &Path) -> Result<(), Reason> {
     let exchanged = renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE);
-    let exchanged = exchanged.map_err(io::Error::from).and_then(|()| sync_parents(one, other));
+    let exchanged = exchanged.map_err(io::Error::from).and_then(|()| sync_parent(other));
     exchanged.map_err(|error| failed("put in place", other, &error))
 }
 
-/// A name is on the disk when its directory is.
-fn sync_parents(one: &Path, other: &Path) -> io::Result<()> {
-    [one, other].iter().filter_map(|path| path.parent()).try_for_each(|parent| File::open(parent)?.sync_all())
+/// A name is on the disk when its directory is; a journal keeps the other directory in step.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 pub(super) fn sync_filesystem(path: &Path) -> io::Result<()> {

@@ -4,7 +4,6 @@
 //! One file is never attached twice, because two caches of one filesystem destroy it.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -26,7 +25,9 @@ const FLAGS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags
 const OPTIONS: &str = "nosuid,nodev,noatime,noinit_itable,errors=remount-ro";
 /// How long a loop device may take to let its file go: the kernel is done in milliseconds, unless udev looks at it.
 const FREE_WITHIN: Duration = Duration::from_secs(5);
-/// Between two looks at that.
+/// How long a mount may be held by somebody who was not there when it was looked at.
+const UNMOUNT_WITHIN: Duration = Duration::from_secs(2);
+/// Between two looks at either.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Mounts at one place, on top of each other, that are taken away: more than any confusion makes.
 const STACKED_MAX: usize = 32;
@@ -51,14 +52,6 @@ pub(super) async fn mount_image(programs: &Programs, image: &Path, at: &Path) ->
     })
 }
 
-/// Without this, `fstrim` on the host would give the room of unused blocks back to everyone.
-pub(super) fn keep_room(image: &Path) -> Result<(), Reason> {
-    present(image)?.iter().try_for_each(|device| {
-        let setting = device.queue("discard_max_bytes");
-        fs::write(&setting, "0").map_err(|error| failed("write", &setting, &error))
-    })
-}
-
 pub(super) async fn enlarge(programs: &Programs, image: &Path) -> Result<(), Reason> {
     let devices = present(image)?;
     let [device] = devices.as_slice() else { return Err(attached_twice(image, &devices)) };
@@ -79,14 +72,19 @@ pub(super) fn set_flags(at: &Path) -> Result<(), Reason> {
     mount(none, at, none, flags, none).map_err(|errno| failed("set the flags of the mount at", at, &errno.into()))
 }
 
-pub(super) fn unmount(at: &Path) -> Result<(), Reason> {
+/// A program that asks every mount for its size, as monitoring does, holds each for a moment.
+pub(super) async fn unmount(at: &Path) -> Result<(), Reason> {
+    let end = Instant::now() + UNMOUNT_WITHIN;
     for _ in 0..STACKED_MAX {
-        match umount2(at, MntFlags::UMOUNT_NOFOLLOW) {
-            Ok(()) => {}
-            // Nothing is mounted there, or there is no such place.
-            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
-            Err(Errno::EBUSY) => return Err(busy(at)),
-            Err(errno) => return Err(failed("unmount", at, &errno.into())),
+        loop {
+            match umount2(at, MntFlags::UMOUNT_NOFOLLOW) {
+                Ok(()) => break,
+                // Nothing is mounted there, or there is no such place.
+                Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+                Err(Errno::EBUSY) if Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
+                Err(Errno::EBUSY) => return Err(busy(at)),
+                Err(errno) => return Err(failed("unmount", at, &errno.into())),
+            }
         }
     }
     Err(failed("unmount", at, &io::Error::other(format!("still mounted after {STACKED_MAX} times"))))
