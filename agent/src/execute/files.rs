@@ -2,15 +2,15 @@
 //! directories.
 //!
 //! `docker.rs` calls [`FileStore`]. All files of a set are opened before the first is written, so that a seal
-//! that does not open changes nothing. Each file is replaced by a rename: a running bot sees the old one or
-//! the new one, never half. The marker that names the set is written last. What is unsealed is never logged
+//! that does not open changes nothing. Each file that changed is replaced by a rename: a running bot sees the old one or
+//! the new one, never half, and of the others nothing. The marker that names the set is written last. What is unsealed is never logged
 //! and never on a disk. An agent that stops leaves the tmpfs mounted: bots run on, and have it mounted; it goes with
 //! the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -145,7 +145,10 @@ impl FileStore {
             make_dir(&dir, DIR_MODE).map_err(io("make", &dir))?;
             chown(&dir, Some(uid), Some(gid)).map_err(io("give away", &dir))?;
             let path = dir.join(&file.name);
-            replace(&root, &path, content, uid, gid).map_err(io("write", &path))?;
+            // One that is right stays: a bot that watches it is not woken for nothing.
+            if !is_in_place(&path, content, uid, gid) {
+                replace(&root, &path, content, uid, gid).map_err(io("write", &path))?;
+            }
         }
         self.take_away_others(spec).map_err(io("tidy", &root))?;
         let marker = self.places.files_marker(deployment);
@@ -219,6 +222,15 @@ fn replace(root: &Path, path: &Path, content: &[u8], uid: u32, gid: u32) -> io::
     fs::rename(&fresh, path)
 }
 
+/// Whether the file is there already, as it should be.
+fn is_in_place(path: &Path, content: &[u8], uid: u32, gid: u32) -> bool {
+    let is_ours = |found: fs::Metadata| {
+        found.is_file() && (found.mode() & 0o7777, found.uid(), found.gid()) == (FILE_MODE, uid, gid)
+    };
+    fs::symlink_metadata(path).is_ok_and(is_ours)
+        && fs::read(path).map(Zeroizing::new).is_ok_and(|held| held.as_slice() == content)
+}
+
 fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
@@ -226,7 +238,6 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
 
 /// Whether something of its own is mounted there: it is on another device than its parent.
 fn is_mount_point(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
     let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
     path.parent().is_some_and(|parent| device(path) != device(parent))
 }

@@ -1,7 +1,5 @@
 //! What a running bot sees of its files while they are written, taken away, or fail to open.
 
-use std::os::unix::fs::MetadataExt as _;
-
 use launchpad_protocol::generation::Revision;
 use launchpad_protocol::spec::FileKind;
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -91,6 +89,28 @@ fn a_new_version_takes_the_old_ones_place_and_leaves_an_open_file_whole() {
     bench.store.remove(bench.spec.deployment).unwrap();
     bench.store.remove(bench.spec.deployment).unwrap();
     assert_eq!(bench.store.all().unwrap(), BTreeMap::new());
+}
+
+#[test]
+fn a_file_that_did_not_change_is_not_touched_and_one_that_was_tampered_with_is() {
+    let mut bench = Bench::new();
+    let set = |bench: &Bench, token: &[u8]| {
+        vec![bench.seal(CONFIG, "bot.toml", b"a = 1"), bench.seal(SECRETS, "token", token)]
+    };
+    bench.write(set(&bench, b"hush")).unwrap();
+    let at = |bench: &Bench, dir: &str, name: &str| bench.places.files_at(bench.spec.deployment, dir).join(name);
+    let inodes = |bench: &Bench| {
+        let inode = |dir, name| fs::metadata(at(bench, dir, name)).unwrap().ino();
+        (inode(CONFIG, "bot.toml"), inode(SECRETS, "token"))
+    };
+    let before = inodes(&bench);
+    bench.write(set(&bench, b"hush again")).unwrap();
+    let after = inodes(&bench);
+    assert!(after.0 == before.0 && after.1 != before.1, "{before:?} {after:?}");
+    assert_eq!(bench.seen(SECRETS)["token"], b"hush again");
+    fs::set_permissions(at(&bench, CONFIG, "bot.toml"), fs::Permissions::from_mode(0o444)).unwrap();
+    bench.write(set(&bench, b"hush again")).unwrap();
+    assert_eq!(fs::metadata(at(&bench, CONFIG, "bot.toml")).unwrap().mode() & 0o7777, FILE_MODE);
 }
 
 #[test]
