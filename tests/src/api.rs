@@ -86,6 +86,15 @@ impl Api {
         read(request.header("idempotency-key", key).send_json(body).with_context(|| format!("POST {path}"))?)
     }
 
+    /// PUT with a JSON body.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+        let request = agent(TIMEOUT).put(self.url(path)).header("authorization", self.bearer());
+        read(request.send_json(body).with_context(|| format!("PUT {path}"))?)
+    }
+
     /// DELETE.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod registry;
+pub mod search;
 pub mod stand_in;
 pub mod sweep;
 pub mod wait;

@@ -1,4 +1,4 @@
-//! Journeys of an installation: made by `init`, put back by `restore` or by hand, and confirmed.
+//! Journeys of an installation: made by `init`, put back by `restore` or by hand, and confirmed; its keys rotated.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use launchpad_tests::lab::Lab;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::site::{KILL_AT, Site, name_of};
+use super::site::{KILL_AT, Site, id, name_of};
 use super::terminal::{Line, Told};
 
 /// Before its commit `init` is run again; after it nobody saw the token, and `init` says what to do instead.
@@ -61,6 +61,35 @@ pub(crate) fn put_back(site: &mut Site, point: &str) -> Result<()> {
     fs::copy(copy, database)?;
     site.arm(point)?;
     go_on(site, "host-above-store", &after)?;
+    site.settle()
+}
+
+/// Another key wraps everything, the old one is gone, and what was wrapped still opens.
+pub(crate) fn rotated(site: &mut Site, point: &str) -> Result<()> {
+    let name = name_of(point);
+    let running = site.deploy(&name)?;
+    let path = format!("/deployments/{}/secrets/extra", id(&running)?);
+    let set = |site: &mut Site| {
+        site.until("the secret to be set", |lab| {
+            let set = lab.api()?.put(&path, &json!({ "value": point }))?.success()?;
+            Ok(Some(set["effect"].clone()))
+        })
+    };
+    set(site)?;
+    let before = site.lab.api()?.get("/keys")?.success()?;
+    site.arm(point)?;
+    site.order("/keys/rotate", &json!({}), &format!("{name}-rotate"))?;
+    site.until("the rotation to be done", |lab| {
+        let keys = lab.api()?.get("/keys")?.success()?;
+        let one_is_left = keys["wraps"].as_object().is_some_and(|wraps| wraps.len() == 1);
+        ensure!(keys["current"] != before["current"] && one_is_left, "{keys}");
+        Ok(keys["rotation"]["done_at_us"].is_i64().then_some(()))
+    })?;
+    // Who finds the same value has opened what is stored.
+    let again = set(site)?;
+    ensure!(again == "unchanged", "the secret does not open any more: {again}");
+    site.delete(&running, true)?;
+    site.until_deployment(&id(&running)?, "terminated", |now| now["state"] == "terminated")?;
     site.settle()
 }
 

@@ -45,6 +45,12 @@ const JOINING: [&str; 3] = ["create-join-token", "enroll", "revoke-host"];
 const RENEWING: [&str; 1] = ["renew-certificate"];
 /// A host that says nothing any more.
 const FALLING_SILENT: [&str; 1] = ["silence"];
+/// What a bot is given in confidence changes.
+const CONFIDING: [&str; 2] = ["set-secret", "remove-secret"];
+/// Another key wraps what the store holds.
+const ROTATING: [&str; 2] = ["rotate-keys", "rotation"];
+/// Steps of a rotation, each with a commit: the key is made, files are rewrapped, the old key is retired, all is done.
+const ROTATION_STEPS: usize = 4;
 /// Staff look at what is another account's.
 const LOOKING: [&str; 1] = ["note-view"];
 /// A deleted bot's data, once its retention is over.
@@ -62,7 +68,7 @@ fn agents_own() -> Vec<&'static str> {
 /// The coordinator's places that have a journey of their own.
 fn coordinators_own() -> Vec<&'static str> {
     let fleet = [&JOINING[..], &RENEWING, &FALLING_SILENT, &LOOKING, &REAPING].concat();
-    [&fleet[..], &INSTALLING, &RESTORING, &PUT_BACK].concat()
+    [&fleet[..], &INSTALLING, &RESTORING, &PUT_BACK, &CONFIDING, &ROTATING].concat()
 }
 
 fn commits() -> Vec<&'static str> {
@@ -117,6 +123,19 @@ fn a_coordinator_killed_at_any_commit_finishes_the_journey_and_leaves_the_neighb
 #[test]
 fn a_coordinator_killed_while_it_orders_kept_data_away_orders_it_away_once() -> Result<()> {
     visit_all(&points("coordinator", &REAPING), tenant::without_retention, tenant::reaped)
+}
+
+#[test]
+fn a_coordinator_killed_while_a_secret_changes_has_changed_it_or_changes_it_when_asked_again() -> Result<()> {
+    visit_all(&points("coordinator", &CONFIDING), Site::with_neighbour, tenant::confided)
+}
+
+#[test]
+fn a_coordinator_killed_at_any_step_of_a_rotation_finishes_it_and_loses_no_secret() -> Result<()> {
+    let visits = |point: String| (1..=ROTATION_STEPS).map(move |visit| format!("{point}#{visit}"));
+    let asked = points("coordinator", &ROTATING[..1]);
+    let steps = points("coordinator", &ROTATING[1..]).into_iter().flat_map(visits);
+    visit_all(&asked.into_iter().chain(steps).collect::<Vec<_>>(), Site::with_neighbour, installation::rotated)
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Journeys of a tenant's bot: deployed, restarted and purged; first and last of its tenant; tampered with; stopped on the
-//! host; deleted and reaped; looked at by staff.
+//! host; given secrets; deleted and reaped; looked at by staff.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use launchpad_coordinator::domain::actor::Role;
 use launchpad_tests::accounts::sign_up;
 use launchpad_tests::deployment::Deployment;
 use launchpad_tests::lab::Lab;
+use launchpad_tests::process::run;
 use serde_json::{Value, json};
 
 use super::remains::assert_nothing_of;
@@ -102,6 +104,32 @@ pub(crate) fn stopped_on_the_host(site: &mut Site, point: &str) -> Result<()> {
         Ok((!lab.host(0)?.engine.docker(&["ps", "--quiet", "--filter", &label])?.is_empty()).then_some(()))
     })?;
     site.until_deployment(&id, "running", |now| now["state"] == "running")?;
+    purge(site, &running)?;
+    site.settle()
+}
+
+/// A secret is set and taken away under a running bot, each until it is answered; the point dies in one of them.
+pub(crate) fn confided(site: &mut Site, point: &str) -> Result<()> {
+    let running = site.deploy(&name_of(point))?;
+    let (id, started) = (id(&running)?, running["instance"]["started_at_us"].clone());
+    let path = format!("/deployments/{id}/secrets/extra");
+    let files = site.lab.host(0)?.agent()?.place().run.join("files").join(&id);
+    let is_there = || Ok(run(Command::new("find").arg(&files))?.lines().any(|path| path.ends_with("/extra")));
+    site.arm(point)?;
+    site.until("the secret to be set", |lab| {
+        let set = lab.api()?.put(&path, &json!({ "value": point }))?.success()?;
+        // Its first answer may have been lost.
+        Ok((set["version"] == 2).then_some(()))
+    })?;
+    site.until("its file", |_| Ok(is_there()?.then_some(())))?;
+    site.until("the secret to be taken away", |lab| {
+        let answer = lab.api()?.delete(&path)?;
+        ensure!([202, 404].contains(&answer.status), "status {}", answer.status);
+        Ok(Some(()))
+    })?;
+    site.until("its file to be gone", |_| Ok((!is_there()?).then_some(())))?;
+    let now = site.until_deployment(&id, "running", |now| now["state"] == "running")?;
+    ensure!(now["instance"]["started_at_us"] == started, "it was started anew: {now}");
     purge(site, &running)?;
     site.settle()
 }

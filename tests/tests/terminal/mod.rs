@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each scenario file uses its own part of this")]
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
@@ -88,8 +89,20 @@ impl Line {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(crate) fn run(mut self) -> Result<Told> {
-        let output = self.0.stdin(Stdio::null()).output().with_context(|| format!("start {:?}", self.0))?;
+    pub(crate) fn run(self) -> Result<Told> {
+        self.run_with("")
+    }
+
+    /// Runs it to its end with a text on stdin, and nothing after it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn run_with(mut self, stdin: &str) -> Result<Told> {
+        let piped = self.0.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().with_context(|| format!("start {:?}", self.0))?;
+        // What reads nothing may have ended already.
+        let _ = child.stdin.take().context("a pipe to stdin")?.write_all(stdin.as_bytes());
+        let output = child.wait_with_output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (code, signal) = (output.status.code(), output.status.signal());
         Ok(Told { code, signal, out: text(&output.stdout), err: text(&output.stderr) })
