@@ -68,7 +68,7 @@ CREATE TABLE idempotency (
 
 -- Hosts -----------------------------------------------------------------------------------------------------------
 
--- capacity and features are JSON, as the host last said. fence counts its sessions.
+-- capacity, features and capabilities are JSON, as the host last said. fence counts its sessions.
 CREATE TABLE hosts (
     id TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,
@@ -78,6 +78,7 @@ CREATE TABLE hosts (
     agent_version TEXT NOT NULL,
     capacity TEXT NOT NULL,
     features TEXT NOT NULL,
+    capabilities TEXT NOT NULL,
     fence INTEGER NOT NULL,
     enrolled_at INTEGER NOT NULL,
     last_seen_at INTEGER

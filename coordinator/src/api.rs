@@ -33,6 +33,8 @@ mod logs;
 mod recovery;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod secrets;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod snapshots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

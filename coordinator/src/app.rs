@@ -24,10 +24,12 @@ pub mod egress;
 pub mod hosts;
 pub mod keys;
 pub mod logs;
-pub mod recovery;
+mod operations;
 mod public_names;
+pub mod recovery;
 mod revise;
 pub mod secrets;
+pub mod snapshots;
 mod staff_view;
 
 use std::collections::BTreeMap;
@@ -42,6 +44,7 @@ use launchpad_protocol::time::Clock;
 
 use crate::dns::{DnsLookup, DnsProvider};
 use crate::domain::plan_table::PlanTable;
+use crate::domain::pool_table::PoolTable;
 use crate::domain::public_name::IngressDomain;
 use crate::domain::refusal::Refusal;
 use crate::fleet::Fleet;
@@ -51,7 +54,6 @@ use crate::store::{Store, StoreError, meta};
 pub use staff_view::StaffViews;
 
 pub(crate) use candidates::candidates;
-pub(crate) use deployment_create::wanted;
 
 /// The coordinator, as its API and its jobs hold it. Clones are the same coordinator.
 #[derive(Debug, Clone)]
@@ -66,6 +68,8 @@ pub struct App {
     pub profiles: Arc<BTreeMap<String, Profile>>,
     /// The plans.
     pub plans: Arc<PlanTable>,
+    /// The pools of hosts.
+    pub pools: Arc<PoolTable>,
     /// What encrypts configs and secrets in the store.
     pub keys: Arc<dyn KeyProvider>,
     /// The connected hosts.

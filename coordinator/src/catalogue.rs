@@ -1,7 +1,7 @@
-//! What customers choose from: runtime profiles and plans, read once when the coordinator starts.
+//! What customers choose from: runtime profiles, plans and pools, read once when the coordinator starts.
 //!
 //! The built-in ones are part of the binary, so that one file is all that an installation needs. A directory adds
-//! profiles, or replaces those of the same name; a table of plans replaces the built-in one whole.
+//! profiles, or replaces those of the same name; a table of plans or of pools replaces the built-in one whole.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,6 +11,7 @@ use launchpad_protocol::profile::{Profile, ProfileError};
 use launchpad_protocol::reason::Reason;
 
 use crate::domain::plan_table::{DEFAULT_PLANS, PlanTable, PlanTableError};
+use crate::domain::pool_table::{DEFAULT_POOLS, PoolTable, PoolTableError};
 
 /// The built-in profiles, file name and text: all of `profiles/`, gathered by `build.rs`.
 const BUILT_IN: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
@@ -32,6 +33,9 @@ pub enum CatalogueError {
     /// Plans that make no sense.
     #[error(transparent)]
     Plans(#[from] PlanTableError),
+    /// Pools that make no sense.
+    #[error(transparent)]
+    Pools(#[from] PoolTableError),
 }
 
 impl CatalogueError {
@@ -39,7 +43,7 @@ impl CatalogueError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         let reason = Reason::new("catalogue-unusable", self.to_string().replace('\n', " "));
-        reason.mend("correct the file, or leave --profiles and --plans out to use the built-in ones")
+        reason.mend("correct the file, or leave --profiles, --plans and --pools out to use the built-in ones")
     }
 }
 
@@ -72,6 +76,15 @@ pub fn plans(file: Option<&Path>) -> Result<PlanTable, CatalogueError> {
     Ok(PlanTable::parse(text.as_deref().unwrap_or(DEFAULT_PLANS))?)
 }
 
+/// The pools.
+///
+/// # Errors
+/// [`CatalogueError`] names the file or the pool, and what is wrong with it.
+pub fn pools(file: Option<&Path>) -> Result<PoolTable, CatalogueError> {
+    let text = file.map(read).transpose()?;
+    Ok(PoolTable::parse(text.as_deref().unwrap_or(DEFAULT_POOLS))?)
+}
+
 /// In order of their names, so that of two profiles of one name the same one always wins.
 fn toml_files(dir: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
     let unreadable = |source| CatalogueError::Unreadable { path: dir.to_owned(), source };
@@ -96,6 +109,7 @@ mod tests {
         let names: Vec<_> = profiles(None).unwrap().into_keys().collect();
         assert_eq!(names, ["echo", "openclaw"]);
         plans(None).unwrap();
+        pools(None).unwrap();
     }
 
     #[test]

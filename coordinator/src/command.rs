@@ -13,6 +13,7 @@ mod logs;
 mod page;
 mod recovery;
 mod secrets;
+mod snapshots;
 
 pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Which};
 pub use domains::DomainRef;
@@ -23,6 +24,7 @@ pub use logs::LogsWanted;
 pub use page::{Page, PageRequest};
 pub use recovery::ConfirmRecovery;
 pub use secrets::{RemoveSecret, Secret, SecretRef, SetSecret};
+pub use snapshots::{SnapshotRef, snapshot_name};
 
 /// The pool of a host or a deployment that names none.
 pub const DEFAULT_POOL: &str = "shared";

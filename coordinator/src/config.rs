@@ -130,6 +130,9 @@ pub struct ServeArguments {
     /// A TOML table of plans instead of the built-in one.
     #[arg(long, value_name = "FILE")]
     pub plans: Option<PathBuf>,
+    /// A TOML table of pools instead of the built-in one, whose pool `shared` accepts no lack of a capability.
+    #[arg(long, value_name = "FILE")]
+    pub pools: Option<PathBuf>,
     /// The domain below which every bot has a public name; without it bots have none but their owners' own.
     #[arg(long, value_name = "DOMAIN")]
     pub ingress_domain: Option<IngressDomain>,
@@ -211,6 +214,8 @@ pub struct Config {
     pub profiles: Option<PathBuf>,
     /// A table of plans.
     pub plans: Option<PathBuf>,
+    /// A table of pools.
+    pub pools: Option<PathBuf>,
     /// The domain below which every bot has a public name.
     pub ingress_domain: Option<IngressDomain>,
     /// Name servers that are asked for proofs of domains; none: the machine's own.
@@ -317,6 +322,7 @@ impl Config {
             enroll: arguments.enroll,
             profiles: arguments.profiles,
             plans: arguments.plans,
+            pools: arguments.pools,
             ingress_domain: arguments.ingress_domain,
             resolvers: arguments.resolvers,
         })

@@ -19,9 +19,11 @@ pub mod dns_record;
 pub mod domains;
 pub mod host;
 pub mod plan_table;
+pub mod pool_table;
 pub mod public_name;
 pub mod revision;
 pub mod secrets;
+pub mod snapshots;
 
 pub mod compile;
 pub mod fold;

@@ -62,7 +62,8 @@ impl KeySource {
     /// Opens the keys that are there.
     ///
     /// # Errors
-    /// [`KeySourceError`]; a keyring that is missing is not made anew, because it would open nothing that is stored.
+    /// [`KeySourceError`]; a keyring that is missing is not made anew, because it would open nothing that is
+    /// stored.
     pub async fn open(&self) -> Result<Arc<dyn KeyProvider>, KeySourceError> {
         match self {
             Self::Keyring(place) => Ok(Arc::new(LocalKeyring::load(place)?)),

@@ -96,6 +96,7 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
     let stop = stop.child_token();
     let profiles = Arc::new(catalogue::profiles(config.profiles.as_deref())?);
     let plans = Arc::new(catalogue::plans(config.plans.as_deref())?);
+    let pools = Arc::new(catalogue::pools(config.pools.as_deref())?);
     let url = StoreUrl::parse(config.database_url.as_deref(), &dir.database())?;
     let store = Store::open(&url, Intent::Use, outside.clock.wall()).await?;
     let keys = KeySource::of(&config.settings.keys, &dir).open().await?;
@@ -109,6 +110,7 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
         entropy: outside.entropy,
         profiles,
         plans,
+        pools,
         keys,
         fleet,
         signals,

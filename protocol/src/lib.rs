@@ -24,6 +24,7 @@ pub mod image;
 
 pub mod generation;
 
+pub mod capability;
 pub mod feature;
 pub mod limits;
 pub mod names;

@@ -73,6 +73,9 @@ pub const EGRESS_RULES_MAX: usize = 64;
 /// Public names of one instance: its own, and domains of its owner.
 pub const HOSTNAMES_MAX: usize = 16;
 
+/// Snapshots of one volume: each may take as much of the disk as the volume, and a rollback needs one.
+pub const SNAPSHOTS_PER_VOLUME_MAX: usize = 4;
+
 /// Questions in flight to one host. Customers who follow their bots' logs and on-call staff ask them; each costs the agent a
 /// stream of its own, and this many are a few MiB at the worst.
 pub const ASKS_PER_HOST_MAX: usize = 32;

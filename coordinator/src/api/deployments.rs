@@ -81,6 +81,9 @@ pub(super) struct Deployment {
     /// `host_…`, once it is placed.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
+    /// Where it is reached on the internet; absent where the installation gives no public names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
     /// When it was asked for.
     created_at_us: i64,
     /// What happened to it, oldest first; empty in lists.
@@ -206,6 +209,7 @@ impl From<DeploymentView> for Deployment {
             reason: view.reason.map(Reason::from),
             revision: view.revision.0,
             host: view.host.map(|host| host.to_string()),
+            url: view.url,
             created_at_us: view.created_at.micros(),
             timeline: view.timeline.into_iter().map(TimelineEntry::from).collect(),
             instance: view.instance.map(Instance::from),

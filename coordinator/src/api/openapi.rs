@@ -6,7 +6,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, O
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Api, deployments, domains, egress, health, hosts, keys, logs, recovery, secrets};
+use super::{Api, deployments, domains, egress, health, hosts, keys, logs, recovery, secrets, snapshots};
 
 /// What the document calls its security scheme.
 const BEARER: &str = "bearer";
@@ -25,6 +25,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(domains::verify))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::remove))
+        .routes(routes!(snapshots::list, snapshots::take))
+        .routes(routes!(snapshots::remove))
+        .routes(routes!(snapshots::restore))
         .routes(routes!(hosts::list))
         .routes(routes!(hosts::get))
         .routes(routes!(hosts::create_token))

@@ -1,4 +1,5 @@
-//! `/deployments/{id}/secrets`: what a bot is given in confidence. Names and versions come out of here, never a value.
+//! `/deployments/{id}/secrets`: what a bot is given in confidence. Names and versions come out of here, never
+//! a value.
 
 use axum::Json;
 use axum::extract::State;
@@ -27,7 +28,8 @@ pub(super) struct Secret {
     set_at_us: i64,
     /// Whether the workload cannot do without it.
     needed: bool,
-    /// The variables that hand it over where the workload takes it no other way: whoever may inspect its process sees it.
+    /// The variables that hand it over where the workload takes it no other way: whoever may inspect its
+    /// process sees it.
     variables: Vec<String>,
 }
 
@@ -50,8 +52,8 @@ pub(super) struct SecretChange {
     version: Option<u64>,
     /// The deployment's revision now.
     revision: u64,
-    /// When the bot goes by it: `unchanged`, `at-start` (it does not run yet), `at-once`, `after-restart` (the running
-    /// bot must be restarted to read it) or `new-container` (its host replaces the container).
+    /// When the bot goes by it: `unchanged`, `at-start` (it does not run yet), `at-once`, `after-restart`
+    /// (the running bot must be restarted to read it) or `new-container` (its host replaces the container).
     #[schema(value_type = String)]
     effect: Effect,
     /// `op_…`: the restart that was asked for, where there is anything for it to do.

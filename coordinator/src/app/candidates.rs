@@ -12,6 +12,7 @@ pub(crate) async fn candidates(tx: &mut Tx) -> Result<Vec<Candidate>, StoreError
         .into_iter()
         .map(|(host, size, instances)| (host, (size, instances)))
         .collect();
+    let tenants = deployments::tenants(tx).await?;
     let sealed = revisions::files_bytes_on_hosts(tx).await?;
     let hosts = hosts::all(tx).await?.into_iter();
     Ok(hosts
@@ -27,6 +28,8 @@ pub(crate) async fn candidates(tx: &mut Tx) -> Result<Vec<Candidate>, StoreError
                 instances,
                 sealed_bytes: sealed.get(&host.id).copied().unwrap_or_default(),
                 features: host.features,
+                capabilities: host.capabilities,
+                tenants: tenants.get(&host.id).cloned().unwrap_or_default(),
             }
         })
         .collect())

@@ -133,21 +133,14 @@ impl App {
             return Err(Refusal::not_found("account", deployment.account).into());
         }
         self.check_own_name(tx, deployment).await?;
-        let wanted = wanted(&revision.blueprint, deployment, files.iter().map(|file| file.bytes).sum());
+        let sealed_bytes = files.iter().map(|file| file.bytes).sum();
+        let wanted = self.wanted(&revision.blueprint, deployment, sealed_bytes);
         fits_somewhere(&wanted, &candidates(tx).await?).map_err(Refusal::impossible)?;
         if !deployments::create(tx, deployment).await? {
             return Err(name_taken(&deployment.name).into());
         }
         revisions::create(tx, revision, files).await?;
-        let line = TimelineEntry {
-            id: self.entropy.id(now),
-            account: deployment.account,
-            deployment: deployment.id,
-            at: now,
-            state: State::Requested,
-            cause: "deployment requested".to_owned(),
-            reason: None,
-        };
+        let line = TimelineEntry::of(deployment, self.entropy.id(now), now, "deployment requested");
         timeline::append(tx, &line).await?;
         let deed = Deed {
             action: "deployment.create",
@@ -156,17 +149,20 @@ impl App {
             detail: format!("{} from {}, plan {}", deployment.name, deployment.image, deployment.plan),
         };
         audit::record(tx, actor, deed, now).await?;
-        Ok(DeploymentView::of(deployment, vec![line], None))
+        Ok(self.reached(DeploymentView::of(deployment, vec![line], None)))
     }
 }
 
-/// What placement must find for a deployment whose files have so many bytes.
-pub(crate) fn wanted(blueprint: &InstanceSpec, deployment: &Deployment, sealed_bytes: u64) -> Wanted {
-    Wanted {
-        pool: deployment.pool.clone(),
-        size: deployment.size,
-        sealed_bytes,
-        requires: blueprint.requires.clone(),
+impl App {
+    /// What placement must find for a deployment whose files have so many bytes.
+    pub(crate) fn wanted(&self, blueprint: &InstanceSpec, deployment: &Deployment, sealed_bytes: u64) -> Wanted {
+        Wanted {
+            pool: self.pools.get(&deployment.pool),
+            account: deployment.account,
+            size: deployment.size,
+            sealed_bytes,
+            requires: blueprint.requires.clone(),
+        }
     }
 }
 

@@ -3,19 +3,22 @@
 use launchpad_protocol::generation::Revision;
 use launchpad_protocol::id::{AccountId, DeploymentId, HostId, OperationId, TimelineId};
 use launchpad_protocol::image::ImageRef;
-use launchpad_protocol::limits::OPERATIONS_PER_INSTANCE_MAX;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Outcome;
-use launchpad_protocol::spec::{Operation, OperationAction, Tombstone, TombstoneScope};
+use launchpad_protocol::spec::{Tombstone, TombstoneScope};
 use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
 
 use super::idempotency::Once;
+use super::operations::is_retired;
 use super::{App, AppError};
 use crate::command::{DeploymentRef, Page, PageRequest, Which};
 use crate::domain::actor::{Action, Actor, Scope, authorise};
+use crate::domain::compile::is_wished;
 use crate::domain::deployment::{Event, State, step};
-use crate::domain::host::{HostState, LEFT_ON_A_REVOKED_HOST, silence};
+use crate::domain::host::{LEFT_ON_A_REVOKED_HOST, silence};
+use crate::domain::placement::lacking;
+use crate::domain::pool_table::PoolTable;
 use crate::domain::recovery::may_forget;
 use crate::domain::refusal::Refusal;
 use crate::store::audit::Deed;
@@ -23,8 +26,8 @@ use crate::store::deployments::Deployment;
 use crate::store::hosts::Host;
 use crate::store::timeline::TimelineEntry;
 use crate::store::{
-    Commit, StoreError, Tx, audit, deployments, domains, hosts, meta, operations, outbox, reports, revisions, timeline,
-    tombstones,
+    Commit, StoreError, Tx, audit, deployments, domains, hosts, meta, operations, outbox, reports, revisions,
+    timeline, tombstones,
 };
 
 /// Lines of a timeline that are shown of one deployment: a deployment has a dozen, a crash loop many more.
@@ -58,6 +61,8 @@ pub struct DeploymentView {
     pub revision: Revision,
     /// Where it is placed.
     pub host: Option<HostId>,
+    /// Where it is reached on the internet; none: this installation gives no public names.
+    pub url: Option<String>,
     /// When it was asked for.
     pub created_at: Moment,
     /// What happened to it, oldest first; empty in lists.
@@ -104,16 +109,20 @@ impl DeploymentView {
             reason: of.reason.clone(),
             revision: of.revision,
             host: of.host,
+            url: None,
             created_at: of.created_at,
             timeline: timeline.into_iter().map(line).collect(),
             instance,
         }
     }
 
-    /// The same on that host, whose silence is told where nothing else is. It is not stored: it ends when the host
-    /// speaks.
-    fn on(mut self, host: Option<&Host>) -> Self {
-        self.reason = self.reason.or_else(|| host.and_then(|host| silence(host.state, host.last_seen_at)));
+    /// The same on that host, whose silence, or else whose lacks, are told where nothing else is. Neither is stored:
+    /// they end when the host speaks, or is mended.
+    fn on(mut self, host: Option<&Host>, pools: &PoolTable) -> Self {
+        let silence = || host.and_then(|host| silence(host.state, host.last_seen_at));
+        let lacking = || host.and_then(|host| lacking(&pools.get(&host.pool), &host.name, &host.capabilities));
+        let runs = is_wished(self.state);
+        self.reason = self.reason.or_else(silence).or_else(|| lacking().filter(|_| runs).map(runs_on));
         self
     }
 }
@@ -138,7 +147,7 @@ impl App {
             .read(async |tx| {
                 let deployment = find(tx, actor, target).await?;
                 authorise(actor, Action::ReadDeployments(deployment.account))?;
-                Ok(view(tx, &deployment).await?)
+                Ok(self.view(tx, &deployment).await?)
             })
             .await
     }
@@ -167,7 +176,7 @@ impl App {
         });
         let (rows, hosts) = listed.await?;
         let host = |row: &Deployment| hosts.iter().find(|host| Some(host.id) == row.host);
-        let view = |row| DeploymentView::of(row, Vec::new(), None).on(host(row));
+        let view = |row| self.reached(DeploymentView::of(row, Vec::new(), None).on(host(row), &self.pools));
         let views = rows.iter().map(view).collect();
         Ok(Page::of(views, page, |view| view.id.to_string()))
     }
@@ -216,39 +225,11 @@ impl App {
             self.order_removal(tx, &mut deployment, purge, now).await?;
             let detail = if purge { "data at once" } else { "data after retention" };
             record(tx, actor, "deployment.delete", &deployment, detail.to_owned(), now).await?;
-            Ok::<_, AppError>(view(tx, &deployment).await?)
+            Ok::<_, AppError>(self.view(tx, &deployment).await?)
         };
         let view = self.store.write(Commit::DeleteDeployment, delete).await?;
         self.wake_after_change();
         Ok(view)
-    }
-
-    pub(super) async fn order_restart(
-        &self,
-        tx: &mut Tx,
-        deployment: &mut Deployment,
-        now: Moment,
-    ) -> Result<OperationId, AppError> {
-        let transition = step(deployment.state, Event::Restart)?;
-        // A deployment that can be restarted has a host: every state with that step comes after `placed`.
-        let host = deployment.host.ok_or(StoreError::Missing { what: "host of a placed deployment" })?;
-        if is_retired(tx, host).await? {
-            return Err(host_retired().into());
-        }
-        if operations::unanswered(tx, deployment.id).await?.len() >= OPERATIONS_PER_INSTANCE_MAX {
-            return Err(too_many_operations().into());
-        }
-        if deployment.state == State::Failed {
-            // What its host has given up on is not tried again until the revision changes.
-            let next = deployment.revision.next();
-            revisions::renumber(tx, deployment.id, deployment.revision, next, now).await?;
-            deployment.revision = next;
-        }
-        let operation = Operation { id: self.entropy.id(now), action: OperationAction::Restart };
-        operations::create(tx, deployment.account, deployment.id, &operation, now).await?;
-        deployments::advance(tx, deployment, &transition, self.entropy.id(now), now).await?;
-        outbox::mark(tx, host).await?;
-        Ok(operation.id)
     }
 
     async fn order_removal(
@@ -303,6 +284,28 @@ impl App {
         Ok(())
     }
 
+    /// What is shown of one deployment.
+    async fn view(&self, tx: &mut Tx, deployment: &Deployment) -> Result<DeploymentView, StoreError> {
+        let timeline = timeline::latest(tx, deployment.id, TIMELINE_LINES).await?;
+        let (host, report, stuck) = match deployment.host {
+            Some(host) => {
+                let stuck = outbox::trouble(tx, host).await?.is_some() && deployment.state != State::Running;
+                (hosts::get(tx, host).await?, reports::latest(tx, host).await?, stuck)
+            }
+            None => (None, None, false),
+        };
+        let instance = report.and_then(|mut stored| stored.report.instances.remove(&deployment.id));
+        let mut view = DeploymentView::of(deployment, timeline, instance);
+        view.reason = view.reason.or_else(|| stuck.then(host_cannot_be_told));
+        Ok(self.reached(view.on(host.as_ref(), &self.pools)))
+    }
+
+    /// The same with its place on the internet.
+    pub(super) fn reached(&self, mut view: DeploymentView) -> DeploymentView {
+        view.url = self.own_name(&view.name, view.id).map(|name| format!("https://{name}"));
+        view
+    }
+
     pub(super) fn wake_after_change(&self) {
         self.signals.compiler.notify();
         // Whatever ended made room.
@@ -341,26 +344,17 @@ pub(super) async fn find_to_change(
     Ok(deployment)
 }
 
-/// What is shown of one deployment.
-async fn view(tx: &mut Tx, deployment: &Deployment) -> Result<DeploymentView, StoreError> {
-    let timeline = timeline::latest(tx, deployment.id, TIMELINE_LINES).await?;
-    let (host, report, stuck) = match deployment.host {
-        Some(host) => {
-            let stuck = outbox::trouble(tx, host).await?.is_some() && deployment.state != State::Running;
-            (hosts::get(tx, host).await?, reports::latest(tx, host).await?, stuck)
-        }
-        None => (None, None, false),
-    };
-    let instance = report.and_then(|mut stored| stored.report.instances.remove(&deployment.id));
-    let mut view = DeploymentView::of(deployment, timeline, instance);
-    view.reason = view.reason.or_else(|| stuck.then(host_cannot_be_told));
-    Ok(view.on(host.as_ref()))
+/// What a host lacks stops nothing that runs there.
+fn runs_on(lacking: Reason) -> Reason {
+    let mend =
+        "it runs on, and nothing new is placed there; an operator sees how to mend it in `launchpad hosts inspect`";
+    Reason { code: "host-lacks-capability".to_owned(), mend: Some(mend.to_owned()), ..lacking }
 }
 
 /// What exactly is wrong may name another tenant's deployment, and is for staff only.
 fn host_cannot_be_told() -> Reason {
     Reason::new("spec-not-made", "its host cannot be told of it yet: the host's spec cannot be made")
-        .mend("an operator sees why in `launchpad host show`; it goes on by itself once that is mended")
+        .mend("an operator sees why in `launchpad hosts inspect`; it goes on by itself once that is mended")
 }
 
 pub(super) async fn record(
@@ -375,10 +369,6 @@ pub(super) async fn record(
     audit::record(tx, actor, deed, now).await
 }
 
-pub(super) async fn is_retired(tx: &mut Tx, host: HostId) -> Result<bool, StoreError> {
-    Ok(hosts::get(tx, host).await?.is_none_or(|host| host.state == HostState::Retired))
-}
-
 fn deleted() -> Reason {
     Reason::new("deleted", "the deployment was deleted before this was done")
 }
@@ -386,15 +376,4 @@ fn deleted() -> Reason {
 fn left_behind() -> Reason {
     Reason::new("left-behind", "it is deleted here, and its host was revoked: nothing was removed there")
         .because(LEFT_ON_A_REVOKED_HOST)
-}
-
-pub(super) fn host_retired() -> Refusal {
-    let reason = Reason::new("host-retired", "its host was revoked, nothing can be asked of it any more")
-        .mend("delete the deployment, and deploy it again on another host");
-    Refusal::unavailable(reason)
-}
-
-fn too_many_operations() -> Refusal {
-    let sentence = format!("{OPERATIONS_PER_INSTANCE_MAX} restarts wait for its host already");
-    Refusal::unavailable(Reason::new("too-many-operations", sentence).mend("see whether its host is connected"))
 }

@@ -1,6 +1,7 @@
 //! The keys that wrap what the store holds: which wraps what, and changing them.
 //!
-//! Asking for another key is a commit; making it, and rewrapping everything with it, is the work of `jobs::rotator`.
+//! Asking for another key is a commit; making it, and rewrapping everything with it, is the work of
+//! `jobs::rotator`.
 
 use std::collections::BTreeMap;
 

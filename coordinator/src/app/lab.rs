@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use launchpad_pki::keyring::{KeyringPlace, LocalKeyring};
 use launchpad_pki::sealing::{SealContext, SealingKey};
+use launchpad_protocol::capability;
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::feature::Feature;
@@ -30,6 +31,7 @@ use crate::domain::actor::{Actor, Role, Scope};
 use crate::domain::deployment::{Event, step};
 use crate::domain::host::HostState;
 use crate::domain::plan_table::PlanTable;
+use crate::domain::pool_table::PoolTable;
 use crate::fleet::Fleet;
 use crate::signals::Signals;
 use crate::store::accounts::{self, Account, User};
@@ -99,6 +101,7 @@ impl Lab {
         let mut row = hosts::newcomer(id, "web-1".to_owned(), "shared".to_owned(), &key.public(), now);
         row.state = HostState::Active;
         row.features = Feature::all();
+        row.capabilities = capability::complete();
         row.capacity = Capacity { cpu_millis: 64_000, memory_bytes, storage_bytes: 1 << 50 };
         row.last_seen_at = Some(now);
         self.write(async |tx| hosts::create(tx, &row).await).await;
@@ -297,6 +300,7 @@ async fn open(dir: &TempDir, clock: Clock, names: &Names) -> App {
         entropy,
         profiles: Arc::new(catalogue::profiles(None).unwrap()),
         plans: Arc::new(PlanTable::default()),
+        pools: Arc::new(PoolTable::default()),
         keys: Arc::new(LocalKeyring::load(&keyring(dir)).unwrap()),
         signals: Signals::default(),
         joining: Joining { root: Digest::of(b"root"), endpoint: "127.0.0.1:1".to_owned() },

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use launchpad_protocol::spec::InstanceSpec;
 use launchpad_protocol::time::Moment;
 
-use super::deployments::{host_retired, is_retired};
+use super::operations::{host_retired, is_retired};
 use super::{App, AppError};
 use crate::domain::deployment::{Event, step};
 use crate::domain::secrets::have_room;
@@ -72,15 +72,7 @@ pub(super) async fn commit(
     deployment.advance(&transition, now);
     deployments::update(tx, deployment).await?;
     // A second change before the first is applied leaves the state as it is, and is told all the same.
-    let line = TimelineEntry {
-        id: app.entropy.id(now),
-        account: deployment.account,
-        deployment: deployment.id,
-        at: now,
-        state: transition.to,
-        cause: cause.to_owned(),
-        reason: transition.reason,
-    };
+    let line = TimelineEntry::of(deployment, app.entropy.id(now), now, cause);
     timeline::append(tx, &line).await?;
     if let Some(host) = deployment.host {
         outbox::mark(tx, host).await?;

@@ -96,8 +96,9 @@ impl App {
     /// Gives a secret a value. The value that it has already changes nothing.
     ///
     /// # Errors
-    /// A refusal when there is no deployment that the actor may change, it cannot be changed any more, or there is no
-    /// room for the value; somebody else changed it meanwhile; or the store or the key provider failed.
+    /// A refusal when there is no deployment that the actor may change, it cannot be changed any more, or
+    /// there is no room for the value; somebody else changed it meanwhile; or the store or the key provider
+    /// failed.
     pub async fn set_secret(&self, actor: &Actor, command: SetSecret) -> Result<SecretChanged, AppError> {
         let name = command.secret.name.as_str();
         let before = self.before_change(actor, &command.secret).await?;
@@ -113,8 +114,8 @@ impl App {
     /// Takes a secret away, and destroys every value that it had.
     ///
     /// # Errors
-    /// A refusal when there is no such secret that the actor may take away, or the workload cannot do without it;
-    /// somebody else changed the deployment meanwhile; or the store failed.
+    /// A refusal when there is no such secret that the actor may take away, or the workload cannot do without
+    /// it; somebody else changed the deployment meanwhile; or the store failed.
     pub async fn remove_secret(&self, actor: &Actor, command: RemoveSecret) -> Result<SecretChanged, AppError> {
         let name = command.secret.name.as_str();
         let before = self.before_change(actor, &command.secret).await?;

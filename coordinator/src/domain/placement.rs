@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use launchpad_protocol::feature::Feature;
-use launchpad_protocol::id::HostId;
+use launchpad_protocol::id::{AccountId, HostId};
 use launchpad_protocol::limits::{INSTANCES_PER_HOST_MAX, SEALED_BYTES_PER_HOST_MAX};
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::Capacity;
+use launchpad_protocol::report::{Capability, Capacity};
 
 use super::host::HostState;
+use super::pool_table::{Pool, PoolKind};
 
 /// How often a core is promised. Bots idle at 0.013 of a core (measured for openclaw) under limits of half a core and
 /// more, and the kernel shares fairly when all are busy; memory and storage are never promised twice.
@@ -20,6 +21,9 @@ pub const CPU_PROMISES_PER_CORE: u32 = 4;
 
 /// Refused hosts of which a full pool tells the reason: a screenful. Of a larger pool it tells how many more there are.
 const REFUSALS_TOLD: usize = 10;
+
+/// The code of the reason for which a host serves nobody of its pool.
+const CAPABILITY_MISSING: &str = "capability-missing";
 
 /// Bytes of a mebibyte, for people.
 const MIB_BYTES: u64 = 1 << 20;
@@ -47,13 +51,19 @@ pub struct Candidate {
     pub sealed_bytes: u64,
     /// What its agent can do.
     pub features: BTreeSet<Feature>,
+    /// What the host can enforce, as it last reported.
+    pub capabilities: BTreeMap<String, Capability>,
+    /// Whose deployments are on it.
+    pub tenants: BTreeSet<AccountId>,
 }
 
 /// What is to be placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Where it may go.
-    pub pool: String,
+    pub pool: Pool,
+    /// Whose it is.
+    pub account: AccountId,
     /// What it takes.
     pub size: Capacity,
     /// Bytes of its configs and secrets, before sealing.
@@ -79,7 +89,7 @@ pub enum Placement {
 /// Chooses a host.
 #[must_use]
 pub fn place(wanted: &Wanted, hosts: &[Candidate]) -> Placement {
-    let pool: Vec<_> = hosts.iter().filter(|host| host.pool == wanted.pool).collect();
+    let pool: Vec<_> = hosts.iter().filter(|host| host.pool == wanted.pool.name).collect();
     let judged = pool.iter().map(|host| (*host, refusal(wanted, host)));
     let (able, refused): (Vec<_>, Vec<_>) = judged.partition(|(_, reason)| reason.is_none());
     let best =
@@ -98,7 +108,8 @@ pub fn place(wanted: &Wanted, hosts: &[Candidate]) -> Placement {
 /// # Errors
 /// The reason, when there are hosts and each is too small. Without any host nothing is known, and the answer is yes.
 pub fn fits_somewhere(wanted: &Wanted, hosts: &[Candidate]) -> Result<(), Reason> {
-    let pool: Vec<_> = hosts.iter().filter(|host| host.pool == wanted.pool && host.state.is_placeable()).collect();
+    let in_pool = hosts.iter().filter(|host| host.pool == wanted.pool.name);
+    let pool: Vec<_> = in_pool.filter(|host| host.state.is_placeable()).collect();
     if pool.is_empty() || pool.iter().any(|host| covers(promised(host.capacity), wanted.size)) {
         return Ok(());
     }
@@ -112,10 +123,17 @@ fn refusal(wanted: &Wanted, host: &Candidate) -> Option<Reason> {
         let sentence = format!("host {name} is {}", host.state);
         return Some(Reason::new("host-not-active", sentence).mend("bring it back, or add a host to its pool"));
     }
-    let lacking: Vec<_> = wanted.requires.difference(&host.features).map(ToString::to_string).collect();
-    if !lacking.is_empty() {
-        let sentence = format!("the agent of host {name} lacks {}", lacking.join(", "));
+    let unknown: Vec<_> = wanted.requires.difference(&host.features).map(ToString::to_string).collect();
+    if !unknown.is_empty() {
+        let sentence = format!("the agent of host {name} lacks {}", unknown.join(", "));
         return Some(Reason::new("feature-missing", sentence).mend("upgrade its agent"));
+    }
+    if let Some(reason) = lacking(&wanted.pool, name, &host.capabilities) {
+        return Some(reason);
+    }
+    if wanted.pool.kind == PoolKind::Dedicated && host.tenants.iter().any(|tenant| *tenant != wanted.account) {
+        let sentence = format!("host {name} serves another tenant alone");
+        return Some(Reason::new("host-dedicated", sentence).mend("add a host to its pool"));
     }
     if host.instances >= INSTANCES_PER_HOST_MAX {
         let sentence = format!("host {name} holds {INSTANCES_PER_HOST_MAX} deployments, as many as a host may");
@@ -140,17 +158,48 @@ fn refusal(wanted: &Wanted, host: &Candidate) -> Option<Reason> {
     Some(Reason::new(code, sentence).because(held).mend(mend))
 }
 
+/// Why a host cannot serve tenants of a pool together, by what it cannot enforce; none: it can. What runs there runs on:
+/// only placement asks, and whoever shows a deployment or a host.
+#[must_use]
+pub fn lacking(pool: &Pool, host: &str, capabilities: &BTreeMap<String, Capability>) -> Option<Reason> {
+    let absent = pool.needs().filter_map(|name| match capabilities.get(name) {
+        Some(Capability::Present) => None,
+        Some(Capability::Absent { reason }) => Some((name, reason.clone())),
+        None => Some((name, Reason::new("not-reported", "its agent says nothing of it").mend("upgrade its agent"))),
+    });
+    let absent: Vec<_> = absent.collect();
+    if absent.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = absent.iter().map(|(name, reason)| format!("{name} ({})", reason.sentence)).collect();
+    let mut mends: Vec<_> = absent.iter().filter_map(|(_, reason)| reason.mend.clone()).collect();
+    mends.dedup();
+    let accepts: Vec<_> = absent.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let (accepts, pool) = (accepts.join(", "), &pool.name);
+    mends.push(format!("or let the pool do without: accepts = [{accepts}] under [{pool}] in the --pools file"));
+    let sentence = format!("host {host} lacks {}, which tenants of pool `{pool}` are promised", named.join(", "));
+    Some(Reason::new(CAPABILITY_MISSING, sentence).mend(mends.join("; ")))
+}
+
 fn nowhere(wanted: &Wanted, pool: &[&Candidate], refused: &BTreeMap<HostId, Reason>) -> Reason {
     if pool.is_empty() {
-        let sentence = format!("there is no host in pool `{}`", wanted.pool);
+        let sentence = format!("there is no host in pool `{}`", wanted.pool.name);
         return Reason::new("no-hosts", sentence).mend("add a host to the pool; the deployment waits for it");
     }
     let active: Vec<_> = pool.iter().copied().filter(|host| host.state.is_placeable()).collect();
     if !active.is_empty() && active.iter().all(|host| !covers(promised(host.capacity), wanted.size)) {
         return larger_than_any(wanted, &active);
     }
-    let sentence = format!("none of the {} hosts in pool `{}` can take it now", pool.len(), wanted.pool);
     let why = each_refusal(refused);
+    let incapable = refused.values().filter(|reason| reason.code == CAPABILITY_MISSING);
+    if let Some(one) = incapable.clone().next()
+        && incapable.count() == refused.len()
+    {
+        let sentence = format!("no host in pool `{}` can enforce all that it promises", wanted.pool.name);
+        let mend = one.mend.clone().unwrap_or_default();
+        return Reason::new("no-capable-host", sentence).because(why).mend(mend);
+    }
+    let sentence = format!("none of the {} hosts in pool `{}` can take it now", pool.len(), wanted.pool.name);
     Reason::new("pool-full", sentence).because(why).mend("the deployment waits; add a host to the pool")
 }
 
@@ -170,7 +219,7 @@ fn larger_than_any(wanted: &Wanted, pool: &[&Candidate]) -> Reason {
         cores(wanted.size.cpu_millis),
         mib(wanted.size.memory_bytes),
         gb(wanted.size.storage_bytes),
-        wanted.pool
+        wanted.pool.name
     );
     Reason::new("plan-larger-than-any-host", sentence)
         .because(format!("the largest of its {} hosts has {largest} MiB of memory", pool.len()))

@@ -1,10 +1,11 @@
 //! Which host, and why not the others.
 
-use launchpad_protocol::id::HostId;
+use launchpad_protocol::capability;
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::pool_table::PoolTable;
 
 const GIB: u64 = 1 << 30;
 
@@ -23,12 +24,15 @@ fn host(number: u128, memory_gib: u64) -> Candidate {
         instances: 0,
         sealed_bytes: 0,
         features: Feature::all(),
+        capabilities: capability::complete(),
+        tenants: BTreeSet::new(),
     }
 }
 
 fn starter() -> Wanted {
     Wanted {
-        pool: "shared".to_owned(),
+        pool: PoolTable::default().get("shared"),
+        account: AccountId::from(Uuid::from_u128(100)),
         size: Capacity { cpu_millis: 500, memory_bytes: GIB, storage_bytes: 10_000_000_000 },
         sealed_bytes: 1_000,
         requires: Feature::all(),
@@ -100,6 +104,65 @@ fn a_host_that_is_not_active_or_lacks_a_feature_is_refused_by_name() {
     let features = Feature::all().into_iter().filter(|feature| *feature != Feature::volume()).collect();
     let reason = only_refusal(&starter(), Candidate { features, ..host(1, 8) });
     assert_eq!(reason.sentence, format!("the agent of host web-1 lacks {}", Feature::volume()));
+}
+
+/// A host that reports why it lacks something.
+fn without(names: &[&str]) -> Candidate {
+    let mut host = host(1, 8);
+    for name in names {
+        let reason = Reason::new("absent", format!("no {name} here")).mend(format!("install {name}"));
+        host.capabilities.insert((*name).to_owned(), Capability::Absent { reason });
+    }
+    host
+}
+
+#[test]
+fn a_host_that_cannot_keep_tenants_apart_is_refused_with_its_own_reason_and_both_ways_to_mend_it() {
+    let reason = only_refusal(&starter(), without(&["userns-remap", "apparmor"]));
+    assert_eq!(
+        reason.sentence,
+        "host web-1 lacks apparmor (no apparmor here), userns-remap (no userns-remap here), which tenants of pool \
+         `shared` are promised"
+    );
+    assert_eq!(
+        reason.mend.as_deref(),
+        Some(
+            "install apparmor; install userns-remap; or let the pool do without: accepts = [\"apparmor\", \
+             \"userns-remap\"] under [shared] in the --pools file"
+        )
+    );
+    let told = why(&starter(), &[without(&["userns-remap"])]);
+    assert_eq!(told.code, "no-capable-host");
+    assert!(told.to_string().contains("install userns-remap"), "{told}");
+}
+
+#[test]
+fn what_an_agent_says_nothing_of_is_not_taken_for_granted() {
+    let mut silent = host(1, 8);
+    silent.capabilities.remove("live-restore");
+    let reason = only_refusal(&starter(), silent);
+    assert!(reason.sentence.contains("live-restore (its agent says nothing of it)"), "{reason}");
+}
+
+#[test]
+fn a_pool_that_accepts_a_lack_by_name_takes_that_host_and_no_other() {
+    let mut wanted = starter();
+    wanted.pool.accepts.insert("userns-remap".to_owned());
+    assert_eq!(place(&wanted, &[without(&["userns-remap"])]), Placement::Chosen(id(1)));
+    assert_eq!(only_refusal(&wanted, without(&["userns-remap", "seccomp"])).code, "capability-missing");
+}
+
+#[test]
+fn a_host_of_a_dedicated_pool_serves_one_tenant_whatever_it_can_enforce() {
+    let mut wanted = starter();
+    wanted.pool.kind = PoolKind::Dedicated;
+    let mut bare = host(1, 8);
+    bare.capabilities.clear();
+    assert_eq!(place(&wanted, std::slice::from_ref(&bare)), Placement::Chosen(id(1)));
+    bare.tenants.insert(wanted.account);
+    assert_eq!(place(&wanted, std::slice::from_ref(&bare)), Placement::Chosen(id(1)));
+    bare.tenants.insert(AccountId::from(Uuid::from_u128(101)));
+    assert_eq!(only_refusal(&wanted, bare).code, "host-dedicated");
 }
 
 #[test]

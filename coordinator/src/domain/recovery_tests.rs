@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use launchpad_protocol::capability;
 use launchpad_protocol::id::HostId;
 use launchpad_protocol::report::{Capacity, Phase};
 use uuid::Uuid;
 
 use super::*;
 use crate::domain::host::HostState;
+use crate::domain::pool_table::PoolTable;
 
 fn id<I: From<Uuid>>(number: u128) -> I {
     I::from(Uuid::from_u128(number))
@@ -40,9 +42,16 @@ fn nothing_is_placed_while_publishing_is_frozen() {
         instances: 0,
         sealed_bytes: 0,
         features: BTreeSet::new(),
+        capabilities: capability::complete(),
+        tenants: BTreeSet::new(),
     };
-    let wanted =
-        Wanted { pool: "shared".to_owned(), size: Capacity::default(), sealed_bytes: 0, requires: BTreeSet::new() };
+    let wanted = Wanted {
+        pool: PoolTable::default().get("shared"),
+        account: id(9),
+        size: Capacity::default(),
+        sealed_bytes: 0,
+        requires: BTreeSet::new(),
+    };
     let frozen = Reason::new("restored", "the store was restored");
     assert_eq!(place_unless(None, &wanted, std::slice::from_ref(&host)), Placement::Chosen(host.id));
     match place_unless(Some(&frozen), &wanted, &[host]) {

@@ -1,12 +1,13 @@
-//! A secret of a deployment that is set or taken away: what its next revision is, and when the bot goes by it.
+//! A secret of a deployment that is set or taken away: what its next revision is, and when the bot goes by
+//! it.
 //!
 //! ```text
 //! blueprint before ─┐
 //! profile (pinned) ─┼─► Change::apply ─► the same blueprint with its files, or a refusal ─► Effect::of both
 //! the secret's name ┘
 //! ```
-//! `app::secrets` asks here, encrypts the value and commits. No value ever comes here: a secret is a name with a version,
-//! and its version is the revision that brought its value.
+//! `app::secrets` asks here, encrypts the value and commits. No value ever comes here: a secret is a name
+//! with a version, and its version is the revision that brought its value.
 
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::Revision;
@@ -68,11 +69,12 @@ pub enum Change {
 }
 
 impl Change {
-    /// The blueprint that follows `before`, under its next number. `profile` is the one that the revision before pinned.
+    /// The blueprint that follows `before`, under its next number. `profile` is the one that the revision
+    /// before pinned.
     ///
     /// # Errors
-    /// A refusal: the name is the config's, there is no such secret, the workload cannot do without it, or there are
-    /// too many.
+    /// A refusal: the name is the config's, there is no such secret, the workload cannot do without it, or
+    /// there are too many.
     pub fn apply(self, name: &str, profile: &Profile, before: &InstanceSpec) -> Result<InstanceSpec, Refusal> {
         if name == profile.config.file {
             return Err(named_as_config(name));
@@ -173,8 +175,8 @@ fn too_many() -> Refusal {
     Refusal::impossible(Reason::new("too-many-secrets", sentence).mend("take one away first"))
 }
 
-/// Whether a process may run that has read the secrets as they were. Whatever is only being prepared starts with the
-/// new ones.
+/// Whether a process may run that has read the secrets as they were. Whatever is only being prepared starts
+/// with the new ones.
 const fn may_run(state: State) -> bool {
     match state {
         State::Starting | State::Running | State::Updating | State::Failed | State::Restarting => true,

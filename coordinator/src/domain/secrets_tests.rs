@@ -8,7 +8,8 @@ use super::*;
 use crate::domain::refusal::RefusalKind;
 use crate::domain::revision::tests::{profile, starter};
 
-/// The blueprint of the tests' profile has the secrets `key`, which goes into a variable, and `token`, which is needed.
+/// The blueprint of the tests' profile has the secrets `key`, which goes into a variable, and `token`, which
+/// is needed.
 fn apply(change: Change, name: &str) -> Result<InstanceSpec, Refusal> {
     change.apply(name, &profile(), &starter())
 }

@@ -23,7 +23,7 @@ use crate::domain::audit::AuditEntry;
 use crate::domain::fold::{Folded, Standing, View, events_lost, fold};
 use crate::domain::host::{self, HostEvent, HostState};
 use crate::store::deployments::Deployment;
-use crate::store::hosts::Host;
+use crate::store::hosts::{Host, Seen};
 use crate::store::timeline::TimelineEntry;
 use crate::store::{
     Commit, StoreError, Tx, audit, deployments, hosts, meta, operations, outbox, reports, specs, timeline, tombstones,
@@ -92,7 +92,8 @@ async fn take(
     now: Moment,
 ) -> Result<News, StoreError> {
     let state = host::step(host.state, HostEvent::Reported);
-    hosts::seen(tx, host.id, state, report.capacity, now).await?;
+    let seen = Seen { state, capacity: report.capacity, capabilities: &report.capabilities };
+    hosts::seen(tx, host.id, seen, now).await?;
     reports::keep(tx, host.id, host.fence, report, now).await?;
     if let Some(held) = report.accepted {
         specs::raise_floor(tx, host.id, held, now).await?;
@@ -104,7 +105,10 @@ async fn take(
     let news = News {
         timeline: folded.lost > 0 || !folded.steps.is_empty() || !folded.answered.is_empty(),
         spec: !folded.buried.is_empty() || !folded.answered.is_empty(),
-        room: state != host.state || report.capacity != host.capacity || !folded.buried.is_empty(),
+        room: state != host.state
+            || report.capacity != host.capacity
+            || report.capabilities != host.capabilities
+            || !folded.buried.is_empty(),
     };
     commit_steps(ground, tx, &mut placed, &folded, now).await?;
     for (id, outcome) in &folded.answered {

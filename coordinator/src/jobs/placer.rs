@@ -8,7 +8,7 @@
 use launchpad_protocol::time::BootMoment;
 
 use super::Started;
-use crate::app::{App, candidates, wanted};
+use crate::app::{App, candidates};
 use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::{HostState, SILENT_AFTER};
 use crate::domain::placement::{Candidate, Placement, Wanted};
@@ -52,7 +52,7 @@ async fn place_all(app: &App, tx: &mut Tx, started: Started) -> Result<Placed, S
     for mut deployment in deployments::in_state(tx, State::Requested).await? {
         let revision = revisions::get(tx, deployment.id, deployment.revision).await?;
         let sealed_bytes = revisions::files_bytes(tx, deployment.id, deployment.revision).await?;
-        let wanted = wanted(&revision.blueprint, &deployment, sealed_bytes);
+        let wanted = app.wanted(&revision.blueprint, &deployment, sealed_bytes);
         let placement = place_unless(frozen.as_ref(), &wanted, &hosts);
         if let Placement::Chosen(host) = placement {
             deployment.host = Some(host);
@@ -92,6 +92,7 @@ async fn tell(app: &App, tx: &mut Tx, deployment: &mut Deployment, placement: Pl
 fn allot(host: &mut Candidate, wanted: &Wanted) {
     let size = wanted.size;
     host.instances += 1;
+    host.tenants.insert(wanted.account);
     host.sealed_bytes = host.sealed_bytes.saturating_add(wanted.sealed_bytes);
     host.allocated.cpu_millis = host.allocated.cpu_millis.saturating_add(size.cpu_millis);
     host.allocated.memory_bytes = host.allocated.memory_bytes.saturating_add(size.memory_bytes);

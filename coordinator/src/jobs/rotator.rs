@@ -9,9 +9,9 @@
 //!              each older key: retired by the commit that finds nothing wrapped with it ─► forgotten ◄┘
 //!                      └─► done, when all are
 //! ```
-//! Every step can be repeated: a coordinator that is killed between two finds the next one in the store. One that dies
-//! between making a key and noting it makes another, and the first goes with the old ones, because nothing is wrapped
-//! with it. Values are never decrypted here, only their keys.
+//! Every step can be repeated: a coordinator that is killed between two finds the next one in the store. One
+//! that dies between making a key and noting it makes another, and the first goes with the old ones, because
+//! nothing is wrapped with it. Values are never decrypted here, only their keys.
 
 use launchpad_pki::envelope::EnvelopeError;
 use launchpad_protocol::reason::Reason;
@@ -20,11 +20,12 @@ use crate::app::App;
 use crate::store::keys::{FileRow, OwnedFile, Rotation};
 use crate::store::{Commit, StoreError, Tx, keys};
 
-/// Files that are rewrapped between two commits: with a provider that is far away, each takes two calls of some
-/// milliseconds, and a killed coordinator repeats at most this many.
+/// Files that are rewrapped between two commits: with a provider that is far away, each takes two calls of
+/// some milliseconds, and a killed coordinator repeats at most this many.
 const BATCH: u32 = 64;
 
-/// How far a rotation is, in this process: what could not be rewrapped is passed by, and comes again in the next turn.
+/// How far a rotation is, in this process: what could not be rewrapped is passed by, and comes again in the
+/// next turn.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     after: FileRow,
@@ -101,7 +102,8 @@ async fn rewrap(app: &App, batch: Vec<(FileRow, OwnedFile)>, turn: &mut Turn) ->
     Ok(app.store.write(Commit::Rotation, keep).await?)
 }
 
-/// Nothing is wrapped with another key than the current one, unless it came meanwhile: then the next turn finds it.
+/// Nothing is wrapped with another key than the current one, unless it came meanwhile: then the next turn
+/// finds it.
 async fn end(app: &App, rotation: &Rotation) -> Result<(), StepFailed> {
     for older in app.keys.older() {
         let now = app.clock.wall();

@@ -51,6 +51,8 @@ commits! {
     CheckDomain = "check-domain";
     /// A domain was let go.
     RemoveDomain = "remove-domain";
+    /// A snapshot was asked for, or its restore or deletion.
+    OrderSnapshot = "order-snapshot";
     /// Another key that wraps was asked for.
     RotateKeys = "rotate-keys";
     /// One step towards it: the key was made, data keys were rewrapped, an old key was retired, or all is done.

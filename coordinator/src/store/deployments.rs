@@ -1,5 +1,7 @@
 //! Deployments: what each is now. What it was made from is in `revisions`, what happened to it in `timeline`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use launchpad_protocol::generation::{Epoch, Revision};
 use launchpad_protocol::id::{AccountId, DeploymentId, HostId, TimelineId};
 use launchpad_protocol::image::ImageRef;
@@ -232,6 +234,21 @@ pub async fn in_state(tx: &mut Tx, state: State) -> Result<Vec<Deployment>, Stor
 pub async fn on_host(tx: &mut Tx, host: HostId) -> Result<Vec<Deployment>, StoreError> {
     let sql = sqlx::query(select!("WHERE host_id = $1 AND state <> 'terminated' ORDER BY id")).bind(host.to_string());
     tx.all("list a host's deployments", sql).await?.iter().map(deployment).collect()
+}
+
+/// Whose deployments are on each host. Hosts without any are not in it.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn tenants(tx: &mut Tx) -> Result<BTreeMap<HostId, BTreeSet<AccountId>>, StoreError> {
+    let sql = sqlx::query(
+        "SELECT DISTINCT host_id, account_id FROM deployments WHERE host_id IS NOT NULL AND state <> 'terminated'",
+    );
+    let mut tenants: BTreeMap<HostId, BTreeSet<AccountId>> = BTreeMap::new();
+    for row in tx.all("see whose deployments hosts hold", sql).await? {
+        tenants.entry(row.parse("host_id")?).or_default().insert(row.parse("account_id")?);
+    }
+    Ok(tenants)
 }
 
 /// What the deployments on each host take together, and how many they are. Hosts without any are not in it. A deleted one

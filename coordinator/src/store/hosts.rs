@@ -1,12 +1,12 @@
 //! Hosts: who they are, and what they last said of themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use launchpad_pki::sealing::SealingPublicKey;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::Fence;
 use launchpad_protocol::id::HostId;
-use launchpad_protocol::report::Capacity;
+use launchpad_protocol::report::{Capability, Capacity};
 use launchpad_protocol::time::Moment;
 
 use super::row::{Row, to_int, to_json};
@@ -32,6 +32,8 @@ pub struct Host {
     pub capacity: Capacity,
     /// What its agent can do.
     pub features: BTreeSet<Feature>,
+    /// What it can enforce.
+    pub capabilities: BTreeMap<String, Capability>,
     /// The number of its latest session.
     pub fence: Fence,
     /// When it joined.
@@ -43,8 +45,8 @@ pub struct Host {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, name, pool, state, sealing_key, agent_version, capacity, features, fence, enrolled_at, \
-             last_seen_at FROM hosts ",
+            "SELECT id, name, pool, state, sealing_key, agent_version, capacity, features, capabilities, fence, \
+             enrolled_at, last_seen_at FROM hosts ",
             $rest
         )
     };
@@ -62,6 +64,7 @@ pub fn newcomer(id: HostId, name: String, pool: String, sealing_key: &SealingPub
         agent_version: String::new(),
         capacity: Capacity::default(),
         features: BTreeSet::new(),
+        capabilities: BTreeMap::new(),
         fence: Fence::default(),
         enrolled_at: now,
         last_seen_at: None,
@@ -74,8 +77,8 @@ pub fn newcomer(id: HostId, name: String, pool: String, sealing_key: &SealingPub
 /// When SQL fails.
 pub async fn create(tx: &mut Tx, host: &Host) -> Result<(), StoreError> {
     let sql = sqlx::query(
-        "INSERT INTO hosts (id, name, pool, state, sealing_key, agent_version, capacity, features, fence, enrolled_at,
-         last_seen_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO hosts (id, name, pool, state, sealing_key, agent_version, capacity, features, capabilities, fence,
+         enrolled_at, last_seen_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(host.id.to_string())
     .bind(host.name.clone())
@@ -85,6 +88,7 @@ pub async fn create(tx: &mut Tx, host: &Host) -> Result<(), StoreError> {
     .bind(host.agent_version.clone())
     .bind(to_json(&host.capacity))
     .bind(to_json(&host.features))
+    .bind(to_json(&host.capabilities))
     .bind(to_int(host.fence.0))
     .bind(host.enrolled_at.micros())
     .bind(host.last_seen_at.map(Moment::micros));
@@ -148,22 +152,29 @@ pub async fn introduce(
     tx.execute("keep what a host can do", sql).await.map(drop)
 }
 
-/// Keeps that a host has spoken, what it is now, and its size.
+/// What a host says of itself with every report.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// What it is now.
+    pub state: HostState,
+    /// Its size.
+    pub capacity: Capacity,
+    /// What it can enforce.
+    pub capabilities: &'a BTreeMap<String, Capability>,
+}
+
+/// Keeps that a host has spoken, and what it said of itself.
 ///
 /// # Errors
 /// When SQL fails.
-pub async fn seen(
-    tx: &mut Tx,
-    id: HostId,
-    state: HostState,
-    capacity: Capacity,
-    now: Moment,
-) -> Result<(), StoreError> {
-    let sql = sqlx::query("UPDATE hosts SET state = $2, capacity = $3, last_seen_at = $4 WHERE id = $1")
-        .bind(id.to_string())
-        .bind(state.as_str())
-        .bind(to_json(&capacity))
-        .bind(now.micros());
+pub async fn seen(tx: &mut Tx, id: HostId, seen: Seen<'_>, now: Moment) -> Result<(), StoreError> {
+    let sql =
+        sqlx::query("UPDATE hosts SET state = $2, capacity = $3, capabilities = $4, last_seen_at = $5 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(seen.state.as_str())
+            .bind(to_json(&seen.capacity))
+            .bind(to_json(seen.capabilities))
+            .bind(now.micros());
     tx.execute("keep that a host was seen", sql).await.map(drop)
 }
 
@@ -186,6 +197,7 @@ fn host(row: &Row) -> Result<Host, StoreError> {
         agent_version: row.text("agent_version")?,
         capacity: row.json("capacity")?,
         features: row.json("features")?,
+        capabilities: row.json("capabilities")?,
         fence: Fence(row.uint("fence")?),
         enrolled_at: row.moment("enrolled_at")?,
         last_seen_at: row.moment_if_any("last_seen_at")?,

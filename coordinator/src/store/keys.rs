@@ -3,9 +3,9 @@
 //! ```text
 //! asked ──► key made ──► every file wrapped with it ──► the old key retired ──► done
 //! ```
-//! The keys themselves are never here. A key is retired in the transaction that finds nothing wrapped with it, and
-//! whoever commits a file checks in their transaction that its key is not: so nothing is lost that was encrypted just
-//! before its key went.
+//! The keys themselves are never here. A key is retired in the transaction that finds nothing wrapped with
+//! it, and whoever commits a file checks in their transaction that its key is not: so nothing is lost that
+//! was encrypted just before its key went.
 
 use std::collections::BTreeMap;
 

@@ -42,6 +42,39 @@ pub async fn unanswered(tx: &mut Tx, deployment: DeploymentId) -> Result<Vec<Ope
     rows.iter().map(|row| Ok(Operation { id: row.parse("id")?, action: row.json("action")? })).collect()
 }
 
+/// An operation, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The operation.
+    pub operation: Operation,
+    /// When it was asked for.
+    pub asked_at: Moment,
+    /// What became of it; none: its host has not answered.
+    pub outcome: Option<Outcome>,
+}
+
+/// The latest operations of a deployment, newest first, answered or not.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn latest(tx: &mut Tx, deployment: DeploymentId, most: u32) -> Result<Vec<Asked>, StoreError> {
+    let sql = sqlx::query(
+        "SELECT id, action, created_at, outcome FROM operations WHERE deployment_id = $1 ORDER BY id DESC LIMIT $2",
+    )
+    .bind(deployment.to_string())
+    .bind(i64::from(most));
+    let rows = tx.all("read a deployment's operations", sql).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Asked {
+                operation: Operation { id: row.parse("id")?, action: row.json("action")? },
+                asked_at: row.moment("created_at")?,
+                outcome: row.json_if_any("outcome")?,
+            })
+        })
+        .collect()
+}
+
 /// The operations that wait for an answer of that host, each with its deployment, oldest first.
 ///
 /// # Errors

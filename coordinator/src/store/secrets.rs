@@ -49,7 +49,8 @@ pub async fn list(
         .collect()
 }
 
-/// Destroys every value that a secret ever had: whoever takes one away does not want it kept in an older revision.
+/// Destroys every value that a secret ever had: whoever takes one away does not want it kept in an older
+/// revision.
 ///
 /// # Errors
 /// When SQL fails.

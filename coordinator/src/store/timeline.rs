@@ -4,6 +4,7 @@ use launchpad_protocol::id::{AccountId, DeploymentId, TimelineId};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::time::Moment;
 
+use super::deployments::Deployment;
 use super::row::to_json;
 use super::tx::{StoreError, Tx};
 use crate::domain::deployment::State;
@@ -29,6 +30,22 @@ pub struct TimelineEntry {
     pub cause: String,
     /// Why, where that says more.
     pub reason: Option<Reason>,
+}
+
+impl TimelineEntry {
+    /// Something that happened to a deployment and leaves it what it is.
+    #[must_use]
+    pub fn of(deployment: &Deployment, id: TimelineId, at: Moment, cause: &str) -> Self {
+        Self {
+            id,
+            account: deployment.account,
+            deployment: deployment.id,
+            at,
+            state: deployment.state,
+            cause: cause.to_owned(),
+            reason: deployment.reason.clone(),
+        }
+    }
 }
 
 /// Adds a line after all others of its deployment, whatever its moment: a host's clock may be off. Beyond [`LINES_MAX`]

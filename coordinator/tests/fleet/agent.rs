@@ -12,6 +12,7 @@ use launchpad_pki::pipe::{Dial, Lane};
 use launchpad_pki::sealing::SealingKey;
 use launchpad_pki::tls::{ClientTls, Credentials, enroll_client_config};
 use launchpad_pki::token::JoinToken;
+use launchpad_protocol::capability;
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::frame::{AgentFrame, Answer, CoordinatorFrame, Hello};
@@ -262,7 +263,7 @@ pub fn report(accepted: Option<Accepted>, journal: JournalId) -> HostReport {
         accepted,
         applied: accepted.map_or(Generation(0), |accepted| accepted.generation),
         capacity: Capacity { cpu_millis: 8_000, memory_bytes: 16 << 30, storage_bytes: 500_000_000_000 },
-        capabilities: BTreeMap::new(),
+        capabilities: capability::complete(),
         instances: BTreeMap::new(),
         orphans: Vec::new(),
         buried: BTreeSet::new(),

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use launchpad_coordinator::domain::host::HostState;
+use launchpad_coordinator::store::hosts::Seen;
 use launchpad_coordinator::store::join_tokens::{self, JoinTokenRow, TokenUse};
 use launchpad_coordinator::store::{Store, Tx, certificates, hosts, outbox, reports, specs};
 use launchpad_pki::ca::IssuedCertificate;
 use launchpad_pki::serial::Serial;
+use launchpad_protocol::capability;
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::{Accepted, Fence, Generation};
@@ -23,11 +25,13 @@ pub(crate) async fn a_host_reads_back_as_itself(store: Store) {
     row.agent_version = "1.2.3".to_owned();
     row.features = Feature::all();
     row.state = HostState::Active;
+    row.capabilities = capability::complete();
     row.capacity = Capacity { cpu_millis: 2_000, memory_bytes: 1 << 40, storage_bytes: 7 };
     row.last_seen_at = Some(NOW);
     let tell = async |tx: &mut Tx| {
         hosts::introduce(tx, row.id, &row.agent_version, &row.features).await?;
-        hosts::seen(tx, row.id, row.state, row.capacity, NOW).await
+        let seen = Seen { state: row.state, capacity: row.capacity, capabilities: &row.capabilities };
+        hosts::seen(tx, row.id, seen, NOW).await
     };
     write(&store, tell).await;
     assert_eq!(read(&store, async |tx| hosts::all(tx).await).await, [row]);

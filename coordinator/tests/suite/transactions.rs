@@ -1,6 +1,7 @@
 //! The two doors, and the store's own row.
 
 use futures::future::join_all;
+use launchpad_coordinator::store::hosts::Seen;
 use launchpad_coordinator::store::{Commit, Store, StoreError, Tx, accounts, hosts, meta, operations, reports};
 use launchpad_protocol::generation::Fence;
 use launchpad_protocol::reason::Reason;
@@ -74,7 +75,8 @@ pub(crate) async fn two_stores_lose_no_update(one: &Store, other: &Store) {
             let row = hosts::get(tx, host).await?.ok_or(StoreError::Missing { what: "host" })?;
             let mut capacity = row.capacity;
             capacity.cpu_millis += 1;
-            hosts::seen(tx, host, row.state, capacity, NOW).await
+            let seen = Seen { state: row.state, capacity, capabilities: &row.capabilities };
+            hosts::seen(tx, host, seen, NOW).await
         };
         store.write(Commit::StoreReport, read_then_write).await
     };

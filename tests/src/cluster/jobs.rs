@@ -10,6 +10,7 @@ use launchpad_coordinator::domain::compile::{Basis, PlacedDeployment, is_wished,
 use launchpad_coordinator::domain::deployment::{Event as Happening, State, step};
 use launchpad_coordinator::domain::host::{self, HostEvent, HostState};
 use launchpad_coordinator::domain::placement::{Placement, Wanted};
+use launchpad_coordinator::domain::pool_table::PoolTable;
 use launchpad_coordinator::domain::recovery;
 use launchpad_protocol::id::HostId;
 use launchpad_protocol::report::Outcome;
@@ -191,5 +192,6 @@ impl Store {
 /// What placement must find for a deployment.
 pub(super) fn wanted(one: &Row) -> Wanted {
     let requires = one.blueprint.requires.clone();
-    Wanted { pool: POOL.to_owned(), size: one.row.size, sealed_bytes: 0, requires }
+    let pool = PoolTable::default().get(POOL);
+    Wanted { pool, account: one.row.account, size: one.row.size, sealed_bytes: 0, requires }
 }

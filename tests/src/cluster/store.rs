@@ -15,6 +15,7 @@ use launchpad_coordinator::domain::recovery;
 use launchpad_coordinator::domain::recovery_gate::{self, Witness};
 use launchpad_coordinator::domain::whereabouts::{self, Found, Remembered};
 use launchpad_coordinator::store::deployments::Deployment;
+use launchpad_protocol::capability;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::frame::Hello;
 use launchpad_protocol::generation::{Accepted, Fence, Generation, Revision};
@@ -315,6 +316,8 @@ impl Store {
                 instances,
                 sealed_bytes: 0,
                 features: host.features.clone(),
+                capabilities: capability::complete(),
+                tenants: BTreeSet::new(),
             }
         };
         self.hosts.iter().map(candidate).collect()

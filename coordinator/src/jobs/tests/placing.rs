@@ -11,6 +11,7 @@ use crate::domain::actor::Role;
 use crate::domain::deployment::{Event, State};
 use crate::domain::host::{HostState, SILENT_AFTER};
 use crate::jobs::{Started, placer, watcher};
+use crate::store::hosts::Seen;
 use crate::store::{StoreError, Tx, hosts};
 
 #[tokio::test]
@@ -93,7 +94,8 @@ async fn nothing_is_placed_until_every_active_host_has_spoken_to_this_process_or
     assert!(!is_placed().await);
     let speak = async |tx: &mut Tx| {
         let row = hosts::get(tx, host.id).await?.ok_or(StoreError::Missing { what: "host" })?;
-        hosts::seen(tx, host.id, row.state, row.capacity, lab.app.clock.wall()).await
+        let seen = Seen { state: row.state, capacity: row.capacity, capabilities: &row.capabilities };
+        hosts::seen(tx, host.id, seen, lab.app.clock.wall()).await
     };
     lab.write(speak).await;
     assert!(is_placed().await);

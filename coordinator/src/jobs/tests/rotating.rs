@@ -76,7 +76,8 @@ async fn a_coordinator_killed_after_any_step_goes_on_and_loses_nothing() {
     let (host, bots) = (lab.host(100 * GIB).await, bots(&lab).await);
     let old = lab.keys().await.current;
     lab.rotate().await.unwrap();
-    // The key is made by the first step; two batches and the end follow. Each is taken by a process of its own.
+    // The key is made by the first step; two batches and the end follow. Each is taken by a process of its
+    // own.
     let mut steps = 0;
     while lab.keys().await.rotation.unwrap().done_at.is_none() {
         round(&lab.app, &mut Turn::default()).await.unwrap();
