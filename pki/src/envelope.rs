@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The context (account, deployment, file, version) is authenticated on both levels: a row copied over
-//! another tenant's does not decrypt. Rotating the key that wraps rewraps data keys ([`Envelope::rewrap`]), and
-//! touches no ciphertext.
+//! another tenant's does not decrypt. Rotating the key that wraps rewraps data keys ([`Envelope::rewrap`]),
+//! and touches no ciphertext.
 
 use std::fmt;
 
@@ -105,15 +105,15 @@ pub trait KeyProvider: fmt::Debug + Send + Sync {
         aad: &'a [u8],
     ) -> BoxFuture<'a, Result<DataKey, EnvelopeError>>;
 
-    /// Makes another key the one that wraps, and answers its name; the one before it still unwraps. A provider whose
-    /// keys are made elsewhere answers the one that it was told to use.
+    /// Makes another key the one that wraps, and answers its name; the one before it still unwraps. A
+    /// provider whose keys are made elsewhere answers the one that it was told to use.
     fn rotate(&self) -> BoxFuture<'_, Result<String, EnvelopeError>>;
 
     /// The keys that it holds and that do not wrap any more, oldest first.
     fn older(&self) -> Vec<String>;
 
-    /// Destroys a key that does not wrap any more: its caller has seen to it that it wraps nothing that is kept. One
-    /// that is not held, or that wraps now, is left as it is.
+    /// Destroys a key that does not wrap any more: its caller has seen to it that it wraps nothing that is
+    /// kept. One that is not held, or that wraps now, is left as it is.
     fn forget<'a>(&'a self, key_id: &'a str) -> BoxFuture<'a, Result<(), EnvelopeError>>;
 }
 

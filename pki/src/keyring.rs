@@ -5,9 +5,10 @@
 //!  (none) ──────────► current ──► older ───────────────────────────────────────────────────► forgotten
 //!                     wraps        unwraps
 //! ```
-//! The default, with nothing to set up. The identity that opens the keyring lies beside it, or wherever it is told to:
-//! database and keyring without it open nothing. Replicas may share one keyring file. Every change is made under a lock
-//! on what the file holds then, and whoever looks for a key sees a file that was replaced.
+//! The default, with nothing to set up. The identity that opens the keyring lies beside it, or wherever it is
+//! told to: database and keyring without it open nothing. Replicas may share one keyring file. Every change
+//! is made under a lock on what the file holds then, and whoever looks for a key sees a file that was
+//! replaced.
 
 mod file;
 
@@ -31,8 +32,8 @@ use file::{Keys, Stamp};
 /// What is hashed, before the key, to name it: the name says nothing about the key.
 const NAMED_FOR: &[u8] = b"launchpad keyring v1";
 
-/// Keys in one keyring: the current one, the one before it while its data keys are rewrapped, and a few that rotations
-/// left behind which were killed halfway. More means that something keeps old keys in use.
+/// Keys in one keyring: the current one, the one before it while its data keys are rewrapped, and a few that
+/// rotations left behind which were killed halfway. More means that something keeps old keys in use.
 const KEYS_MAX: usize = 16;
 
 /// Key-encryption keys that live in a file.
@@ -97,7 +98,8 @@ impl LocalKeyring {
     /// Opens a keyring.
     ///
     /// # Errors
-    /// When a file is absent, open to others or damaged, or the identity is of another keyring: each names the file.
+    /// When a file is absent, open to others or damaged, or the identity is of another keyring: each names
+    /// the file.
     pub fn load(place: &KeyringPlace) -> Result<Self, KeyringError> {
         let (keys, stamp) = place.read()?;
         Ok(Self { place: place.clone(), held: ArcSwap::from_pointee(Held { keys, stamp }) })
@@ -122,8 +124,8 @@ impl LocalKeyring {
         Ok(self.held.load_full())
     }
 
-    /// Changes the keys under the lock, starting from what the file holds then; the answer says whether anything is to
-    /// be written.
+    /// Changes the keys under the lock, starting from what the file holds then; the answer says whether
+    /// anything is to be written.
     fn change(&self, edit: impl FnOnce(&mut Keys) -> Result<bool, KeyringError>) -> Result<(), KeyringError> {
         let _alone = self.place.lock()?;
         let (mut keys, mut stamp) = self.place.read()?;

@@ -4,10 +4,11 @@
 //! wrap    ── Encrypt(key, data key, context) ──►  KMS
 //! unwrap  ── Decrypt(key, wrapped, context)  ──►
 //! ```
-//! Only data keys travel, 32 bytes each; values never do. The context that KMS authenticates, and writes into its audit
-//! trail, is a digest of ours: it binds all that the envelope binds, and tells nobody a tenant's or a secret's name.
-//! KMS rotates what is behind a key by itself; another key is chosen by configuration, and rotating then rewraps
-//! everything under that one. Region, endpoint and credentials come from where the AWS SDK finds them.
+//! Only data keys travel, 32 bytes each; values never do. The context that KMS authenticates, and writes into
+//! its audit trail, is a digest of ours: it binds all that the envelope binds, and tells nobody a tenant's or
+//! a secret's name. KMS rotates what is behind a key by itself; another key is chosen by configuration, and
+//! rotating then rewraps everything under that one. Region, endpoint and credentials come from where the AWS
+//! SDK finds them.
 
 use std::fmt;
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub struct KmsKey {
 }
 
 impl KmsKey {
-    /// The key of that ARN, id or alias, with the region and the credentials of this machine. Asks nobody yet.
+    /// The key of that ARN, id or alias, with the region and the credentials of this machine. Asks nobody
+    /// yet.
     pub async fn connect(key: &str) -> Self {
         let timeouts = TimeoutConfig::builder().operation_timeout(CALL).build();
         let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;

@@ -1,8 +1,8 @@
 //! Looks for a text in everything that a laboratory leaves on a machine: files, tables, processes.
 //!
-//! Called by the scenario that plants a canary. A text is also found in the clothes in which programs keep bytes: hex,
-//! base64, a list of numbers. What finds is told as a place in words, so that a scenario can compare a whole search with
-//! what it expects. Nothing here knows the product.
+//! Called by the scenario that plants a canary. A text is also found in the clothes in which programs keep
+//! bytes: hex, base64, a list of numbers. What finds is told as a place in words, so that a scenario can
+//! compare a whole search with what it expects. Nothing here knows the product.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -56,16 +56,16 @@ impl Needle {
     }
 }
 
-/// What the bytes look like within a longer text in base64, so many bytes after a third one: without the characters that
-/// their neighbours share.
+/// What the bytes look like within a longer text in base64, so many bytes after a third one: without the
+/// characters that their neighbours share.
 fn in_base64(bytes: &[u8], offset: usize) -> String {
     let text = STANDARD_NO_PAD.encode([&[0; 2][..offset], bytes].concat());
     let (from, to) = ((offset * 8).div_ceil(6), (offset + bytes.len()) * 8 / 6);
     text[from..to].to_owned()
 }
 
-/// The files below `dir` that hold it, by their paths from there. Links are not followed; sockets, pipes and devices are
-/// passed by, and so is what goes away meanwhile.
+/// The files below `dir` that hold it, by their paths from there. Links are not followed; sockets, pipes and
+/// devices are passed by, and so is what goes away meanwhile.
 ///
 /// # Errors
 /// When a file that stays cannot be read.

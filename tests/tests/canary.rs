@@ -1,12 +1,13 @@
-//! Canaries: secrets that nothing else could be, planted by every way that leads in, and looked for everywhere.
+//! Canaries: secrets that nothing else could be, planted by every way that leads in, and looked for
+//! everywhere.
 //!
 //! ```text
 //!  at creation, by PUT, by the command, in the environment, in requests that are refused
 //!      └─► changed, rotated, restarted, removed; all logs at their loudest
 //!            └─► files, tables, logs, processes, docker inspect, answers ─► only where each belongs
 //! ```
-//! A text that is meant to be seen, the control, is planted in every kind of place as well: a search that does not find
-//! it there proves nothing.
+//! A text that is meant to be seen, the control, is planted in every kind of place as well: a search that
+//! does not find it there proves nothing.
 
 #[path = "canary/ground.rs"]
 mod ground;

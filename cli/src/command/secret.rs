@@ -1,7 +1,8 @@
 //! `launchpad secret set|ls|rm`: what a bot is given in confidence.
 //!
-//! A value comes from a file or from stdin and never from the command line, which every process of the machine can read
-//! and the shell remembers. It is sent and forgotten: the coordinator shows no value to anybody, and neither does this.
+//! A value comes from a file or from stdin and never from the command line, which every process of the
+//! machine can read and the shell remembers. It is sent and forgotten: the coordinator shows no value to
+//! anybody, and neither does this.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
@@ -52,8 +53,8 @@ pub(super) fn remove(client: &Client, change: &SecretChangeArguments, output: Ou
     output.show(&value, || told(change, "is gone, with every value that it had", &value))
 }
 
-/// The text of a secret: a file's, or what comes on stdin for `-`. An editor ends a file with a line end that is not part
-/// of the secret.
+/// The text of a secret: a file's, or what comes on stdin for `-`. An editor ends a file with a line end that
+/// is not part of the secret.
 pub(super) fn value_in(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if file == Path::new(STDIN) {

@@ -1,5 +1,4 @@
-//! `/deployments/{id}/secrets`: what a bot is given in confidence. Names and versions come out of here, never
-//! a value.
+//! `/deployments/{id}/secrets`: what a bot is given in confidence. Names and versions come out, never a value.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,7 +1,7 @@
 //! Secrets of a deployment that exists: look, set, take away.
 //!
 //! ```text
-//!   read: deployment, revision n, files ─► may it? is it another value? ─► encrypt (the key provider may be far away)
+//!   read: deployment, revision n, files ─► may it? another value? ─► encrypt: a key provider may be far away
 //!     └─► one transaction: still revision n? ─► commit n+1 ─► restart, if wanted ─► audit
 //! ```
 //! A value comes in with a command and goes out encrypted: no answer, no error and no audit entry holds one.

@@ -1,5 +1,4 @@
-//! A secret of a deployment that is set or taken away: what its next revision is, and when the bot goes by
-//! it.
+//! A secret of a deployment that is set or taken away: its next revision, and when the bot goes by it.
 //!
 //! ```text
 //! blueprint before ─┐

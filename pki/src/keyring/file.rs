@@ -5,8 +5,8 @@
 //! keyring.identity   AGE-SECRET-KEY-1…; here or wherever it is told to be
 //! keyring.lock       held by whoever changes the keyring: replicas may share it
 //! ```
-//! Both files are in the formats of the `age` command: `age -d -i keyring.identity keyring` shows the keys when nothing
-//! else of ours runs. Only [`super::LocalKeyring`] calls this. It blocks for milliseconds.
+//! Both files are in the formats of the `age` command: `age -d -i keyring.identity keyring` shows the keys
+//! when nothing else of ours runs. Only [`super::LocalKeyring`] calls this. It blocks for milliseconds.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};

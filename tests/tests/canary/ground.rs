@@ -1,5 +1,5 @@
-//! A laboratory in which canaries are planted: all logs at their loudest, a profile that hands a secret over in the
-//! environment, and one search over everything.
+//! A laboratory in which canaries are planted: all logs at their loudest, a profile that hands a secret over
+//! in the environment, and one search over everything.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -153,8 +153,8 @@ impl Ground {
         Ok(BTreeSet::from([Place::File(path.strip_prefix(self.lab.dir())?.to_owned())]))
     }
 
-    /// Where a secret is that a bot takes through its environment, but for what the engine keeps of it for itself: its
-    /// file, its process, and what the engine shows.
+    /// Where a secret is that a bot takes through its environment, but for what the engine keeps of it for
+    /// itself: its file, its process, and what the engine shows.
     pub(crate) fn environment_of(&mut self, bot: &Deployment, name: &str) -> Result<BTreeSet<Place>> {
         let mut expected = self.file_of(bot, name)?;
         let identity = bot.identity(&self.lab.host(0)?.engine)?;
@@ -229,8 +229,8 @@ impl Ground {
         Ok(found)
     }
 
-    /// A process that shows the control to whoever looks, a file of the agent's and one of the coordinator's that hold it,
-    /// and a deployment that is called so.
+    /// A process that shows the control to whoever looks, a file of the agent's and one of the coordinator's
+    /// that hold it, and a deployment that is called so.
     pub(crate) fn show_control(&mut self) -> Result<Child> {
         let name = format!("bot-{}", self.control);
         let image = self.lab.image("echo")?;
