@@ -1,5 +1,5 @@
-//! The bots' name server: it answers a bot with the addresses of names that its rules allow, after the kernel lets the
-//! bot go there. Nothing else is answered, and no other name ever leaves this host.
+//! The bots' name server: it answers a bot with the addresses of names that its rules allow, after the kernel
+//! lets the bot go there. Nothing else is answered, and no other name ever leaves this host.
 //!
 //! ```text
 //!             gateway:53                                                         --resolver, or
@@ -11,12 +11,14 @@
 //!                                                ▼
 //!                                         ports::Admits (nftables), and only then the reply
 //! ```
-//! `desk.rs` leads a question along this way. Pure, with the time as an argument: `question`, `verdict`, `answer`,
-//! `lifetime`, `cache`, `grants`, `turnstile`, `reply`. The rest speaks with the outside: `listen`, `upstream`, `inside`.
+//! `desk.rs` leads a question along this way. Pure, with the time as an argument: `question`, `verdict`,
+//! `answer`, `lifetime`, `cache`, `grants`, `turnstile`, `reply`. The rest speaks with the outside: `listen`,
+//! `upstream`, `inside`.
 //!
-//! [`crate::gate`] starts it in its own process, which outlives the agent. One thread answers all; a bot that asks for
-//! much waits behind itself (`turnstile.rs`). The codec is hickory's; its server and its resolver are not used, because
-//! they start a task for every datagram, and would add as much code as a tenth of the agent.
+//! [`crate::gate`] starts it in its own process, which outlives the agent. One thread answers all; a bot that
+//! asks for much waits behind itself (`turnstile.rs`). The codec is hickory's; its server and its resolver
+//! are not used, because they start a task for every datagram, and would add as much code as a tenth of the
+//! agent.
 
 mod answer;
 mod cache;
@@ -54,7 +56,8 @@ pub const PORT: u16 = 53;
 /// What the name server is told when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The servers that names are asked of, the first three; none: those that the host itself uses, as they change.
+    /// The servers that names are asked of, the first three; none: those that the host itself uses, as they
+    /// change.
     pub upstreams: Vec<SocketAddr>,
     /// Where it listens on each gateway: [`PORT`], but in tests.
     pub port: u16,
@@ -79,7 +82,8 @@ struct Inner {
 }
 
 impl Names {
-    /// One that follows that policy, has the kernel's keeper let addresses pass, and tells the witness what it refused.
+    /// One that follows that policy, has the kernel's keeper let addresses pass, and tells the witness what
+    /// it refused.
     #[must_use]
     pub fn new(
         setting: Setting,
@@ -93,8 +97,8 @@ impl Names {
         Self(Arc::new(Inner { policy, upstream, desk, port: setting.port, troubles }))
     }
 
-    /// Listens on the gateway of every tenant of the policy, and answers, until `stop`. What stands in the way of a tenant
-    /// is shown by [`Self::look`] and tried again. To be run once.
+    /// Listens on the gateway of every tenant of the policy, and answers, until `stop`. What stands in the
+    /// way of a tenant is shown by [`Self::look`] and tried again. To be run once.
     pub async fn serve(self, stop: CancellationToken) {
         let posts = Posts::new(Arc::clone(&self.0.desk), self.0.port);
         posts.run(self.0.policy.clone(), &self.0.troubles, stop).await;

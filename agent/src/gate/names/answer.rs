@@ -1,8 +1,8 @@
 //! What another server said, reduced to addresses that a bot may be given. Pure.
 //!
-//! The chain of aliases is followed inside the answer alone: names on the way are not judged, because the rule means
-//! the name that was asked, and are never asked for, because the bot did not. An address inside our own networks is
-//! dropped; a name that leads nowhere else was turned against us ("rebinding").
+//! The chain of aliases is followed inside the answer alone: names on the way are not judged, because the
+//! rule means the name that was asked, and are never asked for, because the bot did not. An address inside
+//! our own networks is dropped; a name that leads nowhere else was turned against us ("rebinding").
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use launchpad_protocol::reason::Reason;
 
 use super::lifetime;
 
-/// Addresses of one name: a large network answers with eight at once. Each takes an element of a kernel's set per port.
+/// Addresses of one name: a large network answers with eight at once. Each takes an element of a kernel's set
+/// per port.
 pub(super) const ADDRESSES_PER_NAME_MAX: usize = 16;
 
 /// Aliases in a row: content networks use three or four.
@@ -50,7 +51,8 @@ impl Answer {
         Self { found: Found::Failed(reason), kept: lifetime::FAILURE_KEPT }
     }
 
-    /// Reads a server's answer to a question for that name's addresses; `is_inside` says which no bot may be given.
+    /// Reads a server's answer to a question for that name's addresses; `is_inside` says which no bot may be
+    /// given.
     pub(super) fn read(asked: &Name, message: &Message, is_inside: impl Fn(Ipv4Addr) -> bool) -> Self {
         let code = message.metadata.response_code;
         if ![ResponseCode::NoError, ResponseCode::NXDomain].contains(&code) {

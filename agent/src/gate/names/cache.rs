@@ -1,6 +1,8 @@
-//! What names led to, remembered for all bots together for as long as their records say. Pure: the time is an argument.
+//! What names led to, remembered for all bots together for as long as their records say. Pure: the time is an
+//! argument.
 //!
-//! Bounded: the name that was asked for longest ago goes first, so that a bot with many names crowds out its own.
+//! Bounded: the name that was asked for longest ago goes first, so that a bot with many names crowds out its
+//! own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Found};
 
-/// Names remembered at once: some ten for each bot of a full host, and most of them the same. At the longest name and
-/// the most addresses they take 1.5 MB.
+/// Names remembered at once: some ten for each bot of a full host, and most of them the same. At the longest
+/// name and the most addresses they take 1.5 MB.
 pub(super) const NAMES_MAX: usize = 2048;
 
 /// The memory.

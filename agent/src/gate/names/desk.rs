@@ -1,4 +1,5 @@
-//! The journey of one question, from its bytes to the reply's: this is where nothing is said before the kernel has it.
+//! The journey of one question, from its bytes to the reply's: this is where nothing is said before the
+//! kernel has it.
 //!
 //! ```text
 //! bytes ─► Question ─► judge ─┬─ declined ─────────────────────────────────────────► told at once
@@ -10,8 +11,8 @@
 //!  └────────────────┤
 //!                   └─► the kernel lets it through ─► told
 //! ```
-//! [`Desk::hear`] waits for nothing. What [`Desk::finish`] waits for has an end: servers, and the keeper (`waiting.rs`).
-//! What is known, and what a change of the policy makes of it, is `memory.rs`.
+//! [`Desk::hear`] waits for nothing. What [`Desk::finish`] waits for has an end: servers, and the keeper
+//! (`waiting.rs`). What is known, and what a change of the policy makes of it, is `memory.rs`.
 
 mod memory;
 mod waiting;
@@ -36,14 +37,15 @@ use super::verdict::{Caller, Decline, Sender, judge};
 use crate::gate::policy::GatePolicy;
 use crate::gate::ports::{Admits, Witnesses};
 
-/// Questions that wait at once, of all bots: each may hold a socket and some kilobytes. Half of them are one each for the
-/// bots of a full host (`limits::INSTANCES_PER_HOST_MAX`, of which half run).
+/// Questions that wait at once, of all bots: each may hold a socket and some kilobytes. Half of them are one
+/// each for the bots of a full host (`limits::INSTANCES_PER_HOST_MAX`, of which half run).
 const WAITING_MAX: usize = INSTANCES_PER_HOST_MAX;
 
 /// Questions of one bot that wait at once: four times what a program's resolver has in flight by default.
 const WAITING_PER_BOT_MAX: usize = 32;
 
-/// How often a question is judged anew because the policy changed while it waited; each time takes milliseconds.
+/// How often a question is judged anew because the policy changed while it waited; each time takes
+/// milliseconds.
 const JUDGED_MAX: usize = 8;
 
 /// Who answers questions. Shared by all listeners.
@@ -212,8 +214,8 @@ impl Desk {
         Arc::ptr_eq(policy, &self.policy.borrow())
     }
 
-    /// What is known, less what a change of the policy has made doubtful. A panic elsewhere leaves it whole: each of
-    /// its parts is changed in one call.
+    /// What is known, less what a change of the policy has made doubtful. A panic elsewhere leaves it whole:
+    /// each of its parts is changed in one call.
     fn memory(&self) -> MutexGuard<'_, Memory> {
         let policy = self.policy();
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

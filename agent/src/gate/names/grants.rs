@@ -1,8 +1,8 @@
-//! What the kernel was asked to let through for each bot, and until when: a name whose addresses it still holds long
-//! enough is answered without asking the kernel's keeper again. Pure: the time is an argument.
+//! What the kernel was asked to let through for each bot, and until when: a name whose addresses it still
+//! holds long enough is answered without asking the kernel's keeper again. Pure: the time is an argument.
 //!
-//! It only ever errs towards asking again. It forgets a bot whose part of the policy changed, and one for which the
-//! keeper says that something was lost ([`crate::gate::ports::Admits::losses`]).
+//! It only ever errs towards asking again. It forgets a bot whose part of the policy changed, and one for
+//! which the keeper says that something was lost ([`crate::gate::ports::Admits::losses`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::gate::policy::GatePolicy;
 
-/// Pairs of address and port that one bot may have open at once: sixty names of sixteen addresses. A bot with a rule for
-/// all names below one could fill the kernel's sets otherwise.
+/// Pairs of address and port that one bot may have open at once: sixty names of sixteen addresses. A bot with
+/// a rule for all names below one could fill the kernel's sets otherwise.
 pub(super) const ELEMENTS_PER_BOT_MAX: usize = 1024;
 
 /// All bots' open ways.

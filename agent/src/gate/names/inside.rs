@@ -1,5 +1,5 @@
-//! Which addresses no answer may lead to: the ranges that are always denied, the host's own, and those that the policy
-//! never allows.
+//! Which addresses no answer may lead to: the ranges that are always denied, the host's own, and those that
+//! the policy never allows.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -15,8 +15,8 @@ pub(super) struct Inside<'a> {
 }
 
 impl<'a> Inside<'a> {
-    /// Reads the host's addresses: they change with a lease or a bridge. Where they cannot be read, the kernel's rules
-    /// alone keep bots from the public ones; the others are in denied ranges.
+    /// Reads the host's addresses: they change with a lease or a bridge. Where they cannot be read, the
+    /// kernel's rules alone keep bots from the public ones; the others are in denied ranges.
     pub(super) fn now(never: &'a BTreeSet<Ipv4Addr>) -> Self {
         let interfaces = getifaddrs().into_iter().flatten();
         let own = interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));

@@ -8,7 +8,8 @@
 
 use std::time::Duration;
 
-/// The shortest time that a bot is told: shorter ones of content networks would cost an nft call per question.
+/// The shortest time that a bot is told: shorter ones of content networks would cost an nft call per
+/// question.
 pub(super) const TTL_MIN: Duration = Duration::from_secs(60);
 
 /// The longest: what a name leads to is looked at anew within the hour.

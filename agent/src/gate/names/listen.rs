@@ -1,12 +1,14 @@
-//! Ears on every tenant's gateway address, and on no other: a datagram socket and a listener for connections each.
+//! Ears on every tenant's gateway address, and on no other: a datagram socket and a listener for connections
+//! each.
 //!
 //! ```text
 //! policy ─► tenants ─► post per tenant { udp.rs, tcp.rs } ─► Desk
 //!    ▲                   │ cannot listen, or has ended: again within a second
 //!    └── a change, or time ◄┘
 //! ```
-//! A post listens before its bridge exists and stays when that is made anew (IP_FREEBIND), so that bridges and posts come
-//! in any order. Rules keep others away from the port; who asks all the same is refused by his address.
+//! A post listens before its bridge exists and stays when that is made anew (IP_FREEBIND), so that bridges
+//! and posts come in any order. Rules keep others away from the port; who asks all the same is refused by his
+//! address.
 
 mod sockets;
 mod tcp;
@@ -78,6 +80,8 @@ impl Posts {
         troubles: &Troubles,
         stop: CancellationToken,
     ) {
+        // Whoever changes the policy may be gone; what stands is looked after all the same.
+        let mut is_told = true;
         loop {
             let tenants = policy.borrow_and_update().tenants.clone();
             let found = self.arrange(&tenants);
@@ -87,10 +91,7 @@ impl Posts {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(again) => {}
-                changed = policy.changed() => if changed.is_err() {
-                    // Nobody will change it any more: what stands, stands.
-                    return stop.cancelled().await;
-                },
+                changed = policy.changed(), if is_told => is_told = changed.is_ok(),
             }
         }
     }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// The name server, as it is now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamesLook {
-    /// The servers that names are asked of, and what is wrong with which; nothing: as far as is known it answers.
+    /// The servers that names are asked of, and what is wrong with which; nothing: as far as is known it
+    /// answers.
     pub servers: BTreeMap<SocketAddr, Option<Reason>>,
     /// The tenants whose bots are answered, and why those of one are not.
     pub tenants: BTreeMap<AccountId, Option<Reason>>,

@@ -1,14 +1,14 @@
 //! What a bot asks: one question, read from bytes that nobody vouches for. Pure.
 //!
-//! More than one question, an answer where none belongs, another operation or a name of other letters than host names
-//! have never gets further than here.
+//! More than one question, an answer where none belongs, another operation or a name of other letters than
+//! host names have never gets further than here.
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 use launchpad_protocol::egress::is_host_name;
 
-/// Bytes of a question: 12 of head, 255 of name, 4 of type and class, and room for options that clients add. The size
-/// that every server takes (RFC 1035 §4.2.1).
+/// Bytes of a question: 12 of head, 255 of name, 4 of type and class, and room for options that clients add.
+/// The size that every server takes (RFC 1035 §4.2.1).
 pub(super) const QUESTION_MAX_BYTES: usize = 512;
 
 /// Bytes of a message's head (RFC 1035 §4.1.1).
@@ -17,7 +17,8 @@ const HEAD_BYTES: usize = 12;
 /// Additional records of a question: the client's options, and a signature.
 const ADDITIONAL_MAX: u16 = 2;
 
-/// Types from here to the end of their byte are questions about a zone or a message, not data (RFC 6895 §3.1).
+/// Types from here to the end of their byte are questions about a zone or a message, not data (RFC 6895
+/// §3.1).
 const META_TYPES: std::ops::RangeInclusive<u16> = 128..=255;
 
 /// A question that can be judged.
@@ -127,7 +128,8 @@ fn number(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
 }
 
-/// Label by label, because a label may hold a dot of its own: `a.b` as one label is not the two that a rule means.
+/// Label by label, because a label may hold a dot of its own: `a.b` as one label is not the two that a rule
+/// means.
 fn host_name(name: &Name) -> Option<String> {
     let labels: Option<Vec<&str>> =
         name.iter().map(|label| std::str::from_utf8(label).ok().filter(|label| !label.contains('.'))).collect();

@@ -1,7 +1,7 @@
 //! What a bot is told, as bytes. Pure.
 //!
-//! Addresses stand under the name that was asked, in the letter case in which it was asked; aliases are not shown. No
-//! reply carries a record of any other type.
+//! Addresses stand under the name that was asked, in the letter case in which it was asked; aliases are not
+//! shown. No reply carries a record of any other type.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -53,7 +53,8 @@ impl Told {
     }
 }
 
-/// The reply's bytes; those that a datagram does not hold are left out, and the client asks again on a connection.
+/// The reply's bytes. Where a datagram does not hold the addresses it has none, and the client asks again on a
+/// connection.
 pub(super) fn encode(question: &Question, told: &Told, way: Way) -> Vec<u8> {
     let mut message = Message::response(question.id, OpCode::Query);
     message.metadata.recursion_desired = question.recursion;

@@ -1,7 +1,8 @@
-//! How much one bot may want at once, so that none starves its neighbours or makes the gate grow. Pure but for a lock.
+//! How much one bot may want at once, so that none starves its neighbours or makes the gate grow. Pure but
+//! for a lock.
 //!
-//! [`Turnstile`]: places for what waits, half of them for bots that hold none yet, so that a newcomer finds one while
-//! others hold all they can get. [`Pace`]: how fast one bot may have questions handed on.
+//! [`Turnstile`]: places for what waits, half of them for bots that hold none yet, so that a newcomer finds
+//! one while others hold all they can get. [`Pace`]: how fast one bot may have questions handed on.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two questions of one bot that are handed on, in the long run. Another bot's resolver, and its limits, are
-/// shared by everybody on the host.
+/// Between two questions of one bot that are handed on, in the long run: the server behind, and what it takes
+/// from this host, are shared by everybody on the host.
 const HAND_ON_EVERY: Duration = Duration::from_millis(20);
 
 /// Questions that a bot may have handed on in one go: a browser's start, twice.
@@ -76,7 +77,8 @@ fn lock(of: &Mutex<Turnstile>) -> MutexGuard<'_, Turnstile> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// When each bot's questions would all have been handed on, had they come evenly ("generic cell rate algorithm").
+/// When each bot's questions would all have been handed on, had they come evenly ("generic cell rate
+/// algorithm").
 #[derive(Debug, Default)]
 pub(super) struct Pace(HashMap<Ipv4Addr, Instant>);
 

@@ -7,7 +7,8 @@
 //!       ▼
 //!    the next server; once round, those that were silent are asked once more
 //! ```
-//! `exchange.rs` speaks with one server, `servers.rs` says which there are. What an answer means is read in `answer.rs`.
+//! `exchange.rs` speaks with one server, `servers.rs` says which there are. What an answer means is read in
+//! `answer.rs`.
 
 mod exchange;
 pub(super) mod servers;
@@ -26,8 +27,8 @@ use tokio::time::{Instant, timeout_at};
 use self::exchange::Miss;
 use self::servers::Servers;
 
-/// How long one server has for a datagram, or a connection: over the sea and back is 0.3 s, a name that its resolver
-/// does not know yet takes twice that.
+/// How long one server has for a datagram, or a connection: over the sea and back is 0.3 s, a name that its
+/// resolver does not know yet takes twice that.
 const TRY_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often a silent server is asked: a datagram may be lost.

@@ -36,12 +36,14 @@ pub(super) enum Decline {
     Stranger,
     /// Zones and other classes are not served: REFUSED.
     Meta,
-    /// Not a name of its rules: NXDOMAIN, which makes every client give up at once. (glibc asks again after REFUSED, musl
-    /// waits for its time-out.) Without an SOA record beside it, so that nobody remembers it once the rules change.
+    /// Not a name of its rules: NXDOMAIN, which makes every client give up at once. (glibc asks again after
+    /// REFUSED, musl waits for its time-out.) Without an SOA record beside it, so that nobody remembers it
+    /// once the rules change.
     Denied(Caller),
     /// Which name an address has is told to nobody: NXDOMAIN.
     Reverse,
-    /// An allowed name has nothing of that type here: no IPv6, and no record that could carry data out or addresses in.
+    /// An allowed name has nothing of that type here: no IPv6, and no record that could carry data out or
+    /// addresses in.
     Empty,
 }
 

@@ -70,8 +70,8 @@ impl Desk {
         to: &[Ipv4Addr],
         told: Duration,
     ) -> Result<(), Reason> {
-        // Both from before the kernel is asked: what is lost meanwhile counts as lost, and we never believe anything to
-        // last longer than it does.
+        // Both from before the kernel is asked: what is lost meanwhile counts as lost, and we never believe
+        // anything to last longer than it does.
         let (losses, now) = (self.admits.losses(caller.deployment), Instant::now());
         let ways = caller.ways(to, losses);
         {

@@ -27,8 +27,8 @@ fn bound(kind: SockType, at: SocketAddrV4) -> io::Result<OwnedFd> {
     let socket = socket(AddressFamily::Inet, kind, flags, None)?;
     setsockopt(&socket, sockopt::IpFreebind, &true)?;
     if kind == SockType::Stream {
-        // A gate that starts anew finds its port held by connections that are about to end. Not for datagrams: there it
-        // would let another program take the port from us.
+        // A gate that starts anew finds its port held by connections that are about to end. Not for
+        // datagrams: there it would let another program take the port from us.
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     }
     bind(socket.as_raw_fd(), &SockaddrIn::from(at))?;

@@ -1,5 +1,5 @@
-//! One tenant's connections (RFC 7766). The questions of one are answered in turn, as it sends them, so that however many
-//! it sends take one place.
+//! One tenant's connections (RFC 7766). The questions of one are answered in turn, as it sends them, so that
+//! however many it sends take one place.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,8 +18,8 @@ use super::super::reply::Way;
 use super::super::turnstile::Turnstile;
 use super::super::verdict::Sender;
 
-/// How long a connection may say nothing, take to send one question, or leave an answer untaken (RFC 7766 §6.2.3: some
-/// seconds).
+/// How long a connection may say nothing, take to send one question, or leave an answer untaken (RFC 7766
+/// §6.2.3: some seconds).
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// After the kernel could not hand out a connection, for want of file descriptors mostly.

@@ -1,4 +1,5 @@
-//! One tenant's datagrams. What is known is answered at once; what is not waits beside, so that it holds up nobody.
+//! One tenant's datagrams. What is known is answered at once; what is not waits beside, so that it holds up
+//! nobody.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

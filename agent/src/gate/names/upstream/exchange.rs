@@ -1,7 +1,8 @@
 //! One question to one server: by datagram, and on a connection where the answer is cut short.
 //!
-//! Each datagram leaves from a port of its own, which the kernel draws, with a number of its own, and on a socket that
-//! hears that server alone: who cannot see the question must guess both to forge its answer (RFC 5452).
+//! Each datagram leaves from a port of its own, which the kernel draws, with a number of its own, and on a
+//! socket that hears that server alone: who cannot see the question must guess both to forge its answer (RFC
+//! 5452).
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,7 @@
 //! Which servers there are: those of `--resolver`, or what the host's own file says now.
 //!
-//! The gate runs on the host, so that a stub on its loopback will do, other than for a container (`execute/resolv.rs`).
+//! The gate runs on the host, so that a stub on its loopback will do, other than for a container
+//! (`execute/resolv.rs`).
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order: nothing inside is told, nothing is told before the kernel has it, nothing that is
-//! denied is handed on, and no time is out of bounds.
+//! Whatever happens in whatever order: nothing inside is told, nothing is told before the kernel has it,
+//! nothing that is denied is handed on, and no time is out of bounds.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

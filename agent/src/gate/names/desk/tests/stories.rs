@@ -121,6 +121,22 @@ async fn what_the_kernel_lost_is_asked_of_it_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bot_whose_rules_changed_is_let_through_anew_and_its_neighbour_is_left_alone() {
+    let world = World::new(policy(&[(2, &["a.example.com"]), (3, &["a.example.com"])]));
+    world.leads("a.example.com", 300, &[1]);
+    for bot in [2, 3] {
+        world.ask(bot, "a.example.com", A).await;
+    }
+    world.policy.send_replace(Arc::new(policy(&[(2, &["a.example.com", "b.example.com"]), (3, &["a.example.com"])])));
+    for bot in [2, 3] {
+        world.ask(bot, "a.example.com", A).await;
+    }
+    let asked: Vec<_> =
+        world.kernel.admissions.lock().unwrap().iter().map(|admission| admission.deployment).collect();
+    assert_eq!(asked, [deployment(2), deployment(3), deployment(2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_bot_is_let_through_by_itself() {
     let world = World::new(policy(&[(2, &["a.example.com"]), (3, &["*.example.com"]), (4, &["b.example.com"])]));
     world.leads("a.example.com", 300, &[1]);

@@ -1,4 +1,5 @@
-//! Around a desk: a kernel that forgets in time, servers that answer what they are told, and a witness who counts.
+//! Around a desk: a kernel that forgets in time, servers that answer what they are told, and a witness who
+//! counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
