@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::agent::Place;
+use crate::caddy;
 use crate::process::{Process, Recipe};
 use crate::programs;
 
@@ -19,7 +20,7 @@ const UP_WITHIN: Duration = Duration::from_secs(30);
 pub struct Outside {
     /// Where it asks for names: `IP:PORT`.
     pub resolver: String,
-    /// More arguments, such as Caddy's.
+    /// More arguments. Those of a Caddy beside it are there without being named.
     pub arguments: Vec<String>,
 }
 
@@ -40,6 +41,7 @@ impl Gate {
             .args(["gate".as_ref(), "--data-dir".as_ref(), place.data.as_os_str()])
             .args(["--run-dir".as_ref(), place.run.as_os_str()])
             .args(["--resolver", &outside.resolver])
+            .args(caddy::gate_arguments(place))
             .args(&outside.arguments)
             .in_namespace(Some(&place.namespace));
         let mut gate = Self { process: recipe.spawn()? };

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::agent::{self, Agent};
 use crate::bot::Bot;
+use crate::caddy::Caddy;
 use crate::deployment::SOON;
 use crate::engine::Engine;
 use crate::gate::{Gate, Outside};
@@ -26,6 +27,8 @@ pub struct Host {
     pub agent: Option<Agent>,
     /// Its gate, if one was started.
     pub gate: Option<Gate>,
+    /// Its Caddy, if one was started.
+    pub caddy: Option<Caddy>,
     /// What its gate is run with from the next start on.
     pub outside: Outside,
     /// Its Docker engine.
@@ -57,6 +60,24 @@ impl Host {
     pub fn bounce_gate(&mut self) -> Result<()> {
         let place = self.place();
         self.gate()?.bounce(&place)
+    }
+
+    /// Runs a Caddy beside its gate: from then on its bots are reached at their public names.
+    ///
+    /// # Errors
+    /// Before [`Lab::start_agent`], or when it does not come up.
+    pub fn start_caddy(&mut self) -> Result<&mut Caddy> {
+        self.gate()?;
+        let caddy = Caddy::start(&self.place())?;
+        Ok(self.caddy.insert(caddy))
+    }
+
+    /// Its Caddy.
+    ///
+    /// # Errors
+    /// Before [`Host::start_caddy`].
+    pub fn caddy(&mut self) -> Result<&mut Caddy> {
+        self.caddy.as_mut().with_context(|| format!("no Caddy was started on {}", self.name))
     }
 
     /// Where its agent and its gate keep their files.

@@ -222,6 +222,7 @@ impl Lab {
             name: format!("h{index}"),
             agent: None,
             gate: None,
+            caddy: None,
             outside: nobody_to_ask(),
             engine,
             net,
@@ -298,6 +299,7 @@ impl Lab {
         for host in &mut self.hosts {
             host.agent = None;
             host.gate = None;
+            host.caddy = None;
         }
         self.coordinator = None;
         let stopped: Vec<Result<()>> = self.hosts.iter_mut().map(|host| host.engine.stop()).collect();

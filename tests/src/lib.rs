@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Read in this order: [`lab`] puts it all together, [`host`] is one host of it; [`netns`], [`engine`], [`registry`],
-//! [`images`], [`postgres`], [`coordinator`], [`gate`] and [`agent`] start one thing each, all by [`process`]; [`api`],
+//! [`images`], [`postgres`], [`coordinator`], [`gate`], [`caddy`] and [`agent`] start one thing each, all by [`process`]; [`api`],
 //! [`deployment`], [`accounts`], [`bot`] and [`hostile`] talk to what runs; [`stand_in`] is the world outside, which
 //! records who came; [`kernel`] reads the limits that the kernel holds; [`wait`] is how a test waits; [`sweep`] removes
 //! whatever a killed run left behind, and [`interrupt`] sees that a program in `bin/` leaves nothing. Apart from all of
@@ -25,6 +25,7 @@ pub mod accounts;
 pub mod agent;
 pub mod api;
 pub mod bot;
+pub mod caddy;
 pub mod cluster;
 pub mod coordinator;
 pub mod deployment;
