@@ -15,6 +15,8 @@ pub mod image;
 pub mod network;
 pub mod resolv;
 pub mod stop;
+pub mod systemd;
+pub mod tenant;
 pub mod volume;
 
 pub mod cgroup;

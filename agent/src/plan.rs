@@ -11,21 +11,25 @@
 
 pub mod action;
 pub mod burial;
+pub mod drift;
 pub mod exit;
 pub mod instance;
 pub mod marks;
 pub mod model;
 pub mod record;
+pub mod strain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::id::{DeploymentId, TombstoneId};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Orphan, Phase};
 use launchpad_protocol::spec::HostSpec;
 use launchpad_protocol::time::{BootMoment, Moment};
 
+use crate::enforce::Finding;
 use crate::observe::{Container, ContainerState, Observed};
 use action::Action;
 use marks::Marks;
@@ -51,6 +55,8 @@ pub struct Knowledge<'a> {
     pub records: &'a BTreeMap<DeploymentId, Record>,
     /// What the probes say of each running container, by the engine's id.
     pub health: &'a BTreeMap<String, Health>,
+    /// How the promises of each instance stand.
+    pub findings: &'a BTreeMap<DeploymentId, BTreeMap<Item, Finding>>,
 }
 
 /// What the probes say of one running container.
@@ -136,7 +142,7 @@ impl Plan {
 pub fn plan(desired: &HostSpec, observed: &Observed, known: Knowledge<'_>, context: &Context) -> Plan {
     let mut plan = Plan::default();
     for spec in desired.instances.values() {
-        let decision = instance::decide(spec, observed, known, context);
+        let decision = instance::decide(spec, desired, observed, known, context);
         plan.standings.insert(spec.deployment, decision.standing);
         if !decision.actions.is_empty() {
             plan.work.insert(Subject::Instance(spec.deployment), decision.actions);

@@ -5,8 +5,8 @@
 //!                 │                                   │
 //!                 ▼                                   ▼
 //!   ledger ─► spec, marks ─┐                  (each wakes the loop)
-//!   eyes ───► observed ────┼─► plan ─► work queues ─► hands, one action per subject at a time
-//!   prober ─► health ──────┤     └──► standings ─► journal, records ─► book ─► report ─► link
+//!   eyes ───► observed ────┼─► judge ─► plan ─► work queues ─► hands, one action per subject at a time
+//!   prober ─► health ──────┤               └──► standings ─► journal, records ─► book ─► report ─► link
 //!   book ───► records ─────┘
 //! ```
 //! Observing holds the loop for as long as Docker takes to answer, which has a bound of its own; everything else that
@@ -25,13 +25,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::generation::Generation;
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::HostReport;
-use launchpad_protocol::spec::HostSpec;
+use launchpad_protocol::spec::{HostSpec, InstanceSpec};
 use launchpad_protocol::time::Clock;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::book::{Book, BookError, Changes};
 use crate::disk::DiskError;
+use crate::enforce::{self, Finding, Host};
 use crate::execute::{Eyes, Hands};
 use crate::journal::Journal;
 use crate::ledger::Ledger;
@@ -117,6 +119,8 @@ pub struct Reconciler {
     engine_away: Option<Reason>,
     /// Why the disk or the book does not take what it is given, while it does not.
     disk_trouble: Option<Reason>,
+    /// How the promises of every instance stood at that observation.
+    findings: BTreeMap<DeploymentId, BTreeMap<Item, Finding>>,
     plan: Plan,
     applied: Generation,
     report: Option<Arc<HostReport>>,
@@ -146,6 +150,7 @@ impl Reconciler {
             observed: None,
             engine_away: None,
             disk_trouble: None,
+            findings: BTreeMap::new(),
             plan: Plan::default(),
             applied: Generation(0),
             report: None,
@@ -184,11 +189,17 @@ impl Reconciler {
             && let Some(spec) = spec
             && let Some(observed) = self.observed.take()
         {
+            self.weigh(spec, &observed);
             self.remember(spec, &observed);
             self.follow(spec, &observed);
             let context = self.context();
             let health = self.prober.health();
-            let known = Knowledge { marks: self.parts.ledger.marks(), records: &self.records, health: &health };
+            let known = Knowledge {
+                marks: self.parts.ledger.marks(),
+                records: &self.records,
+                health: &health,
+                findings: &self.findings,
+            };
             self.plan = plan(spec, &observed, known, &context);
             self.observed = Some(observed);
             self.enqueue(spec);
@@ -267,6 +278,16 @@ impl Reconciler {
         }
     }
 
+    /// Judges how the promises of every instance stand.
+    fn weigh(&mut self, spec: &HostSpec, observed: &Observed) {
+        let capabilities = self.parts.facts.capabilities();
+        let host = Host { desired: spec, observed, capabilities: &capabilities };
+        let judge = |instance: &InstanceSpec| {
+            (instance.deployment, enforce::judge(instance, current_container(instance, observed), host))
+        };
+        self.findings = spec.instances.values().map(judge).collect();
+    }
+
     /// Brings the records up to what is observed.
     fn remember(&mut self, spec: &HostSpec, observed: &Observed) {
         let context = self.context();
@@ -277,6 +298,9 @@ impl Reconciler {
             let record = self.records.entry(instance.deployment).or_default();
             let before = record.clone();
             record.absorb(instance, container, said, self.parts.ledger.marks(), &context);
+            if let Some(findings) = self.findings.get(&instance.deployment) {
+                record.absorb_findings(findings, context.now);
+            }
             if *record != before {
                 self.changes.records.insert(instance.deployment, Some(record.clone()));
             }

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use launchpad_agent::enforce::{self, Finding};
+use launchpad_agent::observe::kernel::{Ceiling, KernelView};
 use launchpad_agent::observe::{Container, ContainerState, Exit, Observed};
 use launchpad_agent::plan::action::Action;
 use launchpad_agent::plan::instance::current_container;
@@ -14,11 +16,14 @@ use launchpad_agent::plan::record::Record;
 use launchpad_agent::plan::{Context, Health, Knowledge, Plan, plan};
 use launchpad_protocol::arbitrary;
 use launchpad_protocol::digest::Digest;
+use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::Epoch;
 use launchpad_protocol::id::{AccountId, DeploymentId, OperationId};
 use launchpad_protocol::report::Phase;
-use launchpad_protocol::spec::{HostSpec, Operation, OperationAction, Power, Resources, TombstoneScope};
+use launchpad_protocol::spec::{
+    HostSpec, InstanceSpec, Operation, OperationAction, Power, Resources, TombstoneScope,
+};
 use launchpad_protocol::time::{BootMoment, Moment};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -60,19 +65,31 @@ impl World {
         running.map(|container| (container.id.clone(), well.clone())).collect()
     }
 
+    /// How the promises stand on a host that can keep them all.
+    fn findings(&self) -> BTreeMap<DeploymentId, BTreeMap<Item, Finding>> {
+        let (desired, observed) = (&self.spec, &self.model.observed);
+        let host = enforce::Host { desired, observed, capabilities: &BTreeMap::new() };
+        let judge = |instance: &InstanceSpec| {
+            (instance.deployment, enforce::judge(instance, current_container(instance, observed), host))
+        };
+        self.spec.instances.values().map(judge).collect()
+    }
+
     fn plan(&mut self) -> Plan {
         let mut last = Plan::default();
         // A first look notes exits and begins their backoff, a second one finds it over.
         for _ in 0..2 {
             self.now += TURN_US;
-            let (context, health) = (self.context(), self.health());
+            let (context, health, findings) = (self.context(), self.health(), self.findings());
             for instance in self.spec.instances.values() {
                 let container = current_container(instance, &self.model.observed);
                 let said = container.and_then(|container| health.get(&container.id));
                 let record = self.records.entry(instance.deployment).or_default();
                 record.absorb(instance, container, said, &self.model.marks, &context);
+                record.absorb_findings(&findings[&instance.deployment], context.now);
             }
-            let known = Knowledge { marks: &self.model.marks, records: &self.records, health: &health };
+            let known =
+                Knowledge { marks: &self.model.marks, records: &self.records, health: &health, findings: &findings };
             last = plan(&self.spec, &self.model.observed, known, &context);
         }
         last
@@ -124,6 +141,18 @@ fn spec() -> impl Strategy<Value = HostSpec> {
         spec
     })
 }
+
+/// What somebody else on the host may do to a running container.
+const BREAKS: [fn(&mut KernelView); 8] = [
+    |view| view.group.memory_bytes = Ceiling::Open,
+    |view| view.group.swap_bytes = Ceiling::At(1 << 30),
+    |view| view.group.cpu_millis = Ceiling::At(16_000),
+    |view| view.group.pids = Ceiling::Open,
+    |view| view.process.open_files = Ceiling::At(1 << 20),
+    |view| view.process.core_bytes = Ceiling::Open,
+    |view| view.mounts.values_mut().for_each(|mount| mount.read_only = false),
+    |view| view.mounts.values_mut().for_each(|mount| (mount.nosuid, mount.bytes) = (false, Some(1 << 40))),
+];
 
 /// A container that might be found: of which deployment, and how much of it fits.
 #[derive(Debug, Clone)]
@@ -269,6 +298,29 @@ proptest! {
             let now = world.model.observed.containers.get(&container.id).and_then(Container::running_since);
             prop_assert_eq!(now, container.running_since(), "{} was restarted", container.id);
         }
+    }
+
+    #[test]
+    fn what_somebody_breaks_behind_our_back_is_mended_and_nothing_is_made_anew(
+        mut world in calm_world(), breaks in proptest::collection::vec((any::<Index>(), any::<Index>()), 1..4),
+    ) {
+        world.settle();
+        let before: Vec<String> = world.model.observed.containers.keys().cloned().collect();
+        let mended: BTreeSet<DeploymentId> = world.spec.instances.keys().copied().collect();
+        for (whose, what) in breaks {
+            let ours = world.model.observed.containers.values_mut().filter(|container| mended.contains(&container.deployment));
+            let mut views: Vec<&mut KernelView> = ours.filter_map(|container| container.kernel.as_deref_mut()).collect();
+            if !views.is_empty() {
+                let whose = whose.index(views.len());
+                BREAKS[what.index(BREAKS.len())](views[whose]);
+            }
+        }
+        world.settle();
+        let broken: Vec<_> = world.findings().into_iter().flat_map(|(deployment, found)| {
+            found.into_iter().filter(|(_, finding)| finding.enforcement.reason().is_some()).map(move |found| (deployment, found))
+        }).filter(|(_, (item, _))| *item != Item::ProcessEnvironment).collect();
+        prop_assert!(broken.is_empty(), "{broken:#?}");
+        prop_assert_eq!(before, world.model.observed.containers.keys().cloned().collect::<Vec<_>>());
     }
 
     #[test]

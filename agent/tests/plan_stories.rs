@@ -72,7 +72,7 @@ impl Story {
         }
         let records: BTreeMap<DeploymentId, Record> =
             self.spec.instances.keys().map(|deployment| (*deployment, self.record.clone())).collect();
-        plan(&self.spec, &self.model.observed, Knowledge { marks, records: &records, health: &health }, &context)
+        plan(&self.spec, &self.model.observed, Knowledge { marks, records: &records, health: &health, findings: &BTreeMap::new() }, &context)
     }
 
     fn carry_out(&mut self) {
@@ -521,7 +521,8 @@ fn a_refused_bot_can_still_be_turned_off() {
 #[test]
 fn the_stop_of_another_container_excuses_no_crash() {
     let mut story = Story::running(bot());
-    story.record.expect_stop("some other container", &StopCause::Replaced);
+    let now = BootMoment::from_micros(u64::try_from(story.now).expect("after boot"));
+    story.record.expect_stop("some other container", &StopCause::Replaced, now);
     story.exit(3, "boom\n", false);
     story.look();
     assert_eq!(story.record.crashes, 1);

@@ -23,7 +23,7 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms in which nothing waits: time, ids and chance arrive as arguments (invariant 10).
-const PURE: &[&str] = &["coordinator/src/domain", "agent/src/plan", "protocol/src/session"];
+const PURE: &[&str] = &["coordinator/src/domain", "agent/src/enforce", "agent/src/plan", "protocol/src/session"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()

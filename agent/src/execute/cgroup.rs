@@ -48,7 +48,7 @@ pub fn below_root(account: AccountId, driver: CgroupDriver) -> Option<PathBuf> {
 
 /// Removes a tenant's own group, which the engine leaves behind when the last container in it is gone. A slice goes by
 /// itself. One that is in use stays: the kernel refuses.
-pub fn remove_parent(account: AccountId) {
+pub fn remove(account: AccountId) {
     let hierarchies = fs::read_dir(ROOT).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     for hierarchy in hierarchies.chain([PathBuf::from(ROOT)]) {
         // Not there, or not empty: nothing to do in either case.

@@ -16,7 +16,9 @@ use super::docker::DockerHost;
 use super::engine::{self, CALL_TIMEOUT, START_TIMEOUT};
 use super::inspect::{self, Labels};
 use super::places::container_name;
-use super::{ExecuteError, resolv, stop};
+use super::{ExecuteError, resolv, stop, tenant};
+use crate::enforce;
+use crate::observe::Container;
 
 /// What making a container comes to, given what is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,8 +32,8 @@ enum Making {
 /// What starting comes to, given what is there.
 #[derive(Debug, PartialEq, Eq)]
 enum Starting {
-    /// It runs.
-    Done,
+    /// This one runs.
+    Done(String),
     /// This one is to be started.
     Start(String),
     /// Another of the same deployment runs.
@@ -88,15 +90,16 @@ pub async fn make(host: &DockerHost, spec: &InstanceSpec) -> Result<(), ExecuteE
 pub async fn start(host: &DockerHost, deployment: DeploymentId, named: Option<&str>) -> Result<(), ExecuteError> {
     let present = inspect::list(&host.engine, host.id, Some(deployment)).await?;
     let id = match judge_starting(&present, named) {
-        Starting::Done => return Ok(()),
+        Starting::Done(id) => return slow_down(host, &id).await,
         Starting::Start(id) => id,
         Starting::Second(other) => return Err(ExecuteError::Passing(second(deployment, &other))),
         Starting::Missing => return Err(ExecuteError::Passing(missing(deployment))),
     };
     write_resolv_conf(host, deployment).await?;
-    let started = host.engine.ask(START_TIMEOUT, |docker| async move { docker.start_container(&id, None).await });
+    let id = id.as_str();
+    let started = host.engine.ask(START_TIMEOUT, |docker| async move { docker.start_container(id, None).await });
     match started.await? {
-        Ok(()) => Ok(()),
+        Ok(()) => slow_down(host, id).await,
         // runc's exit codes 126 and 127: the command is missing or cannot be run. The image will not change.
         Err(error) if engine::status(&error) == Some(400) => Err(ExecuteError::Refused(
             Reason::new("start-refused", "the container's command cannot be run")
@@ -111,17 +114,47 @@ pub async fn start(host: &DockerHost, deployment: DeploymentId, named: Option<&s
 ///
 /// # Errors
 /// `Refused` when the engine never sets such limits; `Passing` when the kernel does not take them now, as a
-/// memory limit below what is in use.
+/// memory limit below what is in use, or does not show them afterwards.
 pub async fn update(host: &DockerHost, id: &str, resources: &Resources) -> Result<(), ExecuteError> {
     let limits = container::update(resources);
     let updated = host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.update_container(id, limits).await });
     match updated.await? {
-        Ok(()) => Ok(()),
-        Err(error) if engine::status(&error) == Some(400) => Err(ExecuteError::Refused(
-            Reason::new("limits-refused", "Docker refuses these limits").because(engine::message(&error)),
-        )),
-        Err(error) => Err(host.engine.unchanged("change the container's limits", &error).await),
+        Ok(_) => {}
+        Err(error) if engine::status(&error) == Some(400) => {
+            return Err(ExecuteError::Refused(
+                Reason::new("limits-refused", "Docker refuses these limits").because(engine::message(&error)),
+            ));
+        }
+        Err(error) => return Err(host.engine.unchanged("change the container's limits", &error).await),
     }
+    slow_down(host, id).await?;
+    let process = look(host, id).await?.and_then(|container| container.process_id);
+    match process.and_then(|process| host.kernel.view(process, id)) {
+        Some(seen) if !enforce::limits_hold(&seen.group, resources) => Err(ExecuteError::Passing(
+            Reason::new("limits-not-taken", "the kernel does not show the limits that it was given")
+                .because(format!("asked for {resources:?}, found {:?}", seen.group)),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Has a container that runs slowed down before its memory is full. The engine knows no such bound, so it is set after
+/// the start; on cgroup v1 there is none.
+async fn slow_down(host: &DockerHost, id: &str) -> Result<(), ExecuteError> {
+    let facts = host.facts().await?;
+    if !facts.cgroup_v2 {
+        return Ok(());
+    }
+    let Some(container) = look(host, id).await? else { return Ok(()) };
+    let Some(process) = container.process_id else { return Ok(()) };
+    let memory_high_bytes = container.resources.memory_high_bytes();
+    tenant::slow_down(&host.kernel, process, facts.cgroup_driver, memory_high_bytes).await
+}
+
+async fn look(host: &DockerHost, id: &str) -> Result<Option<Container>, ExecuteError> {
+    let looked = host.engine.ask(CALL_TIMEOUT, |docker| async move { docker.inspect_container(id, None).await });
+    let found = looked.await?.map_err(|error| host.engine.failed("look at the container", &error))?;
+    Ok(inspect::container(&found, host.id))
 }
 
 /// The bot's name server is the gate, at its own end of the tenant's bridge.
@@ -180,7 +213,7 @@ fn judge_starting(present: &[ContainerSummary], named: Option<&str>) -> Starting
     };
     if let Some(running) = present.iter().find(runs) {
         let id = running.id.clone().unwrap_or_default();
-        return if named.is_none_or(|named| named == id) { Starting::Done } else { Starting::Second(id) };
+        return if named.is_none_or(|named| named == id) { Starting::Done(id) } else { Starting::Second(id) };
     }
     // Of several, the newest: the older ones are what it replaces.
     let candidates = present.iter().filter(|found| named.is_none() || found.id.as_deref() == named);
@@ -213,8 +246,8 @@ mod tests {
             found("new", 2, ContainerSummaryStateEnum::CREATED),
         ];
         assert_eq!(judge_starting(&both, Some("new")), Starting::Second("old".to_owned()));
-        assert_eq!(judge_starting(&both, Some("old")), Starting::Done);
-        assert_eq!(judge_starting(&both, None), Starting::Done);
+        assert_eq!(judge_starting(&both, Some("old")), Starting::Done("old".to_owned()));
+        assert_eq!(judge_starting(&both, None), Starting::Done("old".to_owned()));
     }
 
     #[test]

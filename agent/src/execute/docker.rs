@@ -6,6 +6,7 @@
 //! ```text
 //! Action ─┬─ PullImage ─────────────────────── image
 //!         ├─ EnsureNetwork, RemoveNetwork ──── network ── address, gate
+//!         ├─ ShapeTenant ───────────────────── tenant ─── cgroup, systemd
 //!         ├─ PrepareVolume, RemoveVolume ───── volume
 //!         ├─ WriteFiles, RemoveFiles ───────── files
 //!         ├─ CreateContainer, Start, Update ── create ─── container, resolv
@@ -43,7 +44,7 @@ use super::network::Networks;
 use super::places::Places;
 use super::sight::Sight;
 use super::volume::{Owner, Volumes};
-use super::{ExecuteError, Eyes, Hands, create, image, inspect, logs, probe, resolv, stop};
+use super::{ExecuteError, Eyes, Hands, create, image, inspect, logs, probe, resolv, stop, tenant};
 use crate::disk::Disk;
 use crate::gate::policy::{Change, InstanceGate};
 use crate::observe::Observed;
@@ -190,6 +191,10 @@ impl DockerHost {
         match action {
             Action::PullImage { image } => image::pull(&self.engine, image).await,
             Action::EnsureNetwork { account } => self.networks.ensure(*account).await,
+            Action::ShapeTenant { account, shape } => {
+                let driver = self.facts().await?.cgroup_driver;
+                tenant::shape(&self.kernel, *account, driver, shape).await
+            }
             Action::PrepareVolume { spec } => self.prepare_volume(spec).await,
             Action::WriteFiles { spec } => self.write_files(spec).await,
             Action::CreateContainer { spec } => create::make(self, spec).await,
@@ -212,7 +217,11 @@ impl DockerHost {
             Action::RemoveVolume { deployment } => {
                 self.volumes.remove(*deployment).await.map_err(ExecuteError::Passing)
             }
-            Action::RemoveNetwork { account } => self.networks.remove(*account).await,
+            Action::RemoveNetwork { account } => {
+                self.networks.remove(*account).await?;
+                tenant::remove(*account, self.facts().await?.cgroup_driver).await;
+                Ok(())
+            }
             // Written down by the reconciler: they change nothing outside the agent.
             Action::BeginOperation { .. } | Action::FinishOperation { .. } | Action::Bury { .. } => Ok(()),
         }
@@ -230,6 +239,7 @@ impl DockerHost {
             }
             Action::EnsureNetwork { .. }
             | Action::RemoveNetwork { .. }
+            | Action::ShapeTenant { .. }
             | Action::PrepareVolume { .. }
             | Action::RemoveVolume { .. }
             | Action::WriteFiles { .. }

@@ -26,6 +26,8 @@ use super::cgroup;
 use super::facts::CgroupDriver;
 use crate::observe::kernel::{KernelView, TenantGroup};
 
+pub use self::group::shares_of;
+
 /// Where the kernel shows itself.
 #[derive(Debug, Clone)]
 pub struct Kernel {
@@ -40,6 +42,40 @@ impl Kernel {
     #[must_use]
     pub fn beneath(data_dir: &Path) -> Self {
         Self { proc: "/proc".into(), cgroups: cgroup::ROOT.into(), disk: disk::beneath(data_dir) }
+    }
+
+    /// One that shows itself elsewhere, and a disk.
+    #[cfg(test)]
+    pub(super) fn at(proc: &Path, cgroups: &Path, disk: Option<&str>) -> Self {
+        Self { proc: proc.to_owned(), cgroups: cgroups.to_owned(), disk: disk.map(str::to_owned) }
+    }
+
+    /// Where its control groups are.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.cgroups
+    }
+
+    /// The disk whose traffic is limited: `8:0`.
+    #[must_use]
+    pub fn disk(&self) -> Option<&str> {
+        self.disk.as_deref()
+    }
+
+    /// Whether its control groups are those of version 2 alone.
+    #[must_use]
+    pub fn is_v2(&self) -> bool {
+        group::is_v2(&self.cgroups)
+    }
+
+    /// The control group of a process, on cgroup v2.
+    #[must_use]
+    pub fn group_of(&self, process_id: i64) -> Option<PathBuf> {
+        let membership = text(&self.proc.join(process_id.to_string()), "cgroup")?;
+        match group::Places::of(&membership, &self.cgroups)? {
+            group::Places::V2(dir) => Some(dir),
+            group::Places::V1 { .. } => None,
+        }
     }
 
     /// What the kernel shows of a container by its first process; none when that is gone, or became so meanwhile.

@@ -16,7 +16,6 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::ExecuteError;
 use super::address::{self, AddressBook, Subnet, Tenant};
-use super::cgroup;
 use super::engine::{self, CALL_TIMEOUT, Engine};
 use super::gate::{self, GateClient};
 use super::places::{bridge_name, network_name};
@@ -97,7 +96,6 @@ impl Networks {
             next.tenants.remove(&account);
             Ok(())
         })?;
-        cgroup::remove_parent(account);
         self.gate.change(Change::DropTenant { account }).await.map(drop)
     }
 

@@ -14,6 +14,7 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::{InstanceSpec, Resources};
 use launchpad_protocol::time::Moment;
 
+use crate::enforce::shape::TenantShape;
 pub use crate::observe::{files_digest, gate_digest};
 
 /// One thing to do. What it needs is in it: an executor looks nothing up and decides nothing.
@@ -28,6 +29,13 @@ pub enum Action {
     EnsureNetwork {
         /// Whose.
         account: AccountId,
+    },
+    /// See that the control group above a tenant's containers is as large as all its instances are granted together.
+    ShapeTenant {
+        /// Whose.
+        account: AccountId,
+        /// What it is to be.
+        shape: TenantShape,
     },
     /// See that an instance's volume is there, owned by its user.
     PrepareVolume {
@@ -171,9 +179,10 @@ pub enum StopCause {
 
 impl Action {
     /// The name of every kind, in the order in which a deployment meets them.
-    pub const KINDS: [&'static str; 20] = [
+    pub const KINDS: [&'static str; 21] = [
         "pull_image",
         "ensure_network",
+        "shape_tenant",
         "prepare_volume",
         "write_files",
         "open_gate",
@@ -200,24 +209,25 @@ impl Action {
         Self::KINDS[match self {
             Self::PullImage { .. } => 0,
             Self::EnsureNetwork { .. } => 1,
-            Self::PrepareVolume { .. } => 2,
-            Self::WriteFiles { .. } => 3,
-            Self::OpenGate { .. } => 4,
-            Self::CreateContainer { .. } => 5,
-            Self::StartContainer { .. } => 6,
-            Self::UpdateResources { .. } => 7,
-            Self::BeginOperation { .. } => 8,
-            Self::SnapshotVolume { .. } => 9,
-            Self::RestoreVolume { .. } => 10,
-            Self::DropSnapshot { .. } => 11,
-            Self::FinishOperation { .. } => 12,
-            Self::StopContainer { .. } => 13,
-            Self::RemoveContainer { .. } => 14,
-            Self::CloseGate { .. } => 15,
-            Self::RemoveFiles { .. } => 16,
-            Self::RemoveVolume { .. } => 17,
-            Self::RemoveNetwork { .. } => 18,
-            Self::Bury { .. } => 19,
+            Self::ShapeTenant { .. } => 2,
+            Self::PrepareVolume { .. } => 3,
+            Self::WriteFiles { .. } => 4,
+            Self::OpenGate { .. } => 5,
+            Self::CreateContainer { .. } => 6,
+            Self::StartContainer { .. } => 7,
+            Self::UpdateResources { .. } => 8,
+            Self::BeginOperation { .. } => 9,
+            Self::SnapshotVolume { .. } => 10,
+            Self::RestoreVolume { .. } => 11,
+            Self::DropSnapshot { .. } => 12,
+            Self::FinishOperation { .. } => 13,
+            Self::StopContainer { .. } => 14,
+            Self::RemoveContainer { .. } => 15,
+            Self::CloseGate { .. } => 16,
+            Self::RemoveFiles { .. } => 17,
+            Self::RemoveVolume { .. } => 18,
+            Self::RemoveNetwork { .. } => 19,
+            Self::Bury { .. } => 20,
         }]
     }
 }
@@ -233,6 +243,7 @@ impl Action {
             | Self::DropSnapshot { operation, .. } => Some(*operation),
             Self::PullImage { .. }
             | Self::EnsureNetwork { .. }
+            | Self::ShapeTenant { .. }
             | Self::PrepareVolume { .. }
             | Self::WriteFiles { .. }
             | Self::OpenGate { .. }
@@ -259,6 +270,7 @@ impl fmt::Display for Action {
         match self {
             Self::PullImage { image } => write!(f, " {image}"),
             Self::EnsureNetwork { account } | Self::RemoveNetwork { account } => write!(f, " {account}"),
+            Self::ShapeTenant { account, shape } => write!(f, " {account} {shape}"),
             Self::PrepareVolume { spec }
             | Self::WriteFiles { spec }
             | Self::OpenGate { spec }

@@ -12,17 +12,23 @@
 
 use std::collections::BTreeSet;
 
+use std::collections::BTreeMap;
+
+use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::Epoch;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Outcome, Phase, stopped_on_host};
-use launchpad_protocol::spec::{InstanceSpec, Operation, OperationAction, Power};
+use launchpad_protocol::spec::{HostSpec, InstanceSpec, Operation, OperationAction, Power};
 use launchpad_protocol::time::{BootMoment, Moment};
 
 use super::action::{Action, StopCause, files_digest, gate_digest};
+use super::drift::{self, Restart};
 use super::marks::{Marks, OperationMark};
 use super::record::Record;
-use super::{Context, Health, Knowledge, Standing};
+use super::{Context, Health, Knowledge, Standing, strain};
+use crate::enforce::Finding;
+use crate::enforce::shape::TenantShape;
 use crate::observe::{Container, ContainerState, GateSight, Observed, VolumeSight};
 
 /// What is to be done about one instance.
@@ -49,6 +55,7 @@ impl Decision {
 /// One instance's part of the world.
 struct Scene<'a> {
     spec: &'a InstanceSpec,
+    desired: &'a HostSpec,
     observed: &'a Observed,
     marks: &'a Marks,
     record: &'a Record,
@@ -57,6 +64,9 @@ struct Scene<'a> {
     /// Other containers of the same deployment: a singleton has none.
     others: Vec<&'a Container>,
     health: Option<&'a Health>,
+    /// How its promises stand; none: nothing of it could be judged.
+    findings: &'a BTreeMap<Item, Finding>,
+    now: BootMoment,
     wall: Moment,
 }
 
@@ -71,20 +81,29 @@ pub fn current_container<'a>(spec: &InstanceSpec, observed: &'a Observed) -> Opt
 
 /// Decides about one instance.
 #[must_use]
-pub fn decide(spec: &InstanceSpec, observed: &Observed, known: Knowledge<'_>, context: &Context) -> Decision {
-    let blank = Record::default();
+pub fn decide(
+    spec: &InstanceSpec,
+    desired: &HostSpec,
+    observed: &Observed,
+    known: Knowledge<'_>,
+    context: &Context,
+) -> Decision {
+    let (blank, unjudged) = (Record::default(), BTreeMap::new());
     let current = current_container(spec, observed);
     let is_other = |container: &&Container| {
         container.deployment == spec.deployment && current.is_none_or(|current| current.id != container.id)
     };
     let scene = Scene {
         spec,
+        desired,
         observed,
         marks: known.marks,
         record: known.records.get(&spec.deployment).unwrap_or(&blank),
         current,
         others: observed.containers.values().filter(is_other).collect(),
         health: current.and_then(|container| known.health.get(&container.id)),
+        findings: known.findings.get(&spec.deployment).unwrap_or(&unjudged),
+        now: context.now,
         wall: context.wall,
     };
     if let Some(trouble) = &scene.record.trouble
@@ -248,8 +267,18 @@ impl Scene<'_> {
                 container: Some(container.id.clone()),
             });
             actions.extend(stopping.iter().map(|operation| finish(operation, None)));
+            return Decision::act(standing, actions);
         }
-        Decision::act(standing, actions)
+        let drift = drift::restart(self.findings, self.record, self.now);
+        let wake_at = if let Restart::At(at) = drift { Some(at) } else { None };
+        if let Restart::Now(reason) = drift {
+            actions.push(self.stop(container, StopCause::Drift(reason)));
+            actions.push(Action::StartContainer {
+                deployment: self.spec.deployment,
+                container: Some(container.id.clone()),
+            });
+        }
+        Decision { wake_at, ..Decision::act(standing, actions) }
     }
 
     fn wait(&self, retry_at: BootMoment) -> Decision {
@@ -271,6 +300,10 @@ impl Scene<'_> {
         let mut actions = Vec::new();
         if !self.observed.networks.contains(&self.spec.account) {
             actions.push(Action::EnsureNetwork { account: self.spec.account });
+        }
+        let shape = TenantShape::of(self.desired, self.spec.account);
+        if !self.observed.tenants.get(&self.spec.account).is_some_and(|group| shape.fits(group)) {
+            actions.push(Action::ShapeTenant { account: self.spec.account, shape });
         }
         let volume = self.observed.volumes.get(&self.spec.deployment);
         let is_right =
@@ -332,9 +365,11 @@ impl Scene<'_> {
         self.current.into_iter().chain(self.others.iter().copied()).filter_map(Container::last_start).collect()
     }
 
+    /// The engine may believe what the kernel does not show.
     fn limits(&self, container: &Container) -> Option<Action> {
-        (container.resources != self.spec.resources)
-            .then(|| Action::UpdateResources { container: container.id.clone(), resources: self.spec.resources })
+        let is_due =
+            container.resources != self.spec.resources || drift::has_other_limits(self.findings, self.record);
+        is_due.then(|| Action::UpdateResources { container: container.id.clone(), resources: self.spec.resources })
     }
 
     fn take_away(&self, container: &Container) -> Vec<Action> {
@@ -367,13 +402,13 @@ impl Scene<'_> {
             health.last_failure.clone().unwrap_or_else(|| "its probes have not answered yet".to_owned())
         };
         match self.health {
-            Some(health) if health.ready => Standing::plain(Phase::Ready),
+            Some(health) if health.ready => self.ready(),
             Some(health) if self.record.ready_at.is_some() => Standing::because(
                 Phase::Unready,
                 Reason::new("not-ready", "the bot runs and does not call itself ready").because(said(health)),
             ),
             // Adopted after a restart of the agent: what was known holds until the probes say otherwise.
-            None if self.record.ready_at.is_some() => Standing::plain(Phase::Ready),
+            None if self.record.ready_at.is_some() => self.ready(),
             // Never ready in this start: what a probe says is the best answer to "what is it waiting for".
             Some(Health { started: true, last_failure: Some(said), .. }) => Standing::because(
                 Phase::Starting,
@@ -381,6 +416,12 @@ impl Scene<'_> {
             ),
             Some(_) | None => self.waiting_or(Phase::Starting),
         }
+    }
+
+    /// It answers, perhaps under strain.
+    fn ready(&self) -> Standing {
+        let kernel = self.current.and_then(|container| container.kernel.as_deref());
+        Standing { phase: Phase::Ready, reason: kernel.and_then(strain::strain) }
     }
 
     fn troubled(&self, reason: Reason) -> Standing {

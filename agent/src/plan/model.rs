@@ -5,6 +5,8 @@
 
 pub mod ideal;
 
+use std::collections::BTreeMap;
+
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::report::Outcome;
 use launchpad_protocol::spec::InstanceSpec;
@@ -12,6 +14,7 @@ use launchpad_protocol::time::Moment;
 
 use super::action::{Action, files_digest};
 use super::marks::{Marks, OperationMark};
+use crate::observe::kernel::KernelView;
 use crate::observe::{Container, ContainerState, Exit, Observed, SnapshotSight};
 
 /// An ideal host.
@@ -23,13 +26,15 @@ pub struct Model {
     pub marks: Marks,
     /// Containers made so far, for their ids.
     made: u64,
+    /// What a start of each makes the kernel show, by their ids.
+    kernels: BTreeMap<String, KernelView>,
 }
 
 impl Model {
     /// A host on which that is observed.
     #[must_use]
     pub fn of(observed: Observed, marks: Marks) -> Self {
-        Self { observed, marks, made: 0 }
+        Self { observed, marks, made: 0, kernels: BTreeMap::new() }
     }
 
     /// Carries out one action, at that moment.
@@ -38,6 +43,9 @@ impl Model {
         match action {
             Action::PullImage { image } => drop(observed.images.insert(image.clone())),
             Action::EnsureNetwork { account } => drop(observed.networks.insert(*account)),
+            Action::ShapeTenant { account, shape } => {
+                drop(observed.tenants.insert(*account, ideal::tenant(shape)));
+            }
             Action::PrepareVolume { spec } => {
                 let prepared = observed.volumes.entry(spec.deployment).or_insert_with(|| ideal::volume(spec));
                 prepared.bytes = prepared.bytes.max(spec.volume.bytes);
@@ -69,6 +77,10 @@ impl Model {
                     && found.running_since().is_none()
                 {
                     found.state = ContainerState::Running { started_at: now };
+                    let fresh = self.kernels.get(&found.id);
+                    found.kernel = fresh.map(|kernel| {
+                        Box::new(KernelView { group: ideal::group(&found.resources), ..kernel.clone() })
+                    });
                 }
             }
             Action::UpdateResources { container, resources } => {
@@ -83,7 +95,10 @@ impl Model {
             Action::RemoveContainer { container } => drop(observed.containers.remove(container)),
             Action::RemoveFiles { deployment } => drop(observed.files.remove(deployment)),
             Action::RemoveVolume { deployment } => drop(observed.volumes.remove(deployment)),
-            Action::RemoveNetwork { account } => drop(observed.networks.remove(account)),
+            Action::RemoveNetwork { account } => {
+                observed.networks.remove(account);
+                observed.tenants.remove(account);
+            }
             Action::BeginOperation { operation, ends } => {
                 self.marks.operations.insert(*operation, OperationMark::Begun { ends: ends.clone() });
             }
@@ -112,7 +127,7 @@ impl Model {
     fn create(&mut self, spec: &InstanceSpec) {
         self.made += 1;
         let id = format!("{}-{}", spec.deployment, self.made);
-        let container = Container { kernel: Some(Box::new(ideal::kernel(spec))), ..ideal::container(spec, &id) };
-        self.observed.containers.insert(id, container);
+        self.kernels.insert(id.clone(), ideal::kernel(spec));
+        self.observed.containers.insert(id.clone(), ideal::container(spec, &id));
     }
 }

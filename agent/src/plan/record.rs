@@ -3,6 +3,9 @@
 //! [`Record::absorb`] turns an observation into memory; `instance` reads it. All of it can be rebuilt from Docker with no
 //! worse effect than a shorter backoff, so it lives in the book ([`crate::book`]), not in the ledger.
 
+use std::collections::BTreeSet;
+
+use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::generation::Revision;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Phase;
@@ -49,6 +52,15 @@ pub struct Record {
     pub stopped_by_us: Option<String>,
     /// The machine was booted since the last look: whatever ran has ended with it, and has not crashed.
     pub rebooted: bool,
+    /// Promises that were seen to hold in this start.
+    #[serde(default)]
+    pub held: BTreeSet<Item>,
+    /// Since when one of those does not that only a new start mends.
+    #[serde(default)]
+    pub drifting_since: Option<BootMoment>,
+    /// When such a drift was last the cause of a new start.
+    #[serde(default)]
+    pub drift_restart_at: Option<BootMoment>,
     /// A step that failed and may work later.
     #[serde(skip)]
     pub trouble: Option<Trouble>,
@@ -91,14 +103,17 @@ impl Record {
     }
 
     /// Notes, before a container is stopped, what its exit will mean.
-    pub fn expect_stop(&mut self, container: &str, why: &StopCause) {
+    pub fn expect_stop(&mut self, container: &str, why: &StopCause, now: BootMoment) {
         match why {
             StopCause::Unhealthy(reason) => self.unhealthy = Some(reason.clone()),
+            StopCause::Drift(_) => {
+                self.drift_restart_at = Some(now);
+                self.stopped_by_us = Some(container.to_owned());
+            }
             StopCause::PowerOff
             | StopCause::LocalStop
             | StopCause::Replaced
             | StopCause::Operation(_)
-            | StopCause::Drift(_)
             | StopCause::Tombstone(_) => self.stopped_by_us = Some(container.to_owned()),
         }
     }
@@ -130,6 +145,8 @@ impl Record {
             self.ready_since = None;
             self.transient_since = None;
             self.retry_at = None;
+            self.drifting_since = None;
+            self.drift_restart_at = None;
         }
     }
 
@@ -145,6 +162,8 @@ impl Record {
             self.started_at = Some(started_at);
             self.ready_at = None;
             self.ready_since = None;
+            self.held.clear();
+            self.drifting_since = None;
             self.rebooted = false;
             self.forget_stop();
         }

@@ -75,6 +75,7 @@ impl Reconciler {
             Action::Bury { tombstone } => self.parts.ledger.bury(*tombstone),
             Action::PullImage { .. }
             | Action::EnsureNetwork { .. }
+            | Action::ShapeTenant { .. }
             | Action::PrepareVolume { .. }
             | Action::WriteFiles { .. }
             | Action::OpenGate { .. }
@@ -100,7 +101,7 @@ impl Reconciler {
         let Action::StopContainer { container, why, .. } = action else { return };
         let owner = self.observed.as_ref().and_then(|observed| observed.containers.get(container));
         let Some(record) = owner.and_then(|owner| self.records.get_mut(&owner.deployment)) else { return };
-        record.expect_stop(container, why);
+        record.expect_stop(container, why, self.parts.clock.boot());
         let deployment = owner.map(|owner| owner.deployment);
         self.changes.records.extend(deployment.map(|deployment| (deployment, Some(record.clone()))));
         self.save();

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{ContainerReport, InstanceReport, Phase, SnapshotReport, VolumeReport};
 use launchpad_protocol::spec::{HostSpec, InstanceSpec};
 
-use crate::enforce;
+use crate::enforce::{self, Finding};
 use crate::observe::{Container, Observed, SnapshotSight, VolumeSight};
 use crate::plan::Standing;
 use crate::plan::action::{Action, StopCause};
@@ -22,6 +23,7 @@ pub fn during(action: Option<&Action>, planned: &Standing) -> Standing {
         Some(Action::PullImage { .. }) => Standing { phase: Phase::Pulling, ..planned.clone() },
         Some(
             Action::EnsureNetwork { .. }
+            | Action::ShapeTenant { .. }
             | Action::PrepareVolume { .. }
             | Action::WriteFiles { .. }
             | Action::OpenGate { .. }
@@ -58,6 +60,7 @@ pub fn instances(
     spec: Option<&HostSpec>,
     observed: Option<&Observed>,
     records: &BTreeMap<DeploymentId, Record>,
+    findings: &BTreeMap<DeploymentId, BTreeMap<Item, Finding>>,
     mut standings: BTreeMap<DeploymentId, Standing>,
 ) -> BTreeMap<DeploymentId, InstanceReport> {
     let blank = Record::default();
@@ -73,7 +76,7 @@ pub fn instances(
             container: container.map(container_report),
             restarts: record.restarts,
             ready_at: record.ready_at,
-            enforcement: observed.map(|observed| enforce::judge(instance, container, observed)).unwrap_or_default(),
+            enforcement: findings.get(&instance.deployment).map(enforce::told).unwrap_or_default(),
             volume: observed.and_then(|observed| observed.volumes.get(&instance.deployment)).map(volume_report),
             oom_kills: container
                 .and_then(|container| container.kernel.as_ref())

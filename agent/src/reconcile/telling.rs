@@ -65,7 +65,7 @@ impl Reconciler {
             applied: self.applied,
             capacity: self.parts.facts.capacity(),
             capabilities: self.parts.facts.capabilities(),
-            instances: standing::instances(spec, self.observed.as_ref(), &self.records, standings),
+            instances: standing::instances(spec, self.observed.as_ref(), &self.records, &self.findings, standings),
             orphans: self.plan.orphans.clone(),
             buried: marks.buried.clone(),
             outcomes: ended.collect(),

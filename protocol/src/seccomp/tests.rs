@@ -1,3 +1,5 @@
+//! What a profile may add, what it may never, and what Docker is handed.
+
 use proptest::prelude::*;
 
 use super::*;

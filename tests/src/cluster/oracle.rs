@@ -175,6 +175,7 @@ impl Oracle {
             // They take nothing away.
             Action::PullImage { .. }
             | Action::EnsureNetwork { .. }
+            | Action::ShapeTenant { .. }
             | Action::PrepareVolume { .. }
             | Action::WriteFiles { .. }
             | Action::OpenGate { .. }

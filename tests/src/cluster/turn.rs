@@ -17,7 +17,7 @@ use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::report::HostReport;
 use launchpad_protocol::session::AgentInput;
 use launchpad_protocol::spec::HostSpec;
-use launchpad_protocol::time::Moment;
+use launchpad_protocol::time::{BootMoment, Moment};
 
 use super::Bug;
 use super::agent::Agent;
@@ -115,8 +115,9 @@ impl World {
     fn begin(&mut self, host: usize, subject: Subject, action: &Action) {
         let span = 1 + self.within(ACTION_MAX);
         let turn = self.next_number();
+        let now = self.hosts[host].boot_moment(self.now);
         let one = &mut self.hosts[host];
-        one.expect_stop(action);
+        one.expect_stop(action, now);
         let life = one.lives;
         let Some(queue) = one.agent.as_mut().and_then(|agent| agent.work.get_mut(&subject)) else { return };
         queue.begun = Some(turn);
@@ -162,7 +163,10 @@ impl Host {
             agent.records.remove(&deployment);
             agent.changes.records.insert(deployment, None);
         }
-        agent.plan = plan(spec, observed, Knowledge { marks, records: &agent.records, health: &health }, &context);
+        // Nobody breaks a wall on these hosts, so nothing is judged: that is what a run would spend most of its time on.
+        let findings = BTreeMap::new();
+        let known = Knowledge { marks, records: &agent.records, health: &health, findings: &findings };
+        agent.plan = plan(spec, observed, known, &context);
         if bug == Some(Bug::AbsenceDeletes) {
             agent.delete_orphans();
         }
@@ -190,12 +194,12 @@ impl Host {
     }
 
     /// Notes in the instance's record what the exit will mean.
-    fn expect_stop(&mut self, action: &Action) {
+    fn expect_stop(&mut self, action: &Action, now: BootMoment) {
         let Action::StopContainer { container, why, .. } = action else { return };
         let owner = self.model.observed.containers.get(container).map(|found| found.deployment);
         let Some(agent) = &mut self.agent else { return };
         let Some((id, record)) = owner.and_then(|id| Some((id, agent.records.get_mut(&id)?))) else { return };
-        record.expect_stop(container, why);
+        record.expect_stop(container, why, now);
         agent.changes.records.insert(id, Some(record.clone()));
         self.save();
     }
@@ -234,7 +238,13 @@ impl Host {
             applied: agent.applied,
             capacity: Self::capacity(),
             capabilities: BTreeMap::new(),
-            instances: standing::instances(spec, Some(&self.model.observed), &agent.records, standings),
+            instances: standing::instances(
+                spec,
+                Some(&self.model.observed),
+                &agent.records,
+                &BTreeMap::new(),
+                standings,
+            ),
             orphans: agent.plan.orphans.clone(),
             buried: self.marks().buried.clone(),
             outcomes: ended.collect(),

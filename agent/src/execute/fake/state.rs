@@ -84,7 +84,9 @@ impl State {
                 self.observed.networks.insert(*account);
                 Ok(())
             }
-            Action::PrepareVolume { .. } | Action::OpenGate { .. } | Action::CloseGate { .. } => {
+            Action::ShapeTenant { .. }
+            | Action::PrepareVolume { .. }
+            | Action::OpenGate { .. } | Action::CloseGate { .. } => {
                 self.ideal(action, now);
                 Ok(())
             }

@@ -29,6 +29,11 @@ const V1_SHARES: u64 = 1024;
 /// A disk without a limit, as `io.max` would write it.
 const OPEN: &str = "rbps=max wbps=max riops=max wiops=max";
 
+/// Whether that root is cgroup v2's.
+pub(super) fn is_v2(root: &Path) -> bool {
+    root.join(V2_MARK).exists()
+}
+
 /// Where the controllers of one group are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Places {
@@ -106,7 +111,7 @@ fn v2(dir: &Path) -> GroupView {
 /// The group above a tenant's containers, below the root of all hierarchies; none while there is none. `disk` is the
 /// number of the disk that is limited.
 pub(super) fn tenant(root: &Path, below: &Path, disk: Option<&str>) -> Option<TenantGroup> {
-    if root.join(V2_MARK).exists() {
+    if is_v2(root) {
         let dir = root.join(below);
         return dir.is_dir().then(|| tenant_v2(&dir, disk));
     }
@@ -138,7 +143,8 @@ fn weight_of(shares: u64) -> u64 {
 }
 
 /// The v1 shares that stand for a weight.
-pub(super) const fn shares_of(weight: u64) -> u64 {
+#[must_use]
+pub const fn shares_of(weight: u64) -> u64 {
     weight.saturating_mul(V1_SHARES) / V2_WEIGHT
 }
 

@@ -1,3 +1,5 @@
+//! A whole container read from recorded files, and what is missing from them one at a time.
+
 use std::os::unix::fs::symlink;
 
 use super::*;
@@ -14,7 +16,7 @@ const CONTAINER: &str = "c0ffee";
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let kernel = Kernel { proc: dir.path().join("proc"), cgroups: dir.path().join("cg"), disk: None };
+        let kernel = Kernel::at(&dir.path().join("proc"), &dir.path().join("cg"), None);
         let world = Self { dir, kernel };
         for (name, text) in [
             ("stat", include_str!("recorded/stat.txt")),

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::spec::{InstanceSpec, LOG_FILES, Resources, Seccomp};
 
-use crate::observe::kernel::{Capabilities, Ceiling, GroupView, IdMap, IdRange, KernelView, MountView, ProcessView};
+use crate::enforce::shape::TenantShape;
+use crate::observe::kernel::{
+    Capabilities, Ceiling, GroupView, IdMap, IdRange, KernelView, MountView, ProcessView, TenantGroup,
+};
 use crate::observe::{Container, ContainerState, GateSight, VolumeSight, gate_digest};
 
-/// Where user ids of containers begin on a host that maps them.
-const FIRST_ID: u32 = 200_000;
-/// How many there are.
-const IDS: u32 = 65_536;
+/// How far ids of containers are from those of a host that maps them.
+const ID_DISTANCE: u32 = 200_000;
 
 /// Its volume.
 #[must_use]
@@ -33,8 +34,8 @@ pub fn gate(spec: &InstanceSpec) -> GateSight {
         told: gate_digest(&spec.egress, &spec.ingress),
         egress_fault: None,
         ingress_fault: None,
-        egress_seen: String::new(),
-        ingress_seen: String::new(),
+        egress_seen: "as told".to_owned(),
+        ingress_seen: "as told".to_owned(),
     }
 }
 
@@ -70,13 +71,14 @@ pub fn kernel(spec: &InstanceSpec) -> KernelView {
 
 fn process(spec: &InstanceSpec) -> ProcessView {
     let isolation = &spec.isolation;
-    let map = IdMap { ranges: vec![IdRange { inside: 0, outside: FIRST_ID, count: IDS }] };
+    let map = |id: u32| IdRange { inside: id, outside: id.wrapping_add(ID_DISTANCE), count: 1 };
+    let (user, group) = (map(spec.process.uid), map(spec.process.gid));
     let bits = Capabilities::bits(&isolation.capabilities);
     ProcessView {
-        users: [FIRST_ID.saturating_add(spec.process.uid)].into(),
-        groups: [FIRST_ID.saturating_add(spec.process.gid)].into(),
-        user_map: map.clone(),
-        group_map: map,
+        users: [user.outside].into(),
+        groups: [group.outside].into(),
+        user_map: IdMap { ranges: vec![user] },
+        group_map: IdMap { ranges: vec![group] },
         capabilities: Capabilities { bounding: bits, ..Capabilities::default() },
         no_new_privileges: isolation.no_new_privileges,
         seccomp_mode: 2,
@@ -102,6 +104,18 @@ fn mounts(spec: &InstanceSpec) -> BTreeMap<String, MountView> {
     }));
     mounts.extend(spec.files.iter().map(|file| (file.dir.clone(), MountView { read_only: true, ..tmpfs.clone() })));
     mounts
+}
+
+/// The group above its tenant's containers.
+#[must_use]
+pub fn tenant(shape: &TenantShape) -> TenantGroup {
+    TenantGroup {
+        cpu_weight: Ceiling::At(shape.cpu_weight),
+        pids: Ceiling::At(shape.pids),
+        memory_high_bytes: Ceiling::At(shape.memory_high_bytes),
+        swap_bytes: Ceiling::At(0),
+        disk: Some(shape.disk()),
+    }
 }
 
 /// Its control group.

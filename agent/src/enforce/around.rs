@@ -1,0 +1,85 @@
+//! What stands around a container: its log, its volume's bound, its tenant's network, the way out and the way in.
+
+use launchpad_protocol::enforcement::Item;
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::spec::{InstanceSpec, LOG_FILES};
+
+use super::{Case, Finding, Mend, differs};
+use crate::observe::{GateSight, gate_digest};
+
+/// A secret in the environment is shown by `docker inspect`.
+pub(super) fn environment(spec: &InstanceSpec) -> Finding {
+    let variables: Vec<&str> = spec.secret_environment.keys().map(String::as_str).collect();
+    if variables.is_empty() {
+        return Finding::holds("no secret");
+    }
+    let reason = Reason::new("secret-in-environment", "secrets are handed over in the process environment")
+        .because("the workload takes them no other way; docker inspect on the host shows them");
+    Finding::lacks(variables.join(", "), reason)
+}
+
+impl Case<'_> {
+    /// The engine rotates the log: there is no kernel to ask.
+    pub(super) fn log(&self) -> Finding {
+        let files = u64::from(LOG_FILES);
+        let asked = (self.spec.isolation.log_bytes / files).max(1) * files;
+        let found = self.container.log_bytes;
+        let seen =
+            found.map_or_else(|| "without a bound".to_owned(), |bytes| format!("{bytes} bytes in {files} files"));
+        Finding::compare(Item::Log, found == Some(asked), seen, format!("{asked} bytes"), Mend::Nothing)
+    }
+
+    pub(super) fn volume_quota(&self) -> Finding {
+        let asked = self.spec.volume.bytes;
+        let Some(volume) = self.host.observed.volumes.get(&self.spec.deployment) else {
+            return Finding::compare(
+                Item::VolumeQuota,
+                false,
+                "no volume".to_owned(),
+                asked.to_string(),
+                Mend::Around,
+            );
+        };
+        let seen = format!("{}, {} bytes", volume.backend, volume.bytes);
+        if let Some(reason) = self.host.absent("volume-quota") {
+            return Finding::lacks(volume.backend.clone(), reason.clone());
+        }
+        if volume.bytes > asked {
+            let reason = Reason::new("volume-larger", "its volume is larger than its plan grants now")
+                .because("it was made for a larger plan, and a volume is never shrunk under its data");
+            return Finding::lacks(seen, reason);
+        }
+        Finding::compare(Item::VolumeQuota, volume.bytes == asked, seen, asked.to_string(), Mend::Around)
+    }
+
+    pub(super) fn network(&self) -> Finding {
+        let address = self.container.address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
+        let stands = self.host.observed.networks.contains(&self.spec.account);
+        let seen = if stands { address } else { format!("{address}, its network is not whole") };
+        let is_right = stands && self.is_apart("net");
+        Finding::compare(Item::Network, is_right, seen, "a network of its tenant alone", Mend::Around)
+    }
+
+    pub(super) fn egress(&self) -> Finding {
+        self.at_gate(Item::Egress, |gate| (gate.egress_fault.clone(), gate.egress_seen.clone()))
+    }
+
+    pub(super) fn ingress(&self) -> Finding {
+        self.at_gate(Item::Ingress, |gate| (gate.ingress_fault.clone(), gate.ingress_seen.clone()))
+    }
+
+    fn at_gate(&self, item: Item, side: impl FnOnce(&GateSight) -> (Option<Reason>, String)) -> Finding {
+        let Some(gate) = self.host.observed.gates.get(&self.spec.deployment) else {
+            let seen = "the gate does not know it";
+            return Finding::broken(seen, differs(item, seen, "what its policy says"), Mend::Around);
+        };
+        if gate.told != gate_digest(&self.spec.egress, &self.spec.ingress) {
+            let seen = "an earlier policy";
+            return Finding::broken(seen, differs(item, seen, "what its policy says"), Mend::Around);
+        }
+        match side(gate) {
+            (None, seen) => Finding::holds(seen),
+            (Some(reason), seen) => Finding::broken(seen, reason, Mend::Around),
+        }
+    }
+}
