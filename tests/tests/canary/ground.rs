@@ -13,6 +13,8 @@ use launchpad_tests::lab::{Lab, http_address};
 use launchpad_tests::process::run;
 use launchpad_tests::search::{Needle, files, processes, tables};
 use launchpad_tests::wait::wait_until;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::terminal::Line;
@@ -254,7 +256,7 @@ impl Ground {
 
 /// A text that nothing else could be: 128 random bits, and fit to be part of a name.
 pub(crate) fn canary() -> String {
-    format!("canary{:032x}", rand::random::<u128>())
+    format!("canary{:032x}", StdRng::from_os_rng().random::<u128>())
 }
 
 /// By coreutils, so that the test does not trust the code under test.
