@@ -2,8 +2,12 @@
 
 #[path = "api/authorisation.rs"]
 mod authorisation;
+#[path = "api/contract.rs"]
+mod contract;
 #[path = "api/lab.rs"]
 mod lab;
+#[path = "api/name_server.rs"]
+mod name_server;
 #[path = "api/once.rs"]
 mod once;
 #[path = "api/problems.rs"]

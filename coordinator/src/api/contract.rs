@@ -2,7 +2,7 @@
 //!
 //! `api/deployments.rs` and `api/hosts.rs` put these into theirs. Only shown here: the host's agent judged it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use launchpad_protocol::enforcement::{self, Item, Verdict};
 use launchpad_protocol::report;
@@ -36,6 +36,50 @@ impl From<enforcement::Enforcement> for Enforcement {
             Verdict::Degraded { reason } | Verdict::Failed { reason } => Some(reason.into()),
         };
         Self { verdict, seen: found.seen, reason }
+    }
+}
+
+/// Every promise of a bot's spec, counted where it holds and named where it does not.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EnforcementSummary {
+    /// How many hold.
+    enforced: usize,
+    /// Those that cannot be had there, each with its reason.
+    degraded: BTreeMap<String, Reason>,
+    /// Those that should hold, and do not.
+    failed: BTreeMap<String, Reason>,
+}
+
+impl EnforcementSummary {
+    /// Of everything that was looked at.
+    pub(super) fn of(found: BTreeMap<Item, enforcement::Enforcement>) -> Self {
+        let mut summary = Self { enforced: 0, degraded: BTreeMap::new(), failed: BTreeMap::new() };
+        for (item, one) in found {
+            match one.verdict {
+                Verdict::Enforced => summary.enforced += 1,
+                Verdict::Degraded { reason } => drop(summary.degraded.insert(item.to_string(), reason.into())),
+                Verdict::Failed { reason } => drop(summary.failed.insert(item.to_string(), reason.into())),
+            }
+        }
+        summary
+    }
+}
+
+/// How the walls between bots and the world did.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Gate {
+    /// How often somebody else took its rules away since it started.
+    flushes: u64,
+    /// Microseconds until they were back, at the longest. Nothing of a bot was routed meanwhile.
+    longest_exposure_us: u64,
+    /// Addresses at which the host takes traffic for public names.
+    ingress_addresses: BTreeSet<String>,
+}
+
+impl From<report::GateReport> for Gate {
+    fn from(found: report::GateReport) -> Self {
+        let longest_exposure_us = u64::try_from(found.longest_exposure.as_micros()).unwrap_or(u64::MAX);
+        Self { flushes: found.flushes, longest_exposure_us, ingress_addresses: found.ingress_addresses }
     }
 }
 

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Caller;
+use super::contract::{EnforcementSummary, Gate, Volume};
 use super::problem::{Problem, ProblemBody};
 use super::request::{IdempotencyKey, JsonBody, PathOf, QueryOf};
 use super::view::{Capacity, Items, PageQuery, Reason};
@@ -52,6 +53,9 @@ pub(super) struct Host {
     instances: Vec<HostedInstance>,
     /// Containers of ours that nothing names: left running, and told.
     orphans: Vec<Orphan>,
+    /// The walls between bots and the world; absent in lists, and where the host's gate does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<Gate>,
     /// What is wrong with it.
     reasons: Vec<Reason>,
     /// When it last reported.
@@ -101,6 +105,12 @@ pub(super) struct HostedInstance {
     /// Why it stands there.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
+    /// How the promises of its spec stand in the kernel; absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enforcement: Option<EnforcementSummary>,
+    /// Its volume; absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume: Option<Volume>,
 }
 
 /// A container of ours that nothing names.
@@ -147,8 +157,8 @@ impl From<HostView> for Host {
             accepted: said(&|report| report.accepted.map(|accepted| accepted.generation.0)),
             applied: said(&|report| Some(report.applied.0)),
         };
-        let (capabilities, instances, orphans, troubles) = report
-            .map(|report| (report.capabilities, report.instances, report.orphans, report.troubles))
+        let (capabilities, instances, orphans, troubles, gate) = report
+            .map(|told| (told.capabilities, told.instances, told.orphans, told.troubles, told.gate))
             .unwrap_or_default();
         Self {
             id: view.id.to_string(),
@@ -164,7 +174,8 @@ impl From<HostView> for Host {
             capabilities: capabilities.into_iter().map(|(name, capability)| (name, capability.into())).collect(),
             instances: instances.into_iter().map(HostedInstance::from).collect(),
             orphans: orphans.into_iter().map(Orphan::from).collect(),
-            reasons: view.trouble.into_iter().chain(troubles).map(Reason::from).collect(),
+            gate: gate.map(Gate::from),
+            reasons: view.trouble.into_iter().chain(view.lacking).chain(troubles).map(Reason::from).collect(),
             last_seen_us: view.last_seen_at.map(Moment::micros),
         }
     }
@@ -187,7 +198,20 @@ impl From<(DeploymentId, InstanceReport)> for HostedInstance {
             revision: report.revision.0,
             restarts: report.restarts,
             reason: report.reason.map(Reason::from),
+            enforcement: Some(EnforcementSummary::of(report.enforcement)),
+            volume: report.volume.map(Volume::from),
         }
+    }
+}
+
+impl Host {
+    /// The same without what takes a screen a bot: for lists.
+    fn brief(mut self) -> Self {
+        self.gate = None;
+        for instance in &mut self.instances {
+            (instance.enforcement, instance.volume) = (None, None);
+        }
+        self
     }
 }
 
@@ -223,7 +247,7 @@ pub(super) async fn list(
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Result<Json<Items<Host>>, Problem> {
     let page = api.app.hosts(&actor, &page.checked()?).await?;
-    Ok(Json(Items::of(page, Host::from)))
+    Ok(Json(Items::of(page, |view| Host::from(view).brief())))
 }
 
 /// One host.

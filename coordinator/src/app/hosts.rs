@@ -15,6 +15,7 @@ use crate::command::{CreateJoinToken, Page, PageRequest};
 use crate::domain::actor::{Action, Actor, authorise};
 use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::{self, HostEvent, HostState, LEFT_ON_A_REVOKED_HOST};
+use crate::domain::placement::lacking;
 use crate::domain::refusal::Refusal;
 use crate::store::audit::Deed;
 use crate::store::hosts::Host;
@@ -46,6 +47,8 @@ pub struct HostView {
     pub allocated: Capacity,
     /// Why its next spec is not made, if it should be and is not.
     pub trouble: Option<Reason>,
+    /// Why nothing new is placed on it, by what it cannot enforce.
+    pub lacking: Option<Reason>,
     /// What it last reported.
     pub report: Option<HostReport>,
     /// When it last reported.
@@ -178,6 +181,11 @@ impl App {
         Ok(())
     }
 
+    /// One that has said nothing yet lacks nothing that anybody knows of.
+    fn lacking(&self, host: &Host) -> Option<Reason> {
+        host.last_seen_at.and_then(|_| lacking(&self.pools.get(&host.pool), &host.name, &host.capabilities))
+    }
+
     async fn views(&self, tx: &mut Tx, hosts: Vec<Host>) -> Result<Vec<HostView>, StoreError> {
         let held = candidates(tx).await?;
         let mut views = Vec::with_capacity(hosts.len());
@@ -188,6 +196,7 @@ impl App {
                 published: specs::latest(tx, host.id).await?.map(|spec| spec.generation),
                 report: reports::latest(tx, host.id).await?.map(|stored| stored.report),
                 trouble: outbox::trouble(tx, host.id).await?,
+                lacking: self.lacking(&host),
                 id: host.id,
                 name: host.name,
                 pool: host.pool,

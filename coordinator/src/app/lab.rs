@@ -235,6 +235,12 @@ impl Lab {
         self.app.store.read(body).await.unwrap()
     }
 
+    /// The coordinator with other pools.
+    pub(crate) fn with_pools(mut self, pools: PoolTable) -> Self {
+        self.app.pools = Arc::new(pools);
+        self
+    }
+
     /// The coordinator with another domain for public names, as after a restart with another option.
     pub(crate) fn with_ingress_domain(mut self, domain: Option<&str>) -> Self {
         self.app.ingress_domain = domain.map(|domain| Arc::new(domain.parse().unwrap()));

@@ -5,10 +5,12 @@ mod deleting;
 mod domains;
 mod egress;
 mod placing;
+mod pools;
 mod recovering;
 mod restarting;
 mod rotating;
 mod secrets;
+mod snapshots;
 
 use launchpad_protocol::time::BootMoment;
 

@@ -9,7 +9,7 @@ use super::lab::{Lab, Who, wish};
 
 /// What each caller is answered, in the order of [`Who::ALL`]: anonymous, stranger, viewer, member, owner, on-call,
 /// operator. 409 and 422 are answers of somebody who may: the bot has no host, so it has no log and no process.
-const TABLE: [(&str, &str, [u16; 7]); 17] = [
+const TABLE: [(&str, &str, [u16; 7]); 28] = [
     ("GET", "/deployments", [401, 200, 200, 200, 200, 200, 200]),
     ("POST", "/deployments", [401, 404, 403, 201, 201, 403, 201]),
     ("GET", "/deployments/{id}", [401, 404, 200, 200, 200, 200, 200]),
@@ -19,6 +19,18 @@ const TABLE: [(&str, &str, [u16; 7]); 17] = [
     ("GET", "/deployments/{id}/secrets", [401, 404, 200, 200, 200, 200, 200]),
     ("PUT", "/deployments/{id}/secrets/{name}", [401, 404, 403, 202, 202, 403, 202]),
     ("DELETE", "/deployments/{id}/secrets/{name}", [401, 404, 403, 202, 202, 403, 202]),
+    ("GET", "/deployments/{id}/egress", [401, 404, 200, 200, 200, 200, 200]),
+    ("PUT", "/deployments/{id}/egress", [401, 404, 403, 200, 200, 403, 200]),
+    ("GET", "/deployments/{id}/denials", [401, 404, 200, 200, 200, 200, 200]),
+    ("GET", "/deployments/{id}/domains", [401, 404, 200, 200, 200, 200, 200]),
+    ("POST", "/deployments/{id}/domains", [401, 404, 403, 201, 201, 403, 201]),
+    ("DELETE", "/deployments/{id}/domains/{name}", [401, 404, 403, 200, 200, 403, 200]),
+    ("POST", "/deployments/{id}/domains/{name}/verify", [401, 404, 403, 200, 200, 403, 200]),
+    ("GET", "/deployments/{id}/snapshots", [401, 404, 200, 200, 200, 200, 200]),
+    ("POST", "/deployments/{id}/snapshots", [401, 404, 403, 409, 409, 403, 409]),
+    // There is none: whoever may ask for it is told.
+    ("DELETE", "/deployments/{id}/snapshots/{name}", [401, 404, 403, 404, 404, 403, 404]),
+    ("POST", "/deployments/{id}/snapshots/{name}/restore", [401, 404, 403, 404, 404, 403, 404]),
     ("GET", "/hosts", [401, 403, 403, 403, 403, 200, 200]),
     ("GET", "/hosts/{id}", [401, 403, 403, 403, 403, 200, 200]),
     ("POST", "/hosts/tokens", [401, 403, 403, 403, 403, 403, 201]),
@@ -31,6 +43,9 @@ const TABLE: [(&str, &str, [u16; 7]); 17] = [
 
 /// A secret of its owner's.
 const SECRET: &str = "KEY";
+
+/// A snapshot that nobody took.
+const SNAPSHOT: &str = "none";
 
 /// Open to all.
 const OPEN: [(&str, &str); 2] = [("GET", "/healthz"), ("GET", "/openapi.json")];
@@ -141,11 +156,21 @@ fn address(lab: &Lab, path: &str, name: &str) -> String {
         return path.replace("{id}", &lab.host.to_string());
     }
     let made = lab.deploy(Who::Owner, name);
-    let path = path.replace("{id}", made["id"].as_str().unwrap()).replace("{name}", SECRET);
-    if path.ends_with(SECRET) {
-        // Through the door that is under test, so that there is one to take away.
+    let path = path.replace("{id}", made["id"].as_str().unwrap());
+    // Through the doors that are under test, so that there is one to take away.
+    let (path, set) = if path.contains("/secrets/") {
+        let path = path.replace("{name}", SECRET);
         let set = lab.send(Who::Owner, "PUT", &path, Some(&json!({ "value": "first" })));
-        assert_eq!(set.status, 202, "{set:?}");
+        (path, Some((set, 202)))
+    } else if let Some((list, _)) = path.split_once("/{name}").filter(|_| path.contains("/domains/")) {
+        let domain = format!("{name}.example.org");
+        let claim = lab.send(Who::Owner, "POST", list, Some(&json!({ "name": domain })));
+        (path.replace("{name}", &domain), Some((claim, 201)))
+    } else {
+        (path.replace("{name}", SNAPSHOT), None)
+    };
+    if let Some((answer, expected)) = set {
+        assert_eq!(answer.status, expected, "{answer:?}");
     }
     format!("{path}?account={account}")
 }
@@ -153,7 +178,9 @@ fn address(lab: &Lab, path: &str, name: &str) -> String {
 fn body(method: &str, path: &str, name: &str) -> Option<Value> {
     match (method, path) {
         ("POST", "/deployments") => Some(wish(name)),
+        ("POST", "/deployments/{id}/domains") => Some(json!({ "name": format!("{name}.example.org") })),
         ("POST", _) => Some(json!({})),
+        ("PUT", "/deployments/{id}/egress") => Some(json!({ "allow": ["api.example.com"] })),
         ("PUT", _) => Some(json!({ "value": "second" })),
         _ => None,
     }

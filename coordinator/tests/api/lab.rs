@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
+use super::name_server::NameServer;
+
 /// An image reference that nothing ever pulls.
 pub(crate) const IMAGE: &str =
     "registry.example/echo@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -33,6 +35,9 @@ pub(crate) const IMAGE: &str =
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(20);
+
+/// Below which its bots have public names.
+const DOMAIN: &str = "bots.example.com";
 
 /// Somebody who calls the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +62,8 @@ impl Who {
 pub(crate) struct Lab {
     pub(crate) account: AccountId,
     pub(crate) host: HostId,
+    /// Whom it asks for names.
+    pub(crate) names: NameServer,
     tokens: BTreeMap<Who, String>,
     addresses: Addresses,
     agent: Agent,
@@ -94,7 +101,8 @@ impl Lab {
         let runtime = Runtime::new().unwrap();
         let outside = Outside::machine();
         let mut people = runtime.block_on(people(&dir, &outside));
-        let config = Config::of(serve_arguments(&dir)).unwrap();
+        let names = NameServer::start();
+        let config = Config::of(serve_arguments(&dir, &names)).unwrap();
         let stop = CancellationToken::new();
         let mut listening = outside.listening.subscribe();
         let running = {
@@ -110,6 +118,7 @@ impl Lab {
         Self {
             account: people.account,
             host: people.host,
+            names,
             tokens: people.tokens,
             addresses: addresses.unwrap().unwrap(),
             agent,
@@ -285,15 +294,16 @@ fn parse(words: &[&str]) -> Command {
     Arguments::parse_from(["launchpad-coordinator"].iter().chain(words)).command
 }
 
-fn serve_arguments(dir: &TempDir) -> launchpad_coordinator::config::ServeArguments {
+fn serve_arguments(dir: &TempDir, names: &NameServer) -> launchpad_coordinator::config::ServeArguments {
     let data_dir = dir.path().to_str().unwrap();
     let any = "127.0.0.1:0";
     let profiles = dir.path().join("profiles");
     std::fs::create_dir(&profiles).unwrap();
     std::fs::write(profiles.join("strict.toml"), strict_profile()).unwrap();
     let profiles = profiles.to_str().unwrap();
-    let words =
-        ["serve", "--data-dir", data_dir, "--http", any, "--fleet", any, "--enroll", any, "--profiles", profiles];
+    let resolver = names.address.to_string();
+    let words = ["serve", "--data-dir", data_dir, "--http", any, "--fleet", any, "--enroll", any];
+    let words = [&words[..], &["--profiles", profiles, "--ingress-domain", DOMAIN, "--resolver", &resolver]].concat();
     let Command::Serve(arguments) = parse(&words) else { panic!("not serve") };
     arguments
 }
