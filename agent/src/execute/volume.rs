@@ -43,10 +43,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
 
 use self::backend::{Backend, Kind, Look, Mounted, Wish, World, cannot};
 use self::choice::Able;
@@ -60,6 +62,12 @@ use self::tree::Shift;
 use super::places::{Home, Places};
 use crate::disk::Disk;
 use crate::observe::VolumeSight;
+
+/// How long a user of a volume may take to leave before it is refused: a container that starts has every mount of the host
+/// for some milliseconds, also its neighbours' volumes.
+const USERS_LEAVE_WITHIN: Duration = Duration::from_secs(1);
+/// Between two looks at that.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Whose a volume is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -339,8 +347,15 @@ impl Volumes {
             other_path: Some(backend.kind().content(home)).filter(|path| path.is_dir()),
             parts: backend.parts(home, world),
         };
-        let looked = tokio::task::spawn_blocking(move || holders::none(&volume)).await;
-        looked.unwrap_or_else(|error| Err(Reason::new("volume-failed", error.to_string())))
+        let end = Instant::now() + USERS_LEAVE_WITHIN;
+        loop {
+            let volume = volume.clone();
+            let looked = tokio::task::spawn_blocking(move || holders::none(&volume)).await;
+            match looked.unwrap_or_else(|error| Err(Reason::new("volume-failed", error.to_string()))) {
+                Err(_) if Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
+                looked => return looked,
+            }
+        }
     }
 
     /// Takes away what was being made when it failed. The failure counts, not what became of its remains:

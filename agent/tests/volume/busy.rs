@@ -18,7 +18,7 @@ async fn refusals(volumes: &Volumes) -> Vec<Reason> {
 }
 
 async fn ground_with_snapshot() -> (Ground, Volumes) {
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let volumes = ground.with_volume(SMALL).await;
     fs::write(ground.data().join("state"), b"precious").unwrap();
     volumes.snapshot(bot(), "one", noon(), OWNER).await.unwrap();

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use launchpad_agent::execute::places::{Home, Places};
@@ -29,10 +30,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// A process in a mount namespace of its own holds every mount that was there when it began, also other tests' volumes.
+static APART: RwLock<()> = RwLock::new(());
+
 /// A host of a test's own.
 pub(crate) struct Ground {
     dir: tempfile::TempDir,
     data: PathBuf,
+    _turn: Turn,
+}
+
+/// Beside other tests, or while there is none.
+enum Turn {
+    Beside { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
 }
 
 pub(crate) fn bot() -> DeploymentId {
@@ -50,22 +61,35 @@ pub(crate) fn noon() -> Moment {
 impl Ground {
     /// On the machine's own disk.
     pub(crate) fn new() -> Self {
+        Self::taking(Turn::Beside { _guard: APART.read().unwrap_or_else(PoisonError::into_inner) })
+    }
+
+    /// The same for a test with processes that are [`Alive::apart`].
+    pub(crate) fn alone() -> Self {
+        Self::taking(Turn::Alone { _guard: APART.write().unwrap_or_else(PoisonError::into_inner) })
+    }
+
+    fn taking(turn: Turn) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "volumes are mounted by root: run the tests as root");
         let dir = tempfile::tempdir().expect("a temporary directory");
         let data = dir.path().join("data");
-        Self { dir, data }
+        Self { dir, data, _turn: turn }
     }
 
     /// On a disk of its own, of that size and that filesystem, sparse.
     pub(crate) fn on_disk(bytes: u64, mkfs: &[&str]) -> Self {
-        let mut ground = Self::new();
-        let (disk, host) = (ground.path("disk"), ground.path("host"));
+        Self::new().with_disk("loop", bytes, mkfs).expect("a filesystem that this kernel mounts")
+    }
+
+    /// The same, mounted with those options; none where this kernel does not know them.
+    pub(crate) fn with_disk(mut self, options: &str, bytes: u64, mkfs: &[&str]) -> Option<Self> {
+        let (disk, host) = (self.path("disk"), self.path("host"));
         fs::File::create(&disk).and_then(|file| file.set_len(bytes)).expect("a sparse file");
         fs::create_dir(&host).expect("a directory");
         run(mkfs[0], mkfs[1..].iter().map(AsRef::as_ref).chain([disk.as_path()]));
-        run("mount", [Path::new("-o"), Path::new("loop"), &disk, &host]);
-        ground.data = host.join("data");
-        ground
+        let mounted = Command::new("mount").arg("-o").arg(options).args([&disk, &host]).output().expect("a program");
+        self.data = host.join("data");
+        mounted.status.success().then_some(self)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -163,7 +187,7 @@ pub(crate) fn run<A: AsRef<std::ffi::OsStr>>(program: &str, arguments: impl Into
 pub(crate) struct Alive(Child);
 
 impl Alive {
-    /// A shell in a mount namespace of its own, which runs the script, then says so and waits.
+    /// A shell in a mount namespace of its own ([`Ground::alone`]), which runs the script, then says so and waits.
     pub(crate) fn apart(propagation: &str, script: &str) -> Self {
         let script = format!("set -e; {script}\necho ready; exec sleep 600");
         let mut command = Command::new("unshare");

@@ -114,7 +114,7 @@ async fn a_container_that_holds_a_volume_keeps_it_from_being_unmounted_to_grow()
         // It need not be unmounted here, and the other test shows that it is not.
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let volumes = ground.with_volume(SMALL).await;
     let state = ground.path("state");
     fs::create_dir(&state).unwrap();

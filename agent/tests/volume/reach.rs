@@ -9,7 +9,7 @@ use crate::ground::{Alive, Ground, run};
 
 #[tokio::test]
 async fn an_engine_in_a_namespace_that_hears_nothing_of_us_is_found_and_the_mend_names_the_unit() {
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let data = ground.path("data");
     fs::create_dir(&data).unwrap();
     let apart = Alive::apart("private", "");
@@ -23,7 +23,7 @@ async fn an_engine_in_a_namespace_that_hears_nothing_of_us_is_found_and_the_mend
 
 #[tokio::test]
 async fn an_engine_in_another_namespace_that_is_told_of_our_mounts_is_fine() {
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let data = ground.path("data");
     fs::create_dir(&data).unwrap();
     run("mount", ["-t", "tmpfs", "shared", &data.display().to_string()]);
@@ -45,7 +45,7 @@ async fn an_engine_in_another_namespace_that_is_told_of_our_mounts_is_fine() {
 
 #[tokio::test]
 async fn whoever_listens_on_the_engines_socket_is_the_engine() {
-    let ground = Ground::new();
+    let ground = Ground::alone();
     let (data, socket) = (ground.path("data"), ground.path("docker.sock"));
     fs::create_dir(&data).unwrap();
     // Nobody listens: the first process counts, and where it may not be looked at, nothing is said.
