@@ -24,6 +24,10 @@ const FLEET_PORT: u16 = 7701;
 /// Where hosts enrol: likewise.
 const ENROLL_PORT: u16 = 7702;
 
+/// The pool of laboratories and of the demo, which run in containers and on build machines as well: user ids there cannot
+/// be remapped inside of what is remapped already, and cgroups and AppArmor are the machine's. All else a host has to have.
+pub const POOLS: &str = "[shared]\nkind = \"shared\"\naccepts = [\"apparmor\", \"cgroup-v2\", \"userns-remap\"]\n";
+
 /// What `init` handed out; kept beside the data, because it is told only once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FirstOperator {
@@ -44,6 +48,8 @@ pub struct Place {
     pub http: String,
     /// `--database-url`, if not the built-in SQLite.
     pub database: Option<String>,
+    /// The table of pools.
+    pub pools: String,
     /// More arguments of `serve`, such as `--profiles DIR`.
     pub arguments: Vec<String>,
     /// More environment of `serve`, such as a kill point.
@@ -58,6 +64,7 @@ impl Place {
             log: dir.join("coordinator.log"),
             http: http.to_owned(),
             database: None,
+            pools: POOLS.to_owned(),
             arguments: Vec::new(),
             environment: BTreeMap::new(),
         }
@@ -187,6 +194,8 @@ fn init(place: &Place) -> Result<FirstOperator> {
 }
 
 fn serve(place: &Place) -> Result<Recipe> {
+    let pools = place.data.with_extension("pools.toml");
+    std::fs::write(&pools, &place.pools).with_context(|| format!("write {}", pools.display()))?;
     let recipe = Recipe::new("launchpad-coordinator", programs::binary("launchpad-coordinator")?, &place.log);
     let recipe = place.environment.iter().fold(recipe, |recipe, (name, value)| recipe.env(name, value));
     Ok(recipe
@@ -194,6 +203,7 @@ fn serve(place: &Place) -> Result<Recipe> {
         .args(["--http", &place.http])
         .args(["--fleet", &format!("{FABRIC_ADDRESS}:{FLEET_PORT}")])
         .args(["--enroll", &format!("{FABRIC_ADDRESS}:{ENROLL_PORT}")])
+        .args(["--pools".as_ref(), pools.as_os_str()])
         .args(place.database_arguments())
         .args(&place.arguments))
 }

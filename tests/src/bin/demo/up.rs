@@ -43,6 +43,8 @@ fn start(bot: &str, clock: &Clock) -> Result<Lab> {
     clock.say("a Docker engine and a registry of our own, in a network namespace that plays the host");
     lab.add_host()?;
     clock.say(&format!("coordinator on http://{HTTP}"));
+    // The one in `coordinator::POOLS`: a demo runs on build machines and in containers as well.
+    clock.say("its pool `shared` accepts a host without apparmor, cgroup-v2 and userns-remap; on your own, let it not");
     lab.start_coordinator_at(Place::new(&dir, HTTP))?;
     clock.say("agent: enrols with a join token, then connects over QUIC");
     lab.start_agent(0)?;
