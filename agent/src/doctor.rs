@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use launchpad_protocol::capability::{LIMITS, LIVE_RESTORE, SECCOMP, SHARED_POOL_NEEDS};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Capability, Capacity};
 use nix::sys::statvfs::statvfs;
@@ -49,7 +50,7 @@ const EXAMINE_EVERY: Duration = Duration::from_secs(600);
 const EXAMINE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Without these a host should not run bots.
-const REQUIRED: [&str; 5] = [ENGINE, "limits", "live-restore", "nftables", "seccomp"];
+const REQUIRED: [&str; 5] = [ENGINE, LIMITS, LIVE_RESTORE, "nftables", SECCOMP];
 
 /// What was found on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +133,26 @@ impl Examination {
         let verdict =
             if missing == 0 { "this host can run bots".to_owned() } else { format!("{missing} to mend first") };
         let _ = writeln!(text, "{verdict}");
+        let _ = writeln!(text, "{}", self.shared_pool());
         text
+    }
+
+    /// Whether a pool whose tenants share hosts would take this one: the coordinator judges by the same list.
+    fn shared_pool(&self) -> String {
+        if self.engine.is_none() {
+            return "whether a shared pool takes it, only the engine can tell".to_owned();
+        }
+        let holds = |name: &&str| matches!(self.capabilities.get(*name), Some(Capability::Present));
+        let lacks: Vec<&str> = SHARED_POOL_NEEDS.into_iter().filter(|name| !holds(name)).collect();
+        if lacks.is_empty() {
+            return "a shared pool takes it".to_owned();
+        }
+        let accepts: Vec<String> = lacks.iter().map(|name| format!("\"{name}\"")).collect();
+        format!(
+            "a shared pool refuses it for {}: mend that, or have the pool say `accepts = [{}]`",
+            lacks.join(", "),
+            accepts.join(", ")
+        )
     }
 }
 

@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use launchpad_protocol::capability::{
+    APPARMOR, CGROUP_V2, EGRESS_POLICY, LIMITS, LIVE_RESTORE, SECCOMP, USERNS_REMAP, VOLUME_QUOTA,
+};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Capability;
 
@@ -35,8 +38,8 @@ pub(super) fn capabilities(
         };
         note(check.name, capability);
     }
-    note("volume-quota", volumes.map_or_else(absent, |_| Capability::Present));
-    note("egress-policy", absent(no_egress_policy()));
+    note(VOLUME_QUOTA, volumes.map_or_else(absent, |_| Capability::Present));
+    note(EGRESS_POLICY, absent(no_egress_policy()));
     found
 }
 
@@ -68,14 +71,14 @@ pub(super) struct Check {
 /// What only the engine can tell.
 pub(super) const ENGINE_CHECKS: [Check; 7] = [
     Check {
-        name: "live-restore",
+        name: LIVE_RESTORE,
         holds: |facts| facts.live_restore,
         code: "no-live-restore",
         sentence: "bots die with dockerd",
         mend: "set \"live-restore\": true in /etc/docker/daemon.json, then systemctl reload docker",
     },
     Check {
-        name: "limits",
+        name: LIMITS,
         holds: |facts| facts.memory_limit && facts.cpu_quota && facts.pids_limit,
         code: "no-limits",
         sentence: "the kernel does not limit memory, cpu and processes of a container",
@@ -89,28 +92,28 @@ pub(super) const ENGINE_CHECKS: [Check; 7] = [
         mend: "boot with swapaccount=1, or without swap",
     },
     Check {
-        name: "cgroup-v2",
+        name: CGROUP_V2,
         holds: |facts| facts.cgroup_v2,
         code: "cgroup-v1",
-        sentence: "cgroups are those of version 1: no soft memory limit and no pressure figures per bot",
+        sentence: "cgroups are those of version 1: no soft memory limit, no limit of disk traffic and no pressure figures",
         mend: "boot with systemd.unified_cgroup_hierarchy=1",
     },
     Check {
-        name: "seccomp",
+        name: SECCOMP,
         holds: |facts| facts.seccomp,
         code: "no-seccomp",
         sentence: "system calls of bots are not filtered",
         mend: "boot a kernel with seccomp, and use a Docker built with it",
     },
     Check {
-        name: "apparmor",
+        name: APPARMOR,
         holds: |facts| facts.apparmor,
         code: "no-apparmor",
         sentence: "bots run without an AppArmor profile",
         mend: "boot a kernel with AppArmor, and install the apparmor package",
     },
     Check {
-        name: "userns-remap",
+        name: USERNS_REMAP,
         holds: |facts| facts.remapped.is_some(),
         code: "no-userns-remap",
         sentence: "user ids of bots are those of the host",

@@ -1,5 +1,6 @@
 //! What stands around a container: its log, its volume's bound, its tenant's network, the way out and the way in.
 
+use launchpad_protocol::capability::VOLUME_QUOTA;
 use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::{InstanceSpec, LOG_FILES};
@@ -41,7 +42,7 @@ impl Case<'_> {
             );
         };
         let seen = format!("{}, {} bytes", volume.backend, volume.bytes);
-        if let Some(reason) = self.host.absent("volume-quota") {
+        if let Some(reason) = self.host.absent(VOLUME_QUOTA) {
             return Finding::lacks(volume.backend.clone(), reason.clone());
         }
         if volume.bytes > asked {

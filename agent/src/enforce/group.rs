@@ -1,5 +1,6 @@
 //! What a bot may use: the limits of its control group, and of its tenant's.
 
+use launchpad_protocol::capability::CGROUP_V2;
 use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::reason::Reason;
 
@@ -25,7 +26,7 @@ impl Case<'_> {
     /// Its own bound, and that of all its tenant's bots together.
     pub(super) fn memory_high(&self) -> Finding {
         let found = self.kernel.group.memory_high_bytes;
-        if let Some(reason) = self.host.absent("cgroup-v2") {
+        if let Some(reason) = self.host.absent(CGROUP_V2) {
             return Finding::lacks(bytes(found), reason.clone());
         }
         let asked = self.spec.resources.memory_high_bytes();
@@ -73,7 +74,7 @@ impl Case<'_> {
     }
 
     pub(super) fn io(&self) -> Finding {
-        if let Some(reason) = self.host.absent("cgroup-v2") {
+        if let Some(reason) = self.host.absent(CGROUP_V2) {
             return Finding::lacks("not there", reason.clone());
         }
         match self.tenant().map(|tenant| tenant.disk) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use launchpad_protocol::capability::{APPARMOR, SECCOMP, USERNS_REMAP};
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::reason::Reason;
@@ -35,7 +36,7 @@ impl Case<'_> {
         if !process.user_map.is_the_hosts() && !process.group_map.is_the_hosts() && self.is_apart("user") {
             return Finding::holds(seen);
         }
-        if let Some(reason) = self.host.absent("userns-remap") {
+        if let Some(reason) = self.host.absent(USERNS_REMAP) {
             return Finding::lacks(seen, reason.clone());
         }
         let reason = differs(Item::UserNamespace, &seen, "ids that are not the host's");
@@ -68,7 +69,7 @@ impl Case<'_> {
         let filters = process.seccomp_mode == SECCOMP_FILTER && process.seccomp_filters > 0;
         let whose = if self.container.seccomp.is_some() { "our profile" } else { "the engine's profile" };
         let seen = format!("mode {}, {} filters, {whose}", process.seccomp_mode, process.seccomp_filters);
-        match self.host.absent("seccomp").filter(|_| !filters) {
+        match self.host.absent(SECCOMP).filter(|_| !filters) {
             Some(reason) => Finding::lacks(seen, reason.clone()),
             None => {
                 let is_right = filters && self.container.seccomp == asked;
@@ -80,7 +81,7 @@ impl Case<'_> {
     pub(super) fn apparmor(&self) -> Finding {
         let found = self.kernel.process.confinement.as_deref();
         let seen = found.unwrap_or("no AppArmor").to_owned();
-        if let Some(reason) = self.host.absent("apparmor") {
+        if let Some(reason) = self.host.absent(APPARMOR) {
             return Finding::lacks(seen, reason.clone());
         }
         // Without a wish of the spec, the engine's own profile is as good.

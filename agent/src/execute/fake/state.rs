@@ -86,7 +86,8 @@ impl State {
             }
             Action::ShapeTenant { .. }
             | Action::PrepareVolume { .. }
-            | Action::OpenGate { .. } | Action::CloseGate { .. } => {
+            | Action::OpenGate { .. }
+            | Action::CloseGate { .. } => {
                 self.ideal(action, now);
                 Ok(())
             }
