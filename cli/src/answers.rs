@@ -10,6 +10,13 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Capability, Capacity};
 use serde::Deserialize;
 
+mod contract;
+
+pub(crate) use contract::{
+    Denials, DnsRecord, Domain, Egress, Enforcement, EnforcementSummary, Gate, SnapshotAsked, SnapshotOperation,
+    Snapshots, Volume,
+};
+
 /// One page of a list.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Page {
@@ -35,6 +42,8 @@ pub(crate) struct Deployment {
     pub(crate) revision: u64,
     #[serde(default)]
     pub(crate) host: Option<String>,
+    #[serde(default)]
+    pub(crate) url: Option<String>,
     pub(crate) created_at_us: i64,
     #[serde(default)]
     pub(crate) timeline: Vec<TimelineEntry>,
@@ -68,6 +77,12 @@ pub(crate) struct Instance {
     pub(crate) address: Option<String>,
     #[serde(default)]
     pub(crate) reason: Option<Reason>,
+    #[serde(default)]
+    pub(crate) enforcement: BTreeMap<String, Enforcement>,
+    #[serde(default)]
+    pub(crate) volume: Option<Volume>,
+    #[serde(default)]
+    pub(crate) oom_kills: u64,
 }
 
 /// A secret, without its value.
@@ -132,9 +147,24 @@ pub(crate) struct Host {
     #[serde(default)]
     pub(crate) capabilities: BTreeMap<String, Capability>,
     #[serde(default)]
+    pub(crate) instances: Vec<HostedInstance>,
+    #[serde(default)]
+    pub(crate) gate: Option<Gate>,
+    #[serde(default)]
     pub(crate) reasons: Vec<Reason>,
     #[serde(default)]
     pub(crate) last_seen_us: Option<i64>,
+}
+
+/// A bot on a host.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HostedInstance {
+    pub(crate) deployment: String,
+    pub(crate) phase: String,
+    #[serde(default)]
+    pub(crate) enforcement: Option<EnforcementSummary>,
+    #[serde(default)]
+    pub(crate) volume: Option<Volume>,
 }
 
 /// How far a host is with what it was told.

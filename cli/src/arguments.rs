@@ -7,6 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::EXITS;
 
+mod contract;
+
+pub(crate) use contract::{
+    DomainTarget, DomainVerb, EgressVerb, HostsVerb, Rules, SnapshotTarget, SnapshotVerb, SomeRules,
+};
+
 /// Seconds that `deploy`, `restart` and `rm` wait unless told otherwise: openclaw may take 300 s to start on the
 /// smallest plan, and its image has to be fetched first.
 const WAIT_DEFAULT_S: u64 = 900;
@@ -75,9 +81,33 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: SecretVerb,
     },
-    /// List hosts.
-    Hosts,
-    /// Add, show or revoke a host.
+    /// Show or change what a bot may reach.
+    Egress {
+        /// What about it.
+        #[command(subcommand)]
+        verb: EgressVerb,
+    },
+    /// Show what a bot tried to reach and may not.
+    Denials(Target),
+    /// A bot's public names: claim, prove and let go of domains of yours.
+    Domain {
+        /// What about them.
+        #[command(subcommand)]
+        verb: DomainVerb,
+    },
+    /// Copies of a bot's volume.
+    Snapshot {
+        /// What about them.
+        #[command(subcommand)]
+        verb: SnapshotVerb,
+    },
+    /// List hosts, or inspect one.
+    Hosts {
+        /// Nothing: list them.
+        #[command(subcommand)]
+        verb: Option<HostsVerb>,
+    },
+    /// Add or revoke a host.
     Host {
         /// What about it.
         #[command(subcommand)]
@@ -124,6 +154,9 @@ pub(crate) struct Deploy {
     /// A secret, read from a file; `-` reads stdin.
     #[arg(long = "secret", value_name = "NAME=@FILE")]
     pub(crate) secrets: Vec<String>,
+    /// What it may reach beyond its profile: `api.example.com`, `203.0.113.0/24:8443`; again for another.
+    #[arg(long = "egress", value_name = "RULE")]
+    pub(crate) egress: Vec<String>,
     /// The pool of hosts to run on.
     #[arg(long)]
     pub(crate) pool: Option<String>,
@@ -242,8 +275,6 @@ pub(crate) enum KeyVerb {
 /// `host …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum HostVerb {
-    /// Show one host: size, instances, what it lacks.
-    Show(HostTarget),
     /// Cut a host off for good: its certificates are revoked and its connection is closed.
     Revoke(HostTarget),
     /// Single-use tokens with which hosts join.

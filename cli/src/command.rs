@@ -1,6 +1,8 @@
 //! The verbs, a file each.
 
 mod deploy;
+mod domain;
+mod egress;
 mod follow;
 mod hosts;
 mod key;
@@ -11,9 +13,13 @@ mod recover;
 mod restart;
 mod rm;
 mod secret;
+mod snapshot;
 mod status;
 
-use crate::arguments::{Access, Arguments, HostVerb, KeyVerb, RecoverVerb, SecretVerb, TokenVerb, Verb};
+use crate::arguments::{
+    Access, Arguments, DomainVerb, EgressVerb, HostVerb, HostsVerb, KeyVerb, RecoverVerb, SecretVerb, SnapshotVerb,
+    TokenVerb, Verb,
+};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::login::Login;
@@ -31,8 +37,23 @@ pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Verb::Logs(logs) => logs::run(&client()?, &logs, *output),
         Verb::Restart(awaited) => restart::run(&client()?, &awaited, *output),
         Verb::Rm(remove) => rm::run(&client()?, &remove, *output),
-        Verb::Hosts => hosts::list(&client()?, *output),
-        Verb::Host { verb: HostVerb::Show(host) } => hosts::show(&client()?, &host, *output),
+        Verb::Egress { verb: EgressVerb::Show(target) } => egress::show(&client()?, &target, *output),
+        Verb::Egress { verb: EgressVerb::Set(rules) } => egress::set(&client()?, &rules, *output),
+        Verb::Egress { verb: EgressVerb::Add(rules) } => egress::add(&client()?, &rules, *output),
+        Verb::Egress { verb: EgressVerb::Rm(rules) } => egress::remove(&client()?, &rules, *output),
+        Verb::Denials(target) => egress::denials(&client()?, &target, *output),
+        Verb::Domain { verb: DomainVerb::Add(domain) } => domain::add(&client()?, &domain, *output),
+        Verb::Domain { verb: DomainVerb::Ls(target) } => domain::list(&client()?, &target, *output),
+        Verb::Domain { verb: DomainVerb::Verify(domain) } => domain::verify(&client()?, &domain, *output),
+        Verb::Domain { verb: DomainVerb::Rm(domain) } => domain::remove(&client()?, &domain, *output),
+        Verb::Snapshot { verb: SnapshotVerb::Create { target, name, wait } } => {
+            snapshot::create(&client()?, &target, name.as_deref(), wait, *output)
+        }
+        Verb::Snapshot { verb: SnapshotVerb::Ls(target) } => snapshot::list(&client()?, &target, *output),
+        Verb::Snapshot { verb: SnapshotVerb::Restore(one) } => snapshot::restore(&client()?, &one, *output),
+        Verb::Snapshot { verb: SnapshotVerb::Rm(one) } => snapshot::remove(&client()?, &one, *output),
+        Verb::Hosts { verb: None } => hosts::list(&client()?, *output),
+        Verb::Hosts { verb: Some(HostsVerb::Inspect(host)) } => hosts::inspect(&client()?, &host, *output),
         Verb::Host { verb: HostVerb::Revoke(host) } => hosts::revoke(&client()?, &host, *output),
         Verb::Host { verb: HostVerb::Token { verb: TokenVerb::Create { name, pool } } } => {
             hosts::create_token(&client()?, name, pool, *output)

@@ -1,6 +1,8 @@
 //! The command as people and scripts run it, against a coordinator that answers by a script: exit codes, what is on
 //! stdout and what on stderr, and what happens when answers get lost.
 
+#[path = "commands/contract.rs"]
+mod contract;
 #[path = "commands/script.rs"]
 mod script;
 

@@ -307,7 +307,7 @@ fn the_command_of_customers_says_whom_it_could_not_reach_or_satisfy() -> Result<
     for verb in ["status", "logs", "restart", "rm"] {
         known(&[verb, "ghost"])?.refused(1, &["no-such-deployment", "`ghost`"]);
     }
-    known(&["host", "show", "ghost"])?.refused(1, &["no-such-host", "`ghost`", "launchpad hosts"]);
+    known(&["hosts", "inspect", "ghost"])?.refused(1, &["no-such-host", "`ghost`", "launchpad hosts"]);
     let absent = text(&lab.dir().join("absent.conf"));
     let deploy = ["deploy", "bot", "--profile", "echo", "--image", "r/echo"];
     known(&[&deploy[..], &["--config", &absent]].concat())?.refused(2, &["file-unreadable", &absent]);

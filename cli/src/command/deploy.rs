@@ -38,6 +38,9 @@ fn request(arguments: Deploy) -> Result<Value, Failure> {
     if let Some(pool) = arguments.pool {
         body["pool"] = pool.into();
     }
+    if !arguments.egress.is_empty() {
+        body["egress"] = json!(arguments.egress);
+    }
     if let Some(config) = &arguments.config {
         body["config"] = text_of(config)?.into();
     }

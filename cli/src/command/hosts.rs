@@ -1,16 +1,21 @@
 //! `launchpad hosts` and `launchpad host …`: the fleet.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Capability, Capacity};
 use launchpad_protocol::time::{Clock, Moment};
 use serde_json::json;
 
-use crate::answers::{Host, JoinToken};
+use crate::answers::{Gate, Host, HostedInstance, JoinToken};
 use crate::arguments::HostTarget;
 use crate::client::{Client, path, read};
 use crate::failure::Failure;
 use crate::output::{Output, ago, bytes, facts, indented, table};
 
+/// Of the bots of one host.
+const INSTANCE_HEADS: [&str; 5] = ["DEPLOYMENT", "PHASE", "VOLUME", "ENFORCED", "NOT ENFORCED"];
 const HEADS: [&str; 9] = ["NAME", "ID", "POOL", "STATE", "LINK", "CPU", "MEMORY", "STORAGE", "SEEN"];
 
 /// Lists the hosts.
@@ -25,7 +30,7 @@ pub(super) fn list(client: &Client, output: Output) -> Result<(), Failure> {
 }
 
 /// Shows one host.
-pub(super) fn show(client: &Client, target: &HostTarget, output: Output) -> Result<(), Failure> {
+pub(super) fn inspect(client: &Client, target: &HostTarget, output: Output) -> Result<(), Failure> {
     let value = client.get(&path(&["hosts", &id_of(client, &target.host)?]))?;
     output.show(&value, || read(&value).map(|host| details(&host)))
 }
@@ -120,6 +125,7 @@ fn details(host: &Host) -> String {
             generation(at.applied)
         )),
     ));
+    pairs.push(("gate", host.gate.as_ref().map(gate)));
     let mut text = facts(&pairs);
     for (name, capability) in &host.capabilities {
         match capability {
@@ -130,7 +136,41 @@ fn details(host: &Host) -> String {
     for reason in &host.reasons {
         text.push_str(&format!("\n{}", indented(reason)));
     }
+    if !host.instances.is_empty() {
+        text.push_str(&format!("\n\n{}", table(&INSTANCE_HEADS, host.instances.iter().map(contract).collect())));
+    }
     text
+}
+
+fn gate(gate: &Gate) -> String {
+    let exposure = Duration::from_micros(gate.longest_exposure_us);
+    let flushes = match gate.flushes {
+        0 => "its rules were never taken away".to_owned(),
+        times => format!("its rules were taken away {times} times, for {} ms at the longest", exposure.as_millis()),
+    };
+    let addresses = gate.ingress_addresses.join(", ");
+    if addresses.is_empty() { flushes } else { format!("{flushes}; takes traffic for public names at {addresses}") }
+}
+
+/// How the contract of one bot holds: what fails first, then what its host cannot do.
+fn contract(instance: &HostedInstance) -> Vec<String> {
+    let summary = instance.enforcement.clone().unwrap_or_default();
+    let named = |verdict: &str, items: &BTreeMap<String, Reason>| {
+        let names: Vec<_> = items.keys().map(String::as_str).collect();
+        (!names.is_empty()).then(|| format!("{verdict}: {}", names.join(", ")))
+    };
+    let broken = named("failed", &summary.failed).into_iter().chain(named("degraded", &summary.degraded));
+    let volume = instance
+        .volume
+        .as_ref()
+        .map(|volume| format!("{} of {}, {}", bytes(volume.used_bytes), bytes(volume.bytes), volume.backend));
+    vec![
+        instance.deployment.clone(),
+        instance.phase.clone(),
+        volume.unwrap_or_else(|| "–".to_owned()),
+        summary.enforced.to_string(),
+        broken.collect::<Vec<_>>().join("; "),
+    ]
 }
 
 #[cfg(test)]
