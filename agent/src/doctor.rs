@@ -29,9 +29,10 @@ use self::checks::ENGINE;
 use crate::execute::cgroup::MILLIS_PER_CORE;
 use crate::execute::engine::Engine;
 use crate::execute::facts::EngineFacts;
+use crate::execute::gate::GateClient;
 use crate::execute::places::Places;
-use crate::execute::volume::Volumes;
 use crate::execute::resolv;
+use crate::execute::volume::Volumes;
 use crate::gate::nft;
 use crate::reconcile::facts::HostFacts;
 
@@ -46,7 +47,7 @@ pub const STORAGE_RESERVE_PERCENT: u64 = 10;
 /// Between two examinations of a running host: somebody may upgrade Docker or switch live-restore on.
 const EXAMINE_EVERY: Duration = Duration::from_secs(600);
 
-/// The same while the engine is away.
+/// The same while the engine or the gate is away.
 const EXAMINE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Without these a host should not run bots.
@@ -61,6 +62,8 @@ pub struct Examination {
     pub capabilities: BTreeMap<String, Capability>,
     /// The engine, if it answers.
     pub engine: Option<EngineFacts>,
+    /// Whether the gate answers, or need not.
+    pub gate_answers: bool,
 }
 
 /// What the agent was told that decides where its host is looked at.
@@ -70,6 +73,8 @@ pub struct Whereabouts {
     pub docker: PathBuf,
     /// The agent's data.
     pub data_dir: PathBuf,
+    /// Where the gate answers; none: the host has not joined, and needs no gate yet.
+    pub gate: Option<PathBuf>,
     /// Name servers for bots; none: the host's own.
     pub resolvers: Vec<Ipv4Addr>,
 }
@@ -78,9 +83,14 @@ pub struct Whereabouts {
 pub async fn examine(at: &Whereabouts) -> Examination {
     let engine = EngineFacts::read(&Engine::behind(&at.docker)).await.map_err(|error| error.reason().clone());
     let volumes = Volumes::foresee(&Places::under(&at.data_dir, &at.data_dir)).await;
+    let gate = match &at.gate {
+        Some(run_dir) => GateClient::at(run_dir).look().await.map(drop),
+        None => Ok(()),
+    };
+    let gate_answers = gate.is_ok();
     let resolvers = resolv::servers(&at.resolvers);
-    let capabilities = checks::capabilities(engine.as_ref(), nft::usable().await, volumes, &resolvers);
-    Examination { capacity: capacity(&at.data_dir), capabilities, engine: engine.ok() }
+    let capabilities = checks::capabilities(engine.as_ref(), nft::usable().await, volumes, gate, &resolvers);
+    Examination { capacity: capacity(&at.data_dir), capabilities, engine: engine.ok(), gate_answers }
 }
 
 impl Examination {
@@ -90,6 +100,11 @@ impl Examination {
     pub fn missing(&self) -> Vec<&Reason> {
         let known = REQUIRED.iter().filter(|name| !self.is_unchecked(name));
         known.filter_map(|name| self.capabilities.get(*name).and_then(reason)).collect()
+    }
+
+    /// Whether somebody does not answer who will soon: both are started with the host.
+    const fn awaits_somebody(&self) -> bool {
+        self.engine.is_none() || !self.gate_answers
     }
 
     /// Whether that could not be looked at, because the engine does not answer.
@@ -210,7 +225,7 @@ impl LiveFacts {
         let newest = Arc::clone(&found);
         let task = async move {
             loop {
-                let away = newest.lock().unwrap_or_else(PoisonError::into_inner).engine.is_none();
+                let away = newest.lock().unwrap_or_else(PoisonError::into_inner).awaits_somebody();
                 tokio::time::sleep(if away { EXAMINE_AGAIN } else { EXAMINE_EVERY }).await;
                 let examination = examine(&at).await;
                 *newest.lock().unwrap_or_else(PoisonError::into_inner) = examination;
@@ -240,13 +255,16 @@ impl HostFacts for LiveFacts {
 
 #[cfg(test)]
 mod tests {
+    use launchpad_protocol::capability::EGRESS_POLICY;
+
     use super::*;
     use crate::execute::facts::tests::capable;
 
     fn examined(engine: Result<&EngineFacts, &Reason>) -> Examination {
         let capacity = Ok(Capacity { cpu_millis: 2500, memory_bytes: 7 << 30, storage_bytes: 90 << 30 });
-        let capabilities = checks::capabilities(engine, Ok(()), Ok("ext4-image"), &[Ipv4Addr::new(192, 0, 2, 53)]);
-        Examination { capacity, capabilities, engine: engine.ok().cloned() }
+        let capabilities =
+            checks::capabilities(engine, Ok(()), Ok("ext4-image"), Ok(()), &[Ipv4Addr::new(192, 0, 2, 53)]);
+        Examination { capacity, capabilities, engine: engine.ok().cloned(), gate_answers: true }
     }
 
     #[test]
@@ -283,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_host_without_a_server_that_bots_can_reach_is_told_so() {
-        let found = checks::capabilities(Ok(&capable()), Ok(()), Ok("ext4-image"), &[]);
+        let found = checks::capabilities(Ok(&capable()), Ok(()), Ok("ext4-image"), Ok(()), &[]);
         let Some(Capability::Absent { reason }) = found.get("resolver") else { panic!("it has one: {found:?}") };
         assert!(reason.mend.as_deref().is_some_and(|mend| mend.contains("--resolver")), "{reason}");
     }
@@ -293,11 +311,30 @@ mod tests {
         assert_eq!(examined(Ok(&capable())).missing(), Vec::<&Reason>::new());
     }
 
+    #[test]
+    fn a_host_that_keeps_tenants_apart_is_one_for_a_shared_pool() {
+        let facts = EngineFacts { remapped: Some((200_000, 200_000)), ..capable() };
+        let found = examined(Ok(&facts)).text();
+        assert!(found.ends_with("this host can run bots\na shared pool takes it\n"), "{found}");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_has_joined_and_has_no_gate_keeps_no_egress_policy() {
+        let dir = tempfile::tempdir().unwrap();
+        let (docker, data_dir) = (dir.path().join("docker.sock"), dir.path().join("data"));
+        let at = Whereabouts { docker, data_dir, gate: Some(dir.path().to_owned()), resolvers: vec![] };
+        let found = examine(&at).await;
+        let Some(Capability::Absent { reason }) = found.capabilities.get(EGRESS_POLICY) else {
+            panic!("{}", found.text())
+        };
+        assert!(reason.mend.is_some() && !found.gate_answers, "{reason}");
+    }
+
     #[tokio::test]
     async fn no_docker_is_a_finding_and_no_failure() {
         let dir = tempfile::tempdir().unwrap();
         let (docker, data_dir) = (dir.path().join("docker.sock"), dir.path().join("not yet there"));
-        let found = examine(&Whereabouts { docker, data_dir, resolvers: vec![] }).await;
+        let found = examine(&Whereabouts { docker, data_dir, gate: None, resolvers: vec![] }).await;
         assert!(found.missing().iter().any(|reason| reason.code == "engine-away"), "{}", found.text());
         assert!(found.capacity.unwrap().storage_bytes > 0);
     }

@@ -30,6 +30,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::config::HostPort;
 use crate::disk::{Disk, DiskError, Found};
 
+const DIR: &str = "identity";
 const IDENTITY: &str = "identity";
 const SEALING_KEY: &str = "sealing.key";
 const PENDING_KEY: &str = "pending.key";
@@ -202,6 +203,12 @@ impl Identity {
     }
 }
 
+/// Whether the host has joined, by what lies below the agent's data directory. Nothing is made there.
+#[must_use]
+pub fn is_enrolled(data_dir: &Path) -> bool {
+    data_dir.join(DIR).join(IDENTITY).exists()
+}
+
 /// The files of one host's identity.
 #[derive(Debug, Clone)]
 pub struct IdentityFiles {
@@ -214,7 +221,7 @@ impl IdentityFiles {
     /// # Errors
     /// When the operating system refuses.
     pub fn open(data_dir: &Path) -> Result<Self, IdentityFileError> {
-        let dir = data_dir.join("identity");
+        let dir = data_dir.join(DIR);
         let disk = Disk::open(&dir)?;
         launchpad_pki::files::private_dir(&dir)?;
         Ok(Self { disk })

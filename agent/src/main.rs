@@ -14,7 +14,7 @@ use launchpad_agent::disk::Disk;
 use launchpad_agent::doctor::{LiveFacts, Whereabouts, examine};
 use launchpad_agent::execute::docker::{DockerHost, HostConfig};
 use launchpad_agent::gate::GateConfig;
-use launchpad_agent::identity::Enrolled;
+use launchpad_agent::identity::{Enrolled, is_enrolled};
 use launchpad_agent::link::{Pace, Reach};
 use launchpad_agent::local::lock::DataLock;
 use launchpad_agent::local::{LocalSocket, LocalView, REQUESTS_QUEUED, Request, Response};
@@ -95,7 +95,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
     let host = enrolled.identity().host;
-    let whereabouts = whereabouts(&config);
+    let whereabouts = whereabouts(&config, true);
     let docker = Arc::new(
         DockerHost::connect(HostConfig {
             docker: config.docker,
@@ -154,15 +154,17 @@ async fn gate(args: GateArgs) -> anyhow::Result<()> {
 
 /// Says what is well and what is not; a host that cannot run bots is a failure, for scripts.
 async fn find_fault(config: &Config) -> anyhow::Result<ExitCode> {
-    let found = examine(&whereabouts(config)).await;
+    let joined = is_enrolled(&config.data_dir);
+    let found = examine(&whereabouts(config, joined)).await;
     say(&found.text());
     Ok(if found.missing().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn whereabouts(config: &Config) -> Whereabouts {
+fn whereabouts(config: &Config, joined: bool) -> Whereabouts {
     Whereabouts {
         docker: config.docker.clone(),
         data_dir: config.data_dir.clone(),
+        gate: joined.then(|| config.run_dir.clone()),
         resolvers: config.resolvers.clone(),
     }
 }

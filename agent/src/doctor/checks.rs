@@ -23,11 +23,14 @@ pub(super) fn capabilities(
     engine: Result<&EngineFacts, &Reason>,
     nftables: Result<(), Reason>,
     volumes: Result<&'static str, Reason>,
+    gate: Result<(), Reason>,
     resolvers: &[Ipv4Addr],
 ) -> BTreeMap<String, Capability> {
     let mut found = BTreeMap::new();
     let mut note = |name: &str, capability: Capability| drop(found.insert(name.to_owned(), capability));
     note(ENGINE, engine.map_or_else(|reason| absent(reason.clone()), |_| Capability::Present));
+    // The gate writes its rules with nft: without that it keeps nobody.
+    note(EGRESS_POLICY, nftables.clone().and(gate).map_or_else(absent, |()| Capability::Present));
     note("nftables", nftables.map_or_else(absent, |()| Capability::Present));
     note("resolver", if resolvers.is_empty() { absent(no_resolver()) } else { Capability::Present });
     for check in ENGINE_CHECKS {
@@ -39,7 +42,6 @@ pub(super) fn capabilities(
         note(check.name, capability);
     }
     note(VOLUME_QUOTA, volumes.map_or_else(absent, |_| Capability::Present));
-    note(EGRESS_POLICY, absent(no_egress_policy()));
     found
 }
 
@@ -52,11 +54,6 @@ fn no_resolver() -> Reason {
     Reason::new("no-resolver", "bots resolve no names")
         .because("the host's own resolv.conf names no server that a container can reach by IPv4")
         .mend("name one with --resolver, or LAUNCHPAD_AGENT_RESOLVERS, and restart the agent; bots run on meanwhile")
-}
-
-fn no_egress_policy() -> Reason {
-    Reason::new("no-egress-policy", "bots may go to every address outside, whatever domains their profile names")
-        .because("only the host itself, other tenants and link-local addresses are kept from them")
 }
 
 /// One question to the engine's facts, and what is said where the answer is no.

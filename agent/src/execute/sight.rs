@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::docker::DockerHost;
 use super::engine::{self, CALL_TIMEOUT};
 use super::events::Stale;
+use super::facts::CgroupDriver;
 use super::{ExecuteError, gate, image, inspect, logs};
 use crate::gate::talk::Look;
 use crate::observe::kernel::TenantGroup;
@@ -149,8 +150,12 @@ async fn tenants(host: &DockerHost, observed: &Observed) -> Result<BTreeMap<Acco
     let there =
         observed.containers.values().map(|container| container.account).chain(observed.networks.iter().copied());
     let accounts: BTreeSet<AccountId> = there.collect();
-    let seen = accounts.into_iter().map(|account| Some((account, host.kernel.tenant(account, driver)?)));
-    Ok(seen.flatten().collect())
+    let group = |account| match driver {
+        // Without groups there is nothing to shape, and nothing that differs.
+        CgroupDriver::None => Some(TenantGroup::default()),
+        CgroupDriver::Cgroupfs | CgroupDriver::Systemd => host.kernel.tenant(account, driver),
+    };
+    Ok(accounts.into_iter().filter_map(|account| Some((account, group(account)?))).collect())
 }
 
 async fn look(host: &DockerHost, id: &str) -> Result<Option<Container>, ExecuteError> {
