@@ -11,7 +11,7 @@
 //!                                                ▼
 //!                                         ports::Admits (nftables), and only then the reply
 //! ```
-//! `desk.rs` leads a question along this way. Pure, with the time as an argument: `question`, `verdict`,
+//! `clerk.rs` leads a question along this way. Pure, with the time as an argument: `question`, `verdict`,
 //! `answer`, `lifetime`, `cache`, `grants`, `turnstile`, `reply`. The rest speaks with the outside: `listen`,
 //! `upstream`, `inside`.
 //!
@@ -22,7 +22,7 @@
 
 mod answer;
 mod cache;
-mod desk;
+mod clerk;
 mod grants;
 mod inside;
 mod lifetime;
@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::desk::Desk;
+use self::clerk::Clerk;
 use self::listen::{Posts, Troubles};
 pub use self::look::{Failure, NamesLook, Tally};
 pub use self::upstream::servers::{ServerError, server};
@@ -76,7 +76,7 @@ pub struct Names(Arc<Inner>);
 struct Inner {
     policy: watch::Receiver<Arc<GatePolicy>>,
     upstream: Arc<dyn Upstream>,
-    desk: Arc<Desk>,
+    clerk: Arc<Clerk>,
     port: u16,
     troubles: Troubles,
 }
@@ -92,22 +92,22 @@ impl Names {
         witnesses: Arc<dyn Witnesses>,
     ) -> Self {
         let upstream: Arc<dyn Upstream> = Arc::new(Network::new(setting.upstreams));
-        let desk = Arc::new(Desk::new(policy.clone(), admits, witnesses, Arc::clone(&upstream)));
+        let clerk = Arc::new(Clerk::new(policy.clone(), admits, witnesses, Arc::clone(&upstream)));
         let troubles = Mutex::new(BTreeMap::new());
-        Self(Arc::new(Inner { policy, upstream, desk, port: setting.port, troubles }))
+        Self(Arc::new(Inner { policy, upstream, clerk, port: setting.port, troubles }))
     }
 
     /// Listens on the gateway of every tenant of the policy, and answers, until `stop`. What stands in the
     /// way of a tenant is shown by [`Self::look`] and tried again. To be run once.
     pub async fn serve(self, stop: CancellationToken) {
-        let posts = Posts::new(Arc::clone(&self.0.desk), self.0.port);
+        let posts = Posts::new(Arc::clone(&self.0.clerk), self.0.port);
         posts.run(self.0.policy.clone(), &self.0.troubles, stop).await;
     }
 
     /// How it is doing.
     #[must_use]
     pub fn look(&self) -> NamesLook {
-        let (tally, remembered, waiting) = self.0.desk.tally();
+        let (tally, remembered, waiting) = self.0.clerk.tally();
         let tenants = self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone();
         NamesLook { servers: self.0.upstream.troubles(), tenants, remembered, waiting, tally }
     }

@@ -2,7 +2,7 @@
 //! each.
 //!
 //! ```text
-//! policy ─► tenants ─► post per tenant { udp.rs, tcp.rs } ─► Desk
+//! policy ─► tenants ─► post per tenant { udp.rs, tcp.rs } ─► Clerk
 //!    ▲                   │ cannot listen, or has ended: again within a second
 //!    └── a change, or time ◄┘
 //! ```
@@ -27,7 +27,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::desk::Desk;
+use super::clerk::Clerk;
 use super::turnstile::Turnstile;
 use crate::gate::policy::{GatePolicy, TenantGate};
 
@@ -48,7 +48,7 @@ pub(super) type Troubles = Mutex<BTreeMap<AccountId, Option<Reason>>>;
 
 /// All posts.
 pub(super) struct Posts {
-    desk: Arc<Desk>,
+    clerk: Arc<Clerk>,
     port: u16,
     connections: Arc<Mutex<Turnstile>>,
     standing: BTreeMap<AccountId, Post>,
@@ -68,9 +68,9 @@ impl Post {
 }
 
 impl Posts {
-    pub(super) fn new(desk: Arc<Desk>, port: u16) -> Self {
+    pub(super) fn new(clerk: Arc<Clerk>, port: u16) -> Self {
         let connections = Turnstile::new(CONNECTIONS_MAX, CONNECTIONS_PER_BOT_MAX);
-        Self { desk, port, connections, standing: BTreeMap::new() }
+        Self { clerk, port, connections, standing: BTreeMap::new() }
     }
 
     /// Follows the policy until `stop`.
@@ -118,8 +118,8 @@ impl Posts {
     fn post(&mut self, account: AccountId, gateway: Ipv4Addr) -> io::Result<()> {
         let at = SocketAddrV4::new(gateway, self.port);
         let (datagrams, connections) = (sockets::datagrams(at)?, sockets::connections(at)?);
-        let udp = udp::answer(Arc::clone(&self.desk), account, datagrams);
-        let tcp = tcp::answer(Arc::clone(&self.desk), account, connections, Arc::clone(&self.connections));
+        let udp = udp::answer(Arc::clone(&self.clerk), account, datagrams);
+        let tcp = tcp::answer(Arc::clone(&self.clerk), account, connections, Arc::clone(&self.connections));
         let [udp, tcp] = [tokio::spawn(udp), tokio::spawn(tcp)].map(AbortOnDropHandle::new);
         self.standing.insert(account, Post { gateway, udp, tcp });
         Ok(())

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::super::desk::{Desk, Heard};
+use super::super::clerk::{Clerk, Heard};
 use super::super::question::QUESTION_MAX_BYTES;
 use super::super::reply::Way;
 use super::super::turnstile::Turnstile;
@@ -26,7 +26,12 @@ const IDLE_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers until it is dropped. Its connections end with it.
-pub(super) async fn answer(desk: Arc<Desk>, tenant: AccountId, listener: TcpListener, places: Arc<Mutex<Turnstile>>) {
+pub(super) async fn answer(
+    clerk: Arc<Clerk>,
+    tenant: AccountId,
+    listener: TcpListener,
+    places: Arc<Mutex<Turnstile>>,
+) {
     let mut open = JoinSet::new();
     loop {
         while open.try_join_next().is_some() {}
@@ -41,13 +46,13 @@ pub(super) async fn answer(desk: Arc<Desk>, tenant: AccountId, listener: TcpList
         let SocketAddr::V4(from) = from else { continue };
         let sender = Sender { tenant, address: *from.ip() };
         // Whoever has his share, or is nobody's bot, finds the connection closed.
-        if !desk.knows(sender) {
+        if !clerk.knows(sender) {
             continue;
         }
         let Some(place) = Turnstile::enter(&places, sender.address) else { continue };
-        let desk = Arc::clone(&desk);
+        let clerk = Arc::clone(&clerk);
         open.spawn(async move {
-            if let Err(error) = converse(&desk, sender, stream).await {
+            if let Err(error) = converse(&clerk, sender, stream).await {
                 tracing::debug!(%tenant, %error, "a connection ended");
             }
             drop(place);
@@ -56,13 +61,13 @@ pub(super) async fn answer(desk: Arc<Desk>, tenant: AccountId, listener: TcpList
 }
 
 /// Until the bot closes, falls silent, or sends what is no question.
-async fn converse(desk: &Desk, sender: Sender, mut stream: TcpStream) -> io::Result<()> {
+async fn converse(clerk: &Clerk, sender: Sender, mut stream: TcpStream) -> io::Result<()> {
     loop {
         let Some(bytes) = timeout(IDLE_MAX, question(&mut stream)).await?? else { return Ok(()) };
-        let reply = match desk.hear(sender, &bytes, Way::Tcp) {
+        let reply = match clerk.hear(sender, &bytes, Way::Tcp) {
             Heard::Silence => return Ok(()),
             Heard::Reply(reply) => reply,
-            Heard::Pending(pending) => desk.finish(pending).await,
+            Heard::Pending(pending) => clerk.finish(pending).await,
         };
         let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
         timeout(IDLE_MAX, stream.write_all(&[&length.to_be_bytes(), reply.as_slice()].concat())).await??;

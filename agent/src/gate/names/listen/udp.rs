@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::super::desk::{Desk, Heard};
+use super::super::clerk::{Clerk, Heard};
 use super::super::question::QUESTION_MAX_BYTES;
 use super::super::reply::Way;
 use super::super::verdict::Sender;
@@ -19,7 +19,7 @@ use super::super::verdict::Sender;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers until it is dropped. Questions that wait are dropped with it.
-pub(super) async fn answer(desk: Arc<Desk>, tenant: AccountId, socket: UdpSocket) {
+pub(super) async fn answer(clerk: Arc<Clerk>, tenant: AccountId, socket: UdpSocket) {
     let socket = Arc::new(socket);
     let mut waiting = JoinSet::new();
     // One more than a question may have, so that a longer one is seen to be too long.
@@ -36,12 +36,12 @@ pub(super) async fn answer(desk: Arc<Desk>, tenant: AccountId, socket: UdpSocket
         };
         let SocketAddr::V4(address) = from else { continue };
         let sender = Sender { tenant, address: *address.ip() };
-        match desk.hear(sender, buffer.get(..length).unwrap_or_default(), Way::Udp) {
+        match clerk.hear(sender, buffer.get(..length).unwrap_or_default(), Way::Udp) {
             Heard::Silence => {}
             Heard::Reply(bytes) => reply(&socket, &bytes, from),
             Heard::Pending(pending) => {
-                let (desk, socket) = (Arc::clone(&desk), Arc::clone(&socket));
-                waiting.spawn(async move { reply(&socket, &desk.finish(pending).await, from) });
+                let (clerk, socket) = (Arc::clone(&clerk), Arc::clone(&socket));
+                waiting.spawn(async move { reply(&socket, &clerk.finish(pending).await, from) });
             }
         }
     }

@@ -123,7 +123,7 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Flush => world.kernel.flush(),
         }
     }
-    prop_assert_eq!(world.desk.tally().2, 0, "nobody waits any more");
+    prop_assert_eq!(world.clerk.tally().2, 0, "nobody waits any more");
     Ok(())
 }
 

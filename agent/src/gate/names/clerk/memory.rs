@@ -1,4 +1,4 @@
-//! What the desk knows, and under which policy it learnt it. Nothing waits here.
+//! What the clerk knows, and under which policy it learnt it. Nothing waits here.
 
 use std::collections::HashMap;
 use std::sync::Arc;

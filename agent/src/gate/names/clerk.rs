@@ -11,7 +11,7 @@
 //!  └────────────────┤
 //!                   └─► the kernel lets it through ─► told
 //! ```
-//! [`Desk::hear`] waits for nothing. What [`Desk::finish`] waits for has an end: servers, and the keeper
+//! [`Clerk::hear`] waits for nothing. What [`Clerk::finish`] waits for has an end: servers, and the keeper
 //! (`waiting.rs`). What is known, and what a change of the policy makes of it, is `memory.rs`.
 
 mod memory;
@@ -49,7 +49,7 @@ const WAITING_PER_BOT_MAX: usize = 32;
 const JUDGED_MAX: usize = 8;
 
 /// Who answers questions. Shared by all listeners.
-pub(super) struct Desk {
+pub(super) struct Clerk {
     policy: watch::Receiver<Arc<GatePolicy>>,
     admits: Arc<dyn Admits>,
     witnesses: Arc<dyn Witnesses>,
@@ -77,7 +77,7 @@ pub(super) struct Pending {
     _place: Place,
 }
 
-impl Desk {
+impl Clerk {
     pub(super) fn new(
         policy: watch::Receiver<Arc<GatePolicy>>,
         admits: Arc<dyn Admits>,

@@ -14,14 +14,14 @@ use super::super::inside::Inside;
 use super::super::lifetime;
 use super::super::question::Question;
 use super::super::verdict::Caller;
-use super::Desk;
+use super::Clerk;
 use crate::gate::policy::GatePolicy;
 use crate::gate::ports::Admission;
 
 /// How long the keeper has to let addresses pass: a batch takes milliseconds, and the client waits.
 const ADMIT_WITHIN: Duration = Duration::from_secs(2);
 
-impl Desk {
+impl Clerk {
     /// Where the name leads, and for how long that is so: remembered, or asked for, once for all who want it.
     pub(super) async fn resolve(&self, caller: &Caller, question: &Question) -> (Arc<Found>, Duration) {
         let Some(host) = question.host.as_deref() else {

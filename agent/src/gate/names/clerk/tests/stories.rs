@@ -103,7 +103,7 @@ async fn without_the_kernel_nothing_is_told() {
     world.kernel.refuses.store(false, Ordering::SeqCst);
     world.kernel.hangs.store(true, Ordering::SeqCst);
     assert_eq!(world.ask(2, "a.example.com", A).await.metadata.response_code, ResponseCode::ServFail);
-    let failure = world.desk.tally().0.last_failure.expect("shown");
+    let failure = world.clerk.tally().0.last_failure.expect("shown");
     assert_eq!((failure.name.as_str(), failure.reason.code.as_str()), ("a.example.com", "names-kernel-silent"));
     world.kernel.hangs.store(false, Ordering::SeqCst);
     assert_eq!(told(&world.ask(2, "a.example.com", A).await).0, [to(1)]);
@@ -156,8 +156,8 @@ async fn a_name_that_is_no_longer_allowed_is_told_neither_from_memory_nor_to_who
     world.leads("b.example.com", 300, &[2]);
     world.ask(2, "a.example.com", A).await;
     world.internet.answers.forget_permits(usize::MAX);
-    let (desk, pending) = (Arc::clone(&world.desk), world.pending(2, "b.example.com"));
-    let waiting = tokio::spawn(async move { desk.finish(pending).await });
+    let (clerk, pending) = (Arc::clone(&world.clerk), world.pending(2, "b.example.com"));
+    let waiting = tokio::spawn(async move { clerk.finish(pending).await });
     while world.internet.waiting.load(Ordering::SeqCst) == 0 {
         yield_now().await;
     }
@@ -175,8 +175,8 @@ async fn many_who_want_one_name_ask_for_it_once() {
     world.internet.answers.forget_permits(usize::MAX);
     let mut waiting = JoinSet::new();
     for n in 0..20 {
-        let (desk, pending) = (Arc::clone(&world.desk), world.pending(2 + n % 2, "a.example.com"));
-        waiting.spawn(async move { desk.finish(pending).await });
+        let (clerk, pending) = (Arc::clone(&world.clerk), world.pending(2 + n % 2, "a.example.com"));
+        waiting.spawn(async move { clerk.finish(pending).await });
     }
     while world.internet.waiting.load(Ordering::SeqCst) == 0 {
         yield_now().await;
@@ -194,8 +194,8 @@ async fn whoever_waits_takes_over_from_one_who_was_dropped() {
     world.leads("a.example.com", 300, &[1]);
     world.internet.answers.forget_permits(usize::MAX);
     let [first, second] = [2, 3].map(|bot| {
-        let (desk, pending) = (Arc::clone(&world.desk), world.pending(bot, "a.example.com"));
-        tokio::spawn(async move { desk.finish(pending).await })
+        let (clerk, pending) = (Arc::clone(&world.clerk), world.pending(bot, "a.example.com"));
+        tokio::spawn(async move { clerk.finish(pending).await })
     });
     while world.internet.waiting.load(Ordering::SeqCst) == 0 {
         yield_now().await;
@@ -203,7 +203,7 @@ async fn whoever_waits_takes_over_from_one_who_was_dropped() {
     first.abort();
     world.internet.answers.add_permits(2);
     assert_eq!(told(&read(&second.await.unwrap())).0, [to(1)]);
-    assert_eq!(world.desk.tally().2, 0, "both places are free again");
+    assert_eq!(world.clerk.tally().2, 0, "both places are free again");
 }
 
 #[tokio::test(start_paused = true)]

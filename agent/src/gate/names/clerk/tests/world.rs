@@ -1,4 +1,4 @@
-//! Around a desk: a kernel that forgets in time, servers that answer what they are told, and a witness who
+//! Around a clerk: a kernel that forgets in time, servers that answer what they are told, and a witness who
 //! counts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::super::super::reply::Way;
 use super::super::super::upstream::Upstream;
 use super::super::super::verdict::Sender;
-use super::super::{Desk, Heard, Pending};
+use super::super::{Clerk, Heard, Pending};
 use crate::gate::policy::{GatePolicy, InstanceGate};
 use crate::gate::ports::{Admission, Admits, Witnesses};
 
@@ -144,9 +144,9 @@ impl Upstream for Internet {
     }
 }
 
-/// A desk and all around it.
+/// A clerk and all around it.
 pub(super) struct World {
-    pub(super) desk: Arc<Desk>,
+    pub(super) clerk: Arc<Clerk>,
     pub(super) kernel: Arc<Kernel>,
     pub(super) witness: Arc<Witness>,
     pub(super) internet: Arc<Internet>,
@@ -163,9 +163,9 @@ impl World {
             answers: Semaphore::new(Semaphore::MAX_PERMITS),
             waiting: AtomicUsize::new(0),
         });
-        let desk =
-            Desk::new(receiver, Arc::clone(&kernel) as _, Arc::clone(&witness) as _, Arc::clone(&internet) as _);
-        Self { desk: Arc::new(desk), kernel, witness, internet, policy: sender }
+        let clerk =
+            Clerk::new(receiver, Arc::clone(&kernel) as _, Arc::clone(&witness) as _, Arc::clone(&internet) as _);
+        Self { clerk: Arc::new(clerk), kernel, witness, internet, policy: sender }
     }
 
     /// Has a name lead to addresses of a documentation range, given by their last bytes.
@@ -178,7 +178,7 @@ impl World {
         let mut message = Message::query();
         message.add_query(Query::query(Name::from_ascii(format!("{name}.")).expect("a name"), wanted));
         let sender = Sender { tenant: tenant(), address: address(bot) };
-        self.desk.hear(sender, &message.to_vec().expect("bytes"), Way::Udp)
+        self.clerk.hear(sender, &message.to_vec().expect("bytes"), Way::Udp)
     }
 
     /// A question of which the answer has to be waited for.
@@ -193,7 +193,7 @@ impl World {
     pub(super) async fn ask(&self, bot: u8, name: &str, wanted: RecordType) -> Message {
         match self.hear(bot, name, wanted) {
             Heard::Reply(bytes) => read(&bytes),
-            Heard::Pending(pending) => read(&self.desk.finish(pending).await),
+            Heard::Pending(pending) => read(&self.clerk.finish(pending).await),
             Heard::Silence => panic!("not answered"),
         }
     }
