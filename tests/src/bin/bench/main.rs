@@ -8,6 +8,7 @@ mod deploy;
 mod figure;
 mod footprint;
 mod handshake;
+mod names;
 mod walls;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
 fn run() -> Result<Vec<Figure>> {
     // Before the laboratory's namespace, so that loopback is the machine's.
     let mut figures = vec![handshake::per_second()?];
+    figures.extend(names::remembered()?);
 
     let mut lab = Lab::enter(&["echo"])?;
     let plans = lab.dir().join("plans.toml");
