@@ -43,6 +43,7 @@ pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod registry;
+pub mod remains;
 pub mod search;
 pub mod stand_in;
 pub mod sweep;

@@ -1,20 +1,14 @@
 //! What a purged deployment left on its host: nothing, whoever was killed on the way.
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use launchpad_tests::host::Host;
-use launchpad_tests::process::run;
+use launchpad_tests::remains;
 use launchpad_tests::wait::wait_for;
 use serde_json::Value;
 
 use super::site::{PATIENCE, Site, id};
-
-/// Where the kernel's groups lie: one folder for all, or one for each controller.
-const CGROUPS: &str = "/sys/fs/cgroup";
-/// The group above all tenants' (`agent/src/execute/cgroup.rs`).
-const CGROUP_PARENT: &str = "launchpad";
 
 /// The agent's file of addresses.
 const ADDRESSES: &str = "addresses";
@@ -48,7 +42,7 @@ pub(crate) fn assert_nothing_of(site: &mut Site, deployment: &Value) -> Result<(
         let known = neighbour.as_ref().map(|(_, identity)| identity.container.as_str());
         left.extend(containers.lines().filter(|one| Some(*one) != known).map(|one| format!("container {one}")));
         if neighbour.is_none() {
-            left.extend(of_account(host, &account)?);
+            left.extend(remains::of_account(host, &account)?);
         }
         Ok(if left.is_empty() { Ok(()) } else { Err(left.join(", ")) })
     })
@@ -70,23 +64,4 @@ fn files_of(host: &mut Host, id: &str) -> Result<Vec<String>> {
         found.extend(names.filter(|name| name.starts_with(id)).map(|name| path.join(name).display().to_string()));
     }
     Ok(found)
-}
-
-fn of_account(host: &mut Host, account: &str) -> Result<Vec<String>> {
-    // Docker's own three have no such name.
-    let networks = host.engine.docker(&["network", "ls", "--filter", "name=lp-", "--format", "{{.Name}}"])?;
-    let mut left: Vec<String> = networks.lines().map(|name| format!("network {name}")).collect();
-    let (rules, links) = host.net.inside(|| {
-        let rules = run(Command::new("nft").args(["list", "ruleset"]))?;
-        Ok((rules, run(Command::new("ip").args(["-o", "link", "show", "type", "bridge"]))?))
-    })?;
-    // A bridge is named after the end of the account's id (`agent/src/execute/places.rs`), and so are its rules.
-    let digits = &account[account.len().saturating_sub(12)..];
-    for (what, text) in [("a rule of nftables", &rules), ("a bridge", &links)] {
-        left.extend(text.lines().filter(|line| line.contains(digits)).map(|line| format!("{what}: {}", line.trim())));
-    }
-    let hierarchies = fs::read_dir(CGROUPS)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let groups = hierarchies.chain([CGROUPS.into()]).map(|folder| folder.join(CGROUP_PARENT).join(account));
-    left.extend(groups.filter(|group| group.exists()).map(|group| format!("cgroup {}", group.display())));
-    Ok(left)
 }

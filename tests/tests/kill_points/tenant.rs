@@ -114,7 +114,9 @@ pub(crate) fn confided(site: &mut Site, point: &str) -> Result<()> {
     let (id, started) = (id(&running)?, running["instance"]["started_at_us"].clone());
     let path = format!("/deployments/{id}/secrets/extra");
     let files = site.lab.host(0)?.agent()?.place().run.join("files").join(&id);
-    let is_there = || Ok(run(Command::new("find").arg(&files))?.lines().any(|path| path.ends_with("/extra")));
+    let is_there = || -> Result<bool> {
+        Ok(run(Command::new("find").arg(&files))?.lines().any(|path| path.ends_with("/extra")))
+    };
     site.arm(point)?;
     site.until("the secret to be set", |lab| {
         let set = lab.api()?.put(&path, &json!({ "value": point }))?.success()?;
