@@ -1,7 +1,7 @@
 //! A host's Caddy under a test's control: run beside the host's gate, killed, run again as its unit would.
 //!
-//! Called by [`crate::host`]. It starts with the file that the gate keeps and nothing else; certificates are its own
-//! authority's ([`Caddy::root`]), and all that it writes is in the laboratory's directory.
+//! Called by [`crate::host`]. It starts with the file that the gate keeps and nothing else; certificates are
+//! its own authority's ([`Caddy::root`]), and all that it writes is in the laboratory's directory.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -25,7 +25,8 @@ pub struct Caddy {
 }
 
 impl Caddy {
-    /// Runs the Caddy of that agent's host, whose gate runs already, and waits until it does what the gate told it.
+    /// Runs the Caddy of that agent's host, whose gate runs already, and waits until it does what the gate
+    /// told it.
     ///
     /// # Errors
     /// When the gate writes no file for it, or it ends first: the error repeats its words.

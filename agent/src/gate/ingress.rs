@@ -5,11 +5,11 @@
 //!              └──── the request ───────────────► the bot, on its tenant's bridge; no port of it is on the host
 //! gate ─► Caddy's admin socket: is its configuration ours?   and the file with which Caddy starts
 //! ```
-//! `gate` makes one [`Ingress`], spawns [`Ingress::run`], and asks [`Ingress::sight`] when somebody looks. In order:
-//! [`options`] · [`config`] · [`directory`] · [`serve`](self) · [`caddy`] · [`page`].
+//! `gate` makes one [`Ingress`], spawns [`Ingress::run`], and asks [`Ingress::sight`] when somebody looks. In
+//! order: [`options`] · [`config`] · [`directory`], `serve`, [`page`] · [`caddy`].
 //!
-//! Caddy's configuration names no bot and never changes while Caddy lives, so no change closes a connection. Caddy away
-//! harms nobody but visitors: nothing here stops a bot, or the gate.
+//! Caddy's configuration names no bot and never changes while Caddy lives, so no change closes a connection.
+//! Caddy away harms nobody but visitors: nothing here stops a bot, or the gate.
 
 pub mod caddy;
 pub mod config;

@@ -1,4 +1,5 @@
-//! Certificates as in production: by ACME, from an authority that asks back at port 80 or 443. A second Caddy plays it.
+//! Certificates as in production: by ACME, from an authority that asks back at port 80 or 443. A second Caddy
+//! plays it.
 
 use std::fs;
 use std::net::TcpStream;

@@ -40,8 +40,8 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// A namespace with loopback alone, and a gate in it that knows no bot yet. None, and a word about it, where that is
-    /// not to be had.
+    /// A namespace with loopback alone, and a gate in it that knows no bot yet. None, and a word about it,
+    /// where that is not to be had.
     pub(crate) fn bare() -> Option<Self> {
         Self::told(&["--ingress-tls", "internal"])
     }
@@ -97,7 +97,8 @@ impl Ground {
         }
     }
 
-    /// Runs the gate's part as a new process would: on a thread of its own, inside the namespace, knowing the policy alone.
+    /// Runs the gate's part as a new process would: on a thread of its own, inside the namespace, knowing the
+    /// policy alone.
     pub(crate) fn start_gate(&mut self) {
         self.ingress = Ingress::new(self.args.clone(), self.policy.subscribe());
         let (stop, ingress) = (CancellationToken::new(), self.ingress.clone());

@@ -1,4 +1,5 @@
-//! Caddy killed, meddled with or hindered: it is told by name, harms nobody else, and is put right without anybody.
+//! Caddy killed, meddled with or hindered: it is told by name, harms nobody else, and is put right without
+//! anybody.
 
 use std::fs;
 use std::net::TcpListener;

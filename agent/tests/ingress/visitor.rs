@@ -1,4 +1,5 @@
-//! Visitors: curl for pages, a bare TLS connection for WebSockets and for those who mean no good. Both verify certificates.
+//! Visitors: curl for pages, a bare TLS connection for WebSockets and for those who mean no good. Both verify
+//! certificates.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -7,7 +7,8 @@ use crate::bots;
 use crate::ground::{Ground, within};
 use crate::visitor::{Line, visit};
 
-/// A change of the policy is promised to be seen in this time; it is asked for at each request, so it is seen at once.
+/// A change of the policy is promised to be seen in this time; it is asked for at each request, so it is seen
+/// at once.
 const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 #[test]

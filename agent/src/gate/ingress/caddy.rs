@@ -6,8 +6,8 @@
 //!  ▲ └─ does not answer ─► away
 //!  └── every second
 //! ```
-//! Looking changes nothing: a configuration that is ours is never pushed again, because each push closes every WebSocket.
-//! Nobody starts Caddy here; its unit does, with the file that is kept in place here.
+//! Looking changes nothing: a configuration that is ours is never pushed again, because each push closes
+//! every WebSocket. Nobody starts Caddy here; its unit does, with the file that is kept in place here.
 
 use std::io;
 use std::path::Path;
@@ -117,7 +117,8 @@ async fn exchange(admin: &Path, method: Method, path: &str, body: Bytes) -> Resu
     let broken = |error: &dyn std::fmt::Display| format!("{}: {error}", admin.display());
     let stream = UnixStream::connect(admin).await.map_err(|error| broken(&error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-    // This Caddy refuses any name as Host on a unix socket, `localhost` too; an empty one is right (RFC 9110, 7.2).
+    // This Caddy refuses any name as Host on a unix socket, `localhost` too; an empty one is right (RFC 9110,
+    // 7.2).
     let request = Request::builder().method(method).uri(path).header(HOST, "").header(CONNECTION, "close");
     let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body));
     let request = request.map_err(|error| broken(&error))?;
@@ -139,8 +140,8 @@ async fn exchange(admin: &Path, method: Method, path: &str, body: Bytes) -> Resu
     }
 }
 
-/// Keeps the file that Caddy's unit starts with. Its directory is made; both may be read by everybody, since Caddy has a
-/// user of its own and nothing in them is secret.
+/// Keeps the file that Caddy's unit starts with. Its directory is made; both may be read by everybody, since
+/// Caddy has a user of its own and nothing in them is secret.
 ///
 /// # Errors
 /// When the operating system refuses, in its words.

@@ -1,15 +1,16 @@
 //! Caddy's whole configuration, made once from the gate's options. Pure.
 //!
-//! Caddy 2.6.2 closes every open WebSocket at every change of its configuration, other sites' too. So this one holds no
-//! bot and no name: what changes is asked for while Caddy works, on a loopback port of the gate ([`super::directory`]).
+//! Caddy 2.6.2 closes every open WebSocket at every change of its configuration, other sites' too. So this
+//! one holds no bot and no name: what changes is asked for while Caddy works, on a loopback port of the gate
+//! ([`super::directory`]).
 //!
 //! ```text
 //! visitor ── TLS ──► certificate for a new name?   GET /ask?domain=NAME      200 | 404
 //!         ── HTTP ─► which bot?                    GET /route?domain=NAME    204 + address | 404 + page
 //!                    └─► that bot, over its tenant's bridge;  no answer: a calm 503 page
 //! ```
-//! The look-up is Caddy's `forward_auth` pattern. Its own dynamic upstreams (SRV, A) would be asked at most once a minute
-//! or a second and cached in between, resolved under one lock for all sites, and could not say why there is no bot.
+//! The look-up is Caddy's `forward_auth` pattern. Its dynamic upstreams (SRV, A) would do too, but they keep
+//! what they heard, ask under one lock for all sites, and cannot say why there is no bot.
 
 use std::time::Duration;
 
@@ -23,12 +24,13 @@ pub const UPSTREAM_HEADER: &str = "X-Launchpad-Upstream";
 
 /// Bytes of a request's headers. Node, under most bots, takes 16 KiB; Go adds 4 KiB to what it is told.
 const HEADER_MAX_BYTES: u32 = 16 * 1024;
-/// MiB of a request's body: a phone's picture or a voice message. Chat services hand bots files of up to 20 MB.
+/// MiB of a request's body: a phone's picture or a voice message. Chat services hand bots 20 MB at most.
 const BODY_MAX_MIB: u64 = 32;
-/// From the handshake, and from the last answer's end once a request has begun, to the end of its headers. Somebody who
-/// sends a byte now and then gets no longer.
+/// From the handshake, or a further request's first byte, to the end of its headers. Somebody who sends a
+/// byte now and then gets no longer.
 const HEADER_WITHIN: Duration = Duration::from_secs(10);
-/// To the end of a request's body: 32 MiB take 270 s at 1 Mbit/s. Answers and WebSockets may take as long as they like.
+/// To the end of a request's body: 32 MiB take 270 s at 1 Mbit/s. Answers and WebSockets may take as long as
+/// they like.
 const BODY_WITHIN: Duration = Duration::from_secs(300);
 /// Between two requests of one visitor. Browsers give up after one to five minutes themselves.
 const IDLE_MAX: Duration = Duration::from_secs(120);
@@ -36,8 +38,8 @@ const IDLE_MAX: Duration = Duration::from_secs(120);
 const DIAL_WITHIN: Duration = Duration::from_secs(2);
 /// To the first byte of a bot's answer: a language model that thinks without streaming takes minutes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
-/// Connections to one bot at a time, WebSockets included: half a core and a thousand open files bear no more, and one
-/// besieged bot leaves the rest of Caddy's files to the others. Further requests wait.
+/// Connections to one bot at a time, WebSockets included: half a core and a thousand open files bear no more,
+/// and one besieged bot leaves the rest of Caddy's files to the others. Further requests wait.
 const BOT_CONNECTIONS_MAX: u32 = 512;
 /// Look-ups at a time: each takes a fraction of a millisecond. Further ones wait.
 const LOOKUPS_MAX: u32 = 64;
@@ -47,7 +49,7 @@ const GATE_BACK_WITHIN: Duration = Duration::from_secs(5);
 const GATE_TRIED_EVERY: Duration = Duration::from_millis(100);
 /// For how long requests may finish when Caddy stops; without it, this Caddy waits for them for ever.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a connection to the gate or a bot is kept for the next request. The directory keeps its side longer.
+/// How long a connection to the gate or a bot is kept for the next request; the directory keeps it longer.
 const KEPT_IDLE: Duration = Duration::from_secs(60);
 /// Idle connections kept to one bot: a page load's worth.
 const KEPT_PER_BOT_MAX: u32 = 16;
@@ -135,8 +137,8 @@ fn https(args: &IngressArgs) -> Value {
     server
 }
 
-/// The door for browsers that were given a bare name: on to HTTPS, if there is such a bot. ACME's challenges are answered
-/// here before any route is asked.
+/// The door for browsers that were given a bare name: on to HTTPS, if there is such a bot. ACME's challenges
+/// are answered here before any route is asked.
 fn http(args: &IngressArgs) -> Value {
     let port = args.ingress_https.port();
     let suffix = if port == HTTPS_PORT { String::new() } else { format!(":{port}") };
@@ -150,8 +152,8 @@ fn http(args: &IngressArgs) -> Value {
 /// HTTPS's own port, which no address names.
 const HTTPS_PORT: u16 = 443;
 
-/// Asks the directory about the request's name; `found` if a bot has it, else the directory's own answer. Only the name
-/// leaves Caddy: no header, no body.
+/// Asks the directory about the request's name; `found` if a bot has it, else the directory's own answer.
+/// Only the name leaves Caddy: no header, no body.
 fn lookup(args: &IngressArgs, found: &Value) -> Value {
     json!({
         "handler": "reverse_proxy",

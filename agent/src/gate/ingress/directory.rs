@@ -37,7 +37,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The directory of a policy. Of two instances that claim one name, it leads to the one that the policy prefers.
+    /// The directory of a policy. Of two instances that claim one name, it leads to the one that the policy
+    /// prefers.
     #[must_use]
     pub fn of(policy: Arc<GatePolicy>) -> Self {
         let claimed = policy.instances.values().flat_map(|gate| &gate.ingress.hostnames);

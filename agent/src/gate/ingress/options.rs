@@ -1,7 +1,7 @@
 //! What the gate is told about ingress: where Caddy is, where it listens, and who signs its certificates.
 //!
-//! `gate` flattens [`IngressArgs`] into its own command line; [`super::config`] makes Caddy's whole configuration of it.
-//! Nothing here touches the machine.
+//! `gate` flattens [`IngressArgs`] into its own command line; [`super::config`] makes Caddy's whole
+//! configuration of it. Nothing here touches the machine.
 
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -12,10 +12,12 @@ use clap::{Args, ValueEnum};
 
 /// Caddy's admin socket, in the run directory of its unit.
 pub const CADDY_ADMIN: &str = "/run/launchpad-caddy/admin.sock";
-/// The configuration that Caddy's unit starts with. It outlives a boot, so that Caddy needs nobody to come back.
+/// The configuration that Caddy's unit starts with. It outlives a boot, so that Caddy needs nobody to come
+/// back.
 pub const CADDY_CONFIG: &str = "/var/lib/launchpad-caddy/caddy.json";
-/// Where Caddy asks the gate. On loopback, where no bot's packets arrive; below 1024, so that while the gate is away no
-/// ordinary user of the host can answer in its place. 770 is free on every Debian host that we know of.
+/// Where Caddy asks the gate. On loopback, where no bot's packets arrive; below 1024, so that while the gate
+/// is away no ordinary user of the host can answer in its place. 770 is free on every Debian host that we
+/// know of.
 pub const DIRECTORY: &str = "127.0.0.1:770";
 /// Let's Encrypt.
 pub const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -56,7 +58,8 @@ pub struct IngressArgs {
 /// Who signs the certificates of bots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Signer {
-    /// Caddy's own authority, which only your own machines can be told to trust: for trying out, and for tests.
+    /// Caddy's own authority, which only your own machines can be told to trust: for trying out, and for
+    /// tests.
     Internal,
     /// A public authority, or another one that speaks ACME.
     #[default]

@@ -1,9 +1,10 @@
-//! The plain pages that a visitor sees when a bot cannot answer. Pure text: the directory answers with some, Caddy's
-//! configuration carries the others, and no bot's name or address stands on any.
+//! The plain pages that a visitor sees when a bot cannot answer. Pure text: the directory answers with some,
+//! Caddy's configuration carries the others, and no bot's name or address stands on any.
 //!
 //! No page holds a brace: Caddy would read one as a placeholder.
 
-/// How long a browser waits before it asks again for a bot that is starting, in seconds: a small bot starts in one.
+/// How long a browser waits before it asks again for a bot that is starting, in seconds: a small bot starts
+/// in one.
 pub const RETRY_AFTER_S: u32 = 5;
 
 /// What a page is sent as.

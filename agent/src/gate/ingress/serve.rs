@@ -1,6 +1,7 @@
 //! The directory's door: HTTP/1.1 on a loopback port, for Caddy alone.
 //!
-//! [`super::Ingress::run`] serves it. A port that somebody else holds is told and tried again; it never stops the gate.
+//! [`super::Ingress::run`] serves it. A port that somebody else holds is told and tried again; it never stops
+//! the gate.
 
 use std::convert::Infallible;
 use std::io;
@@ -27,7 +28,8 @@ use super::{Ingress, page};
 const UPSTREAM: HeaderName = HeaderName::from_static("x-launchpad-upstream");
 /// Connections at once: Caddy's look-ups have 64, and as many certificates may be asked about meanwhile.
 const CONNECTIONS_MAX: usize = 256;
-/// Bytes of one question's head: Caddy sends a name of 253 bytes at most, and three headers. hyper takes no less.
+/// Bytes of one question's head: Caddy sends a name of 253 bytes at most, and three headers. hyper takes no
+/// less.
 const HEAD_MAX_BYTES: usize = 8 * 1024;
 /// From one answer to the end of the next question's head: longer than Caddy keeps an idle connection.
 const QUESTION_WITHIN: Duration = Duration::from_secs(90);
@@ -42,7 +44,8 @@ pub(super) async fn bind(address: SocketAddrV4) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Answers for ever. Cancel safe: questions that are being answered are dropped with it, and Caddy asks again.
+/// Answers for ever. Cancel safe: questions that are being answered are dropped with it, and Caddy asks
+/// again.
 pub(super) async fn serve(listener: TcpListener, ingress: Ingress) -> Infallible {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
