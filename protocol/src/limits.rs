@@ -73,7 +73,8 @@ pub const EGRESS_RULES_MAX: usize = 64;
 /// Public names of one instance: its own, and domains of its owner.
 pub const HOSTNAMES_MAX: usize = 16;
 
-/// Snapshots of one volume: each may take as much of the disk as the volume, and a rollback needs one.
+/// Snapshots of one volume: the last known good one, that of the upgrade in hand, one that a backup reads, and one that
+/// somebody asked for. Each may take as much of the disk as the bot's data.
 pub const SNAPSHOTS_PER_VOLUME_MAX: usize = 4;
 
 /// Questions in flight to one host. Customers who follow their bots' logs and on-call staff ask them; each costs the agent a

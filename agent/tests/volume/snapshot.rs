@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
-use launchpad_agent::execute::volume::snapshot::SNAPSHOTS_PER_VOLUME_MAX;
 use launchpad_agent::execute::volume::{Owner, Volumes};
+use launchpad_protocol::limits::SNAPSHOTS_PER_VOLUME_MAX;
 
 use crate::ground::{GIB, Ground, MIB, OWNER, SMALL, bot, noon, on_the_disk, run, sight};
 
@@ -192,7 +192,7 @@ fn bytes_read() -> u64 {
 
 #[tokio::test]
 async fn a_volume_of_ten_gigabytes_is_copied_by_what_is_in_it() {
-    let ground = Ground::new();
+    let ground = Ground::on_disk(20 * GIB, &["mkfs.ext4", "-q", "-F", "-m", "0"]);
     let volumes = ground.with_volume(10 * GIB).await;
     write(&ground, "state", "little");
     let before = bytes_read();

@@ -47,6 +47,12 @@ const RENEWING: [&str; 1] = ["renew-certificate"];
 const FALLING_SILENT: [&str; 1] = ["silence"];
 /// What a bot is given in confidence changes.
 const CONFIDING: [&str; 2] = ["set-secret", "remove-secret"];
+/// What a bot may reach changes, and what leads to it.
+const OPENING: [&str; 4] = ["set-egress", "claim-domain", "check-domain", "remove-domain"];
+/// A copy is asked for, its return, and its end: one commit each.
+const ORDERING_COPIES: [&str; 1] = ["order-snapshot"];
+/// How often that is, in one journey.
+const COPIES_ORDERED: usize = 3;
 /// Another key wraps what the store holds.
 const ROTATING: [&str; 2] = ["rotate-keys", "rotation"];
 /// Steps of a rotation, each with a commit: the key is made, files are rewrapped, the old key is retired, all is done.
@@ -68,7 +74,8 @@ fn agents_own() -> Vec<&'static str> {
 /// The coordinator's places that have a journey of their own.
 fn coordinators_own() -> Vec<&'static str> {
     let fleet = [&JOINING[..], &RENEWING, &FALLING_SILENT, &LOOKING, &REAPING].concat();
-    [&fleet[..], &INSTALLING, &RESTORING, &PUT_BACK, &CONFIDING, &ROTATING].concat()
+    let tenants = [&CONFIDING[..], &OPENING, &ORDERING_COPIES].concat();
+    [&fleet[..], &tenants, &INSTALLING, &RESTORING, &PUT_BACK, &ROTATING].concat()
 }
 
 fn commits() -> Vec<&'static str> {
@@ -128,6 +135,18 @@ fn a_coordinator_killed_while_it_orders_kept_data_away_orders_it_away_once() -> 
 #[test]
 fn a_coordinator_killed_while_a_secret_changes_has_changed_it_or_changes_it_when_asked_again() -> Result<()> {
     visit_all(&points("coordinator", &CONFIDING), Site::with_neighbour, tenant::confided)
+}
+
+#[test]
+fn a_coordinator_killed_while_a_bots_reach_or_names_change_has_changed_them_or_does_when_asked_again() -> Result<()> {
+    visit_all(&points("coordinator", &OPENING), Site::with_neighbour, tenant::opened)
+}
+
+#[test]
+fn a_coordinator_killed_while_a_copy_is_asked_for_asks_its_host_once() -> Result<()> {
+    let visits = |point: String| (1..=COPIES_ORDERED).map(move |visit| format!("{point}#{visit}"));
+    let points = points("coordinator", &ORDERING_COPIES).into_iter().flat_map(visits);
+    visit_all(&points.collect::<Vec<_>>(), Site::with_neighbour, tenant::copied_and_put_back)
 }
 
 #[test]

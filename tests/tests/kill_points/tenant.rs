@@ -136,6 +136,40 @@ pub(crate) fn confided(site: &mut Site, point: &str) -> Result<()> {
     site.settle()
 }
 
+/// What a running bot may reach is widened, and a domain claimed for it, looked for and let go, each until it is
+/// answered; the point dies in one of them.
+pub(crate) fn opened(site: &mut Site, point: &str) -> Result<()> {
+    let name = name_of(point);
+    let running = site.deploy(&name)?;
+    let (id, started) = (id(&running)?, running["instance"]["started_at_us"].clone());
+    let (egress, domains) = (format!("/deployments/{id}/egress"), format!("/deployments/{id}/domains"));
+    let domain = format!("{name}.example.org");
+    site.arm(point)?;
+    site.until("what it may reach to be set", |lab| {
+        lab.api()?.put(&egress, &json!({ "allow": ["api.example.org"] }))?.success().map(Some)
+    })?;
+    site.order(&domains, &json!({ "name": domain }), &format!("{name}-claim"))?;
+    // Nobody answers in a laboratory without an uplink: what counts is that it was tried, and noted.
+    site.until("a look for its proof", |lab| {
+        let names = lab.api()?.get(&domains)?.success()?;
+        let items = names["items"].as_array().into_iter().flatten();
+        let claim =
+            items.filter(|item| item["name"] == domain.as_str()).find(|item| !item["checked_at_us"].is_null());
+        Ok(claim.map(|claim| claim["state"] == "claimed").filter(|claimed| *claimed))
+    })?;
+    site.until("the domain to be let go", |lab| {
+        let answer = lab.api()?.delete(&format!("{domains}/{domain}"))?;
+        ensure!([200, 404].contains(&answer.status), "status {}", answer.status);
+        Ok(Some(()))
+    })?;
+    let now = site.until_deployment(&id, "running as its second revision", |now| {
+        now["state"] == "running" && now["revision"] == 2
+    })?;
+    ensure!(now["instance"]["started_at_us"] == started, "it was started anew: {now}");
+    purge(site, &running)?;
+    site.settle()
+}
+
 /// A coordinator that keeps nobody's data, and a host without bots.
 pub(crate) fn without_retention() -> Result<Site> {
     let mut site = Site::with_host()?;
