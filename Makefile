@@ -2,11 +2,12 @@
 #
 #   make demo [BOT=echo]   one real bot on this machine, in the foreground; Ctrl-C or `make demo-down` stops it
 #   make demo-check        the same unattended, for CI; prints one JSON line at the end
+#   make check-contract    a hostile bot attacks a host from inside; prints one JSON line at the end
 #   make test              everything, with private Docker engines, registry and Postgres
 #   make bench             figures against plain Docker, also in target/bench/results.ndjson
 #   make lint fmt          what a change must pass
 #
-# demo, demo-check, test and bench need root: they make network namespaces and containers.
+# demo, demo-check, check-contract, test and bench need root: they make network namespaces and containers.
 
 BOT ?= openclaw
 CARGO ?= cargo
@@ -17,7 +18,7 @@ KILLPOINTS := --features launchpad-protocol/killpoints
 # dockerd, ip, nft and debootstrap live in sbin, which is on no ordinary user's PATH, nor on that of `su`.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build demo demo-down demo-check test bench lint fmt setup-build setup-demo-echo setup-demo setup-test
+.PHONY: build demo demo-down demo-check check-contract test bench lint fmt setup-build setup-demo-echo setup-demo setup-test
 # Packages are installed one target after the other; cargo uses every core by itself.
 .NOTPARALLEL:
 
@@ -37,6 +38,10 @@ demo-down: build
 
 demo-check: $(DEMO_SETUP) build
 	@$(TARGET)/debug/demo check $(BOT)
+
+# The same openclaw as in the demo, beside what attacks.
+check-contract: setup-demo build
+	@$(TARGET)/debug/contract
 
 # The programs first: scenarios start them as they lie in target/debug. All of it beside a private engine and Postgres,
 # for the suites that want one; there is no network there, so everything is built before.

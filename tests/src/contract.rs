@@ -14,12 +14,17 @@
 //! What never happens here: a benefit of the doubt. What could not be tried, a control that failed, a record
 //! that nobody expected: each is a breach, because each would let a wall that is missing pass unseen.
 
+pub mod backend;
+pub mod site;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use launchpad_hostile::{Outcome, Report};
 
-use crate::stand_in::cast::{self, ALIAS_ADDRESS, ALLOWED_ADDRESS, ALLOWED_PORT, UPSTREAM};
+use crate::stand_in::cast::{
+    self, ALIAS_ADDRESS, ALLOWED_ADDRESS, ALLOWED_PORT, DEAD_ADDRESS, RANGE_ADDRESS, RANGE_PORT, UPSTREAM,
+};
 use crate::stand_in::record::{Arrival, By};
 use crate::stand_in::wire::Flow;
 
@@ -95,7 +100,8 @@ fn expected(arrival: &Arrival) -> bool {
     match &arrival.by {
         By::Connection if arrival.stand_in == "upstream" => true,
         By::Connection => {
-            ["allowed", "alias"].contains(&arrival.stand_in.as_str()) && arrival.to.port() == ALLOWED_PORT
+            let at = (arrival.stand_in.as_str(), arrival.to.port());
+            [("allowed", ALLOWED_PORT), ("alias", ALLOWED_PORT), ("range", RANGE_PORT)].contains(&at)
         }
         By::Datagram => false,
         By::Question { name, .. } => arrival.stand_in == "upstream" && cast::may_be_asked(name),
@@ -106,8 +112,10 @@ fn expected(arrival: &Arrival) -> bool {
 fn let_through(flow: &Flow) -> bool {
     let to = |address: &str| address.parse::<IpAddr>() == Ok(flow.to);
     let tcp = flow.protocol == "tcp";
-    let web = (to(ALLOWED_ADDRESS) || to(ALIAS_ADDRESS)) && tcp && flow.port == Some(ALLOWED_PORT);
-    web || (to(UPSTREAM) && (tcp || flow.protocol == "udp") && flow.port == Some(DNS_PORT))
+    let named = [ALLOWED_ADDRESS, ALIAS_ADDRESS, DEAD_ADDRESS].into_iter().any(to);
+    let web = named && tcp && flow.port == Some(ALLOWED_PORT);
+    let range = flow.to == IpAddr::V4(RANGE_ADDRESS) && tcp && flow.port == Some(RANGE_PORT);
+    web || range || (to(UPSTREAM) && (tcp || flow.protocol == "udp") && flow.port == Some(DNS_PORT))
 }
 
 #[cfg(test)]

@@ -52,3 +52,8 @@ fn binary_folder() -> Result<PathBuf> {
 pub fn profile(name: &str) -> PathBuf {
     workspace().join("profiles").join(format!("{name}.toml"))
 }
+
+/// The folder of profiles that only tests know, for a coordinator's `--profiles`.
+pub fn test_profiles() -> PathBuf {
+    workspace().join("tests/profiles")
+}

@@ -4,7 +4,7 @@
 //! Called by the scenario and the program of the contract. What the bot is allowed is [`ALLOWED_DOMAINS`] on
 //! [`ALLOWED_PORT`] and nothing else; whoever else records an arrival has seen a wall fall.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
@@ -24,6 +24,12 @@ pub const ALLOWED_ADDRESS: &str = "203.0.113.10";
 /// Where `alias.allowed.test` leads, by way of a name that is not allowed: the name that was asked for
 /// counts.
 pub const ALIAS_ADDRESS: &str = "203.0.113.11";
+/// What the tenant may reach by its address, outside every name.
+pub const RANGE_ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 200);
+/// On this port.
+pub const RANGE_PORT: u16 = 8443;
+/// An allowed name leads there as well as inside. Nobody is there; who may go there may go no further.
+pub const DEAD_ADDRESS: &str = "203.0.113.99";
 /// Where stand-ins inside a host or a neighbour wait.
 pub const INSIDE_PORT: u16 = 8099;
 /// A service that a bot looks for at its gateway, without being told to.
@@ -35,6 +41,7 @@ pub const TUNNEL_DOMAIN: &str = "evil.test";
 const STAND_INS: &[(&str, &str, &[Port])] = &[
     ("allowed", ALLOWED_ADDRESS, &[Port::Tcp(443), Port::Tcp(80), Port::Tcp(25), Port::Tcp(8443), Port::Udp(443)]),
     ("alias", ALIAS_ADDRESS, &[Port::Tcp(443), Port::Tcp(80)]),
+    ("range", "203.0.113.200", &[Port::Tcp(RANGE_PORT), Port::Tcp(443)]),
     ("metadata", "169.254.169.254", &[Port::Tcp(80), Port::Udp(80)]),
     ("metadata-of-tasks", "169.254.170.2", &[Port::Tcp(80)]),
     ("metadata-wireserver", "168.63.129.16", &[Port::Tcp(80)]),
@@ -74,6 +81,7 @@ const CONNECTIONS: &[(&str, &str)] = &[
     ("unique-local", "[fd00:1::7]:443"),
     ("public", "198.51.100.20:443"),
     ("denied-by-address", "198.51.100.66:443"),
+    ("range-other-port", "203.0.113.200:443"),
     ("public-ssh", "198.51.100.20:22"),
     ("public-v6", "[2001:db8:ffff::20]:443"),
     ("public-mapped", "[::ffff:198.51.100.20]:443"),
@@ -157,8 +165,8 @@ fn upstream_zone() -> Zone {
         .address("local.rebind.test", "fd00:1::7")
         .alias("alias.rebind.test", "inside.elsewhere.test")
         .address("inside.elsewhere.test", "10.1.2.3")
-        // A dead public address beside one inside: who takes the second has been led there.
-        .address("mixed.rebind.test", "203.0.113.99")
+        // A public address beside one inside: who takes the second has been led there.
+        .address("mixed.rebind.test", DEAD_ADDRESS)
         .address("mixed.rebind.test", "10.1.2.3")
         .address("direct.test", "198.51.100.66")
         .address(&format!("*.{TUNNEL_DOMAIN}"), "198.51.100.66")
@@ -221,9 +229,11 @@ impl Cast {
     /// The visits that must succeed: without them, failures would prove nothing.
     pub fn controls() -> Vec<Visit> {
         let connect = |host: &str| How::Connect { host: host.to_owned(), port: ALLOWED_PORT };
+        let range = SocketAddr::new(IpAddr::V4(RANGE_ADDRESS), RANGE_PORT);
         vec![
             Visit::new("control-allowed", connect("api.allowed.test")),
             Visit::new("control-alias", connect("alias.allowed.test")),
+            Visit::new("control-range", How::Tcp { to: range }),
         ]
     }
 }
