@@ -12,7 +12,7 @@
 //!
 //! Only the gate writes `inet launchpad` and our routing rules; Docker's tables are never touched. In the order of a
 //! change's journey: [`talk`] · [`socket`] · [`keeper`] · [`policy`], [`state`] · [`rules`], [`admitted`] · [`kernel`]
-//! ([`nft`], [`listing`], [`routes`], [`netlink`]) · [`watch`] · [`denials`].
+//! ([`nft`], [`listing`], [`netfilter`], [`routes`], [`netlink`]) · [`watch`] · [`denials`].
 
 pub mod talk;
 
@@ -24,6 +24,7 @@ pub mod state;
 pub mod admitted;
 pub mod kernel;
 pub mod listing;
+pub mod netfilter;
 pub mod netlink;
 pub mod nft;
 pub mod routes;

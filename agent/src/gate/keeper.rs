@@ -250,7 +250,8 @@ impl Keeping {
         self.look_at = self.look_at.min(Instant::now() + LOOK_EVERY);
     }
 
-    async fn replace(&mut self) -> Result<(), Reason> {
+    /// Makes everything what it should be; when it was.
+    async fn replace(&mut self) -> Result<Instant, Reason> {
         let wanted = Wanted { state: &self.state, admitted: &self.admitted, now: Instant::now() };
         self.kernel.replace(&wanted).await
     }
@@ -259,17 +260,20 @@ impl Keeping {
     async fn touched(&mut self, heard: std::io::Result<Heard>, at: Instant) {
         let heard = heard.unwrap_or_else(|error| {
             tracing::warn!(%error, "the kernel's news cannot be read; everything is looked at instead");
-            Heard { rules: true, routes: true }
+            Heard::Perhaps
         });
-        if heard.rules {
-            let made = self.replace().await;
-            self.mended(made, at, "nftables' rules");
-        } else {
-            match self.kernel.put_routes(&self.wanted()) {
-                Ok(missing) if missing.is_empty() => {}
-                Ok(_) => self.mended(Ok(()), at, "routing rules"),
-                Err(reason) => self.mended(Err(reason), at, "routing rules"),
+        match heard {
+            // It was our own program, under another process id than it was started with: behind a wrapper, say.
+            Heard::Rules if self.kernel.is_untouched() => {}
+            Heard::Rules => {
+                let made = self.replace().await;
+                self.mended(made, at, "nftables' rules");
             }
+            Heard::Routes => match self.kernel.put_routes(&self.wanted()) {
+                Ok(missing) if missing.is_empty() => {}
+                made => self.mended(made.map(|_| Instant::now()), at, "routing rules"),
+            },
+            Heard::Perhaps => drop(self.see().await),
         }
     }
 
@@ -289,9 +293,9 @@ impl Keeping {
     }
 
     /// What became of an attempt to put back what somebody had taken away since that moment.
-    fn mended(&mut self, made: Result<(), Reason>, since: Instant, what: &str) {
-        if made.is_ok() {
-            let exposure = since.elapsed();
+    fn mended(&mut self, made: Result<Instant, Reason>, since: Instant, what: &str) {
+        if let Ok(at) = made {
+            let exposure = at.saturating_duration_since(since);
             self.story.flushes += 1;
             self.story.longest_exposure = self.story.longest_exposure.max(exposure);
             tracing::warn!(
@@ -304,10 +308,11 @@ impl Keeping {
         self.settle(made, since);
     }
 
-    fn settle(&mut self, made: Result<(), Reason>, since: Instant) {
+    /// What became of an attempt to make the kernel what it should be, and is not since that moment.
+    fn settle(&mut self, made: Result<Instant, Reason>, since: Instant) {
         match made {
-            Ok(()) => {
-                self.good_at = Instant::now();
+            Ok(at) => {
+                self.good_at = at;
                 if self.trouble.take().is_some() {
                     tracing::info!("the kernel's rules are what they should be again");
                     self.ring();

@@ -14,23 +14,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use launchpad_protocol::reason::Reason;
-use nix::sys::socket::SockProtocol;
 use tokio::time::Instant;
 
 use super::admitted::{CLOCKS_APART, Element};
 use super::listing::{Image, Listing, TimedElement};
-use super::netlink::{ACKNOWLEDGE, Frame, Netlink, REQUEST, attributes};
+use super::netfilter::Netfilter;
 use super::nft;
 use super::policy::is_bridge_of_ours;
 use super::routes::{MARK, MARK_MASK, Routes};
 use super::rules::{TABLE, Wanted};
 use super::watch::Own;
-
-/// NFNL_SUBSYS_NFTABLES and NFT_MSG_GETGEN (linux/netfilter/nf_tables.h).
-const GET_GENERATION: u16 = 10 << 8 | 16;
-/// NFTA_GEN_ID, in `struct nfgenmsg`'s wake.
-const ATTRIBUTE_GENERATION: u16 = 1;
-const NFTABLES_HEADER: [u8; 4] = [0; 4];
 
 /// The sets of the frame by which tenants' packets are found: they change with every tenant that comes or goes.
 const ENTRANCE: [&str; 4] = ["map tenants", "set bridges", "set neighbours", "set subnets"];
@@ -69,7 +62,7 @@ impl Differences {
 #[derive(Debug)]
 pub struct Kernel {
     routes: Routes,
-    netfilter: Netlink,
+    netfilter: Netfilter,
     own: Arc<Own>,
     /// What the table looked like after we wrote it; none: that is not known.
     image: Option<Image>,
@@ -77,6 +70,8 @@ pub struct Kernel {
     unseen: BTreeSet<String>,
     /// The generation in which everything was ours.
     ours: Option<u32>,
+    /// How much had been refused when that was last listed.
+    refused: Option<u64>,
 }
 
 impl Kernel {
@@ -85,19 +80,25 @@ impl Kernel {
     /// # Errors
     /// When it has no routing rules or no nftables.
     pub fn open(own: Arc<Own>) -> Result<Self, Reason> {
-        let netfilter = Netlink::asking(SockProtocol::NetlinkNetFilter).map_err(|error| {
+        let netfilter = Netfilter::open().map_err(|error| {
             Reason::new("nftables-missing", "the kernel has no nftables")
                 .because(error.to_string())
                 .mend("boot a kernel with nftables (CONFIG_NF_TABLES_INET), as every distribution has it")
         })?;
         let routes = Routes::open()?;
-        Ok(Self { routes, netfilter, own, image: None, unseen: BTreeSet::new(), ours: None })
+        Ok(Self { routes, netfilter, own, image: None, unseen: BTreeSet::new(), ours: None, refused: None })
     }
 
     /// Under which port listeners see our changes of routing rules.
     #[must_use]
     pub const fn routes_port(&self) -> u32 {
         self.routes.port()
+    }
+
+    /// Whether nobody has changed any of nftables' rules since all of ours were as they should be.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.ours.is_some() && self.ours == self.netfilter.generation()
     }
 
     /// What there is of our table; none: there is no such table.
@@ -109,20 +110,22 @@ impl Kernel {
         Listing::read(&json).map(Some).map_err(|error| nft::failed("list the rules", &error.to_string()))
     }
 
-    /// Makes everything what it should be, whatever it is: routing rules first, for they hold alone.
+    /// Makes everything what it should be, whatever it is: routing rules first, for they hold alone. When it was done:
+    /// looking at what was made takes longer.
     ///
     /// # Errors
     /// When the kernel refuses; what was there before is there still.
-    pub async fn replace(&mut self, wanted: &Wanted<'_>) -> Result<(), Reason> {
+    pub async fn replace(&mut self, wanted: &Wanted<'_>) -> Result<Instant, Reason> {
         self.ours = None;
         self.put_routes(wanted)?;
         self.apply(&wanted.whole()).await?;
-        let written = self.generation();
+        let (done, written) = (Instant::now(), self.netfilter.generation());
         self.image = self.list().await?.map(|listing| listing.image);
         self.unseen.clear();
         // A stranger between the two is heard by the watch, which has everything made anew.
         self.ours = written;
-        self.clear_routes(wanted)
+        self.clear_routes(wanted)?;
+        Ok(done)
     }
 
     /// Carries a batch out that is about that bridge and no other.
@@ -135,7 +138,7 @@ impl Kernel {
         self.apply(batch).await?;
         self.unseen.extend(bridge.map(str::to_owned));
         // One step further, and it was ours: nobody else has changed anything meanwhile.
-        let after = self.generation();
+        let after = self.netfilter.generation();
         self.ours = after.filter(|after| before.map(|before| before.wrapping_add(1)) == Some(*after));
         Ok(())
     }
@@ -167,11 +170,12 @@ impl Kernel {
         for bridge in self.routes.missing(wanted.bridges())? {
             found.note(Some(&bridge), away("routing rules", &bridge));
         }
-        let generation = self.generation();
-        if generation.is_some() && generation == self.ours {
+        let (generation, refused) = (self.netfilter.generation(), self.netfilter.refused());
+        if self.is_untouched() && refused == self.refused {
             return Ok((found, None));
         }
         let listing = self.list().await?;
+        self.refused = refused;
         self.compare(wanted, listing.as_ref(), &mut found);
         if found.is_empty() {
             self.image = listing.as_ref().map(|listing| listing.image.clone());
@@ -215,18 +219,6 @@ impl Kernel {
 
     async fn apply(&self, batch: &str) -> Result<(), Reason> {
         nft::apply(batch, |process| self.own.note(process)).await
-    }
-
-    /// nftables' generation; none: an old kernel does not tell.
-    fn generation(&self) -> Option<u32> {
-        let mut found = None;
-        let question = Frame::new(GET_GENERATION, REQUEST | ACKNOWLEDGE, &NFTABLES_HEADER);
-        let asked = self.netfilter.ask(question, |message| {
-            let generation =
-                attributes(message.body, NFTABLES_HEADER.len()).find(|(kind, _)| *kind == ATTRIBUTE_GENERATION);
-            found = generation.and_then(|(_, value)| value.first_chunk()).map(|bytes| u32::from_be_bytes(*bytes));
-        });
-        asked.ok().and(found)
     }
 }
 

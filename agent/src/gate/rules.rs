@@ -183,12 +183,16 @@ pub fn without(tenant: &TenantGate) -> String {
 
 /// What is there once, for all tenants.
 fn frame(never: &str) -> String {
+    let ports: Vec<String> = PORTS_DENIED.iter().map(|(port, _)| port.to_string()).collect();
+    let ports = ports.join(", ");
     format!(
         "  map tenants {{ type ifname : verdict; }}
   set bridges {{ type ifname; }}
   set neighbours {{ type ifname . ifname; }}
   set subnets {{ type ipv4_addr; flags interval; }}
   set never {{ type ipv4_addr; flags interval; elements = {{ {never} }} }}
+  set never_ports {{ type inet_service; elements = {{ {ports} }} }}
+  set with_ports {{ type inet_proto; elements = {{ tcp, udp }} }}
   chain outbound {{
     type filter hook prerouting priority mangle; policy accept;
     iifname vmap @tenants
@@ -245,8 +249,8 @@ fn refusal(bridge: &str) -> [String; 5] {
     [
         format!("counter name denied_{bridge}"),
         // A full set takes no more; the packet goes on to the next line all the same.
-        format!("meta l4proto {{ tcp, udp }} {sample} . th dport counter }}"),
-        format!("meta l4proto != {{ tcp, udp }} {sample} . 0 counter }}"),
+        format!("meta l4proto @with_ports {sample} . th dport counter }}"),
+        format!("meta l4proto != @with_ports {sample} . 0 counter }}"),
         // The kernel sends few ICMP errors a second to one bot, and resets without a bound.
         "meta l4proto tcp reject with tcp reset".to_owned(),
         "reject with icmpx admin-prohibited".to_owned(),
@@ -260,20 +264,19 @@ fn walk(tenant: &TenantGate) -> Vec<String> {
     let let_pass = format!("meta mark set meta mark & {:#010x} | {MARK:#010x} accept", !MARK_MASK | MARK);
     let refuse = format!("goto refused_{bridge}");
     let way = "ip saddr . ip daddr . tcp dport";
-    let ports: Vec<String> = PORTS_DENIED.iter().map(|(port, _)| port.to_string()).collect();
     vec![
         "meta nfproto != ipv4 drop".to_owned(),
         format!("ip saddr != @bots_{bridge} drop"),
         // Such a packet would leave untranslated, under the bot's own address.
         "ct state invalid drop".to_owned(),
-        format!("ip daddr {gateway} meta l4proto {{ tcp, udp }} th dport 53 accept"),
+        format!("ip daddr {gateway} meta l4proto @with_ports th dport 53 accept"),
         format!("ct direction reply ct state established,related {let_pass}"),
         format!("fib daddr type != unicast {refuse}"),
         format!("ip daddr {subnet} {let_pass}"),
         format!("ip daddr @subnets {refuse}"),
         format!("ip daddr @never {refuse}"),
         format!("meta l4proto != tcp {refuse}"),
-        format!("tcp dport {{ {} }} {refuse}", ports.join(", ")),
+        format!("tcp dport @never_ports {refuse}"),
         format!("ct state established ct mark @open_{bridge} {let_pass}"),
         format!("ct mark set {way} map @names_{bridge} {let_pass}"),
         format!("ct mark set {way} map @nets_{bridge} {let_pass}"),

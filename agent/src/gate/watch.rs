@@ -2,8 +2,7 @@
 //! the port of whoever made it.
 //!
 //! `keeper.rs` waits in [`Watch::heard`]. Our own changes are known by the process id of the `nft` that makes them (its
-//! netlink port, as libnftables binds it) and by the port of [`super::routes`]. When the kernel had to drop
-//! something, anything may have changed.
+//! netlink port, as libnftables binds it) and by the port of [`super::routes`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -38,12 +37,14 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const OWN_MAX: usize = 256;
 
 /// What somebody else has touched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// Our table, or nobody knows.
-    pub rules: bool,
-    /// Some routing rule, or nobody knows.
-    pub routes: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Heard {
+    /// Nobody knows: the kernel had to drop some of its news. Our own changes of many tenants do that, too.
+    Perhaps,
+    /// Some routing rule.
+    Routes,
+    /// Our table.
+    Rules,
 }
 
 /// The ports under which our own changes are heard.
@@ -95,15 +96,15 @@ impl Watch {
         loop {
             let heard = tokio::select! {
                 ready = self.rules.readable() => {
-                    let rules = drain(ready?, |message| ours(message) && !own.knows(message.port))?;
-                    Heard { rules, routes: false }
+                    let strange = |message: Message<'_>| ours(message) && !own.knows(message.port);
+                    drain(ready?, |message| strange(message).then_some(Heard::Rules))?
                 }
                 ready = self.routes.readable() => {
-                    let routes = drain(ready?, |message| message.port != self.own_routes)?;
-                    Heard { rules: false, routes }
+                    let strange = |message: Message<'_>| message.port != self.own_routes;
+                    drain(ready?, |message| strange(message).then_some(Heard::Routes))?
                 }
             };
-            if heard != Heard::default() {
+            if let Some(heard) = heard {
                 return Ok(heard);
             }
         }
@@ -119,21 +120,21 @@ fn follow(netlink: Netlink) -> io::Result<AsyncFd<Netlink>> {
     AsyncFd::new(netlink)
 }
 
-/// Reads all that has come in; whether any of it counts, or some was lost.
+/// Reads all that has come in; the most of what was heard.
 fn drain(
     mut ready: tokio::io::unix::AsyncFdReadyGuard<'_, Netlink>,
-    counts: impl Fn(Message<'_>) -> bool,
-) -> io::Result<bool> {
+    hear: impl Fn(Message<'_>) -> Option<Heard>,
+) -> io::Result<Option<Heard>> {
     let mut buffer = vec![0; BUFFER_BYTES];
-    let mut found = false;
+    let mut found = None;
     loop {
         match ready.get_inner().read(&mut buffer) {
-            Ok(bytes) => found |= messages(bytes).any(&counts),
+            Ok(bytes) => found = found.max(messages(bytes).filter_map(&hear).max()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 ready.clear_ready();
                 return Ok(found);
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => found = true,
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => found = found.max(Some(Heard::Perhaps)),
             Err(error) => return Err(error),
         }
     }

@@ -83,7 +83,7 @@ impl Keeping {
         match self.kernel.change(&wanted.renew(renewals), None).await {
             Ok(()) => Ok(()),
             // The kernel holds something that it should not, or lacks what it should hold: once more, from the start.
-            Err(_) => self.kernel.replace(&wanted).await,
+            Err(_) => self.kernel.replace(&wanted).await.map(drop),
         }
     }
 
@@ -95,12 +95,11 @@ impl Keeping {
         if state != self.state || self.trouble.is_some() {
             let made = match self.batch(change, &wanted) {
                 _ if self.trouble.is_some() => self.kernel.replace(&wanted).await,
-                Batch::None => Ok(()),
+                Batch::None => Ok(now),
                 Batch::Whole => self.kernel.replace(&wanted).await,
                 Batch::Part { text, bridge } => self.part(&wanted, &text, &bridge).await,
             };
-            made?;
-            self.settle(Ok(()), now);
+            self.settle(Ok(made?), now);
             self.is_saved &= state == self.state;
             (self.state, self.admitted) = (state, admitted);
             self.lose(lost);
@@ -120,14 +119,15 @@ impl Keeping {
         })
     }
 
-    async fn part(&mut self, wanted: &Wanted<'_>, text: &str, bridge: &str) -> Result<(), Reason> {
+    async fn part(&mut self, wanted: &Wanted<'_>, text: &str, bridge: &str) -> Result<Instant, Reason> {
         // What drops everything unmarked is there before anything marks, and goes after nothing does any more.
         self.kernel.put_routes(wanted)?;
         if self.kernel.change(text, Some(bridge)).await.is_err() {
             // Somebody has changed what it builds upon; if not, this says what is wrong.
             self.kernel.replace(wanted).await?;
         }
-        self.kernel.clear_routes(wanted)
+        self.kernel.clear_routes(wanted)?;
+        Ok(Instant::now())
     }
 
     /// Which batch brings a change about.
