@@ -40,6 +40,8 @@ run       ca-certificates  /etc/ssl/certs/ca-certificates.crt  trust for the pac
 openclaw  debootstrap      debootstrap       the root of the openclaw image
 openclaw  xz-utils         xz                unpacks Debian packages
 openclaw  npm              npm               fetches the openclaw package
+test      xfsprogs         mkfs.xfs          volumes on the other filesystem that they know
+test      btrfs-progs      mkfs.btrfs        and on one that copies on write
 test      faketime         faketime          a host whose clock is wrong
 test      postgresql       /usr/lib/postgresql/*/bin/initdb  the second database of the store's tests
 LIST

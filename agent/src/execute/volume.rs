@@ -1,15 +1,16 @@
 //! An instance's state on disk: room that is promised and kept, bounded by the kernel, copied while the bot is stopped.
 //!
-//! `docker.rs` and `sight.rs` call [`Volumes`]; `doctor.rs` asks [`Volumes::capability`] and [`reach`]. What a volume is
-//! made of is a [`backend::Backend`]'s affair, chosen once per host. In the order in which one is met:
+//! `docker.rs` and `sight.rs` call [`Volumes`]; `doctor.rs` asks [`Volumes::foresee`]. What a volume is made of is a
+//! [`backend::Backend`]'s affair, chosen once per host. In the order in which one is met:
 //!
 //! ```text
+//! life, snapshot                                          what is asked for: prepare, remove; snapshot, restore
 //! choice ─► backend ─┬─ image   ext4 in a file          ┐ look, and decide: lists of steps
 //!                    └─ quota   folders of an XFS       ┘
 //!              mounts, loops, ext4                        what the kernel shows
 //!              holders, reach, space                      may it be done: in use? in sight? is there room?
 //!                    step ─► door ─► program              doing it
-//! snapshot ─► content, tree                               copies, and whether they are whole
+//!                            └─► content, tree            copies, and whether they are whole
 //! sweep                                                   what a former life left half done
 //! ```
 //!
@@ -27,6 +28,7 @@ pub mod ext4;
 pub mod failure;
 pub mod holders;
 pub mod image;
+pub mod life;
 pub mod loops;
 pub mod mounts;
 pub mod program;
@@ -37,37 +39,28 @@ pub mod space;
 pub mod step;
 pub mod sweep;
 pub mod tree;
+pub mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
-use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::Instant;
+use tokio::sync::Mutex;
 
-use self::backend::{Backend, Kind, Look, Mounted, Wish, World, cannot};
+use self::backend::{Backend, Kind, Mounted, World, cannot};
 use self::choice::Able;
 use self::door::{Door, Machine};
-use self::failure::mib;
 use self::image::Images;
 use self::quota::Folders;
-use self::space::{Space, rounded};
-use self::step::Step;
+use self::space::Space;
 use self::tree::Shift;
+use self::work::deployments;
 use super::places::{Home, Places};
 use crate::disk::Disk;
 use crate::observe::VolumeSight;
-
-/// How long a user of a volume may take to leave before it is refused: a container that starts has every mount of the host
-/// for some milliseconds, also its neighbours' volumes.
-const USERS_LEAVE_WITHIN: Duration = Duration::from_secs(1);
-/// Between two looks at that.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Whose a volume is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,81 +186,6 @@ impl Volumes {
         self.backend().map(|backend| backend.kind().name())
     }
 
-    /// Sees that an instance has a volume of at least that many bytes, mounted, and its user's: makes it, mounts it again after a
-    /// reboot, enlarges it under a running bot, mends what somebody changed. Idempotent.
-    ///
-    /// # Errors
-    /// What is in the way, and how to mend it; a volume is never made smaller.
-    pub async fn prepare(&self, deployment: DeploymentId, bytes: u64, owner: Owner) -> Result<(), Reason> {
-        let _turn = self.turn(deployment).await;
-        let backend = self.backend()?;
-        reach::reaches(&self.inner.places.volumes(), &self.inner.engine).await?;
-        let bytes = rounded(bytes)?;
-        let home = self.inner.places.volume(deployment);
-        if !backend.kind().content(&home).exists() {
-            self.make(deployment, &home, bytes).await?;
-        }
-        let (uid, gid) = owner.on_host();
-        self.mend(&home, Wish { bytes, uid, gid }).await
-    }
-
-    async fn make(&self, deployment: DeploymentId, home: &Home, bytes: u64) -> Result<(), Reason> {
-        let backend = self.backend()?;
-        nothing_precious(home)?;
-        let _claim = self.claim("the volume", bytes).await?;
-        let making = self.inner.places.volume_in_the_making(deployment);
-        let made = async {
-            self.carry_out(&[Step::Delete { path: making.root().to_owned() }]).await?;
-            self.carry_out(&backend.make(&making, bytes)?).await?;
-            let (from, to) = (making.root().to_owned(), home.root().to_owned());
-            self.carry_out(&[Step::Rename { from, to }]).await
-        };
-        self.or_discard(&making, made.await).await
-    }
-
-    /// Makes a volume that is there as it is wished to be.
-    async fn mend(&self, home: &Home, wish: Wish) -> Result<(), Reason> {
-        let backend = self.backend()?;
-        let world = self.world().await?;
-        let look = backend.look(home, &world)?;
-        not_hidden(home, &look.mounted)?;
-        if wish.bytes < look.floor {
-            return Err(Reason::new(
-                "volume-shrinks",
-                format!("a volume of {} cannot be made one of {}", mib(look.floor), mib(wish.bytes)),
-            )
-            .mend("keep the larger plan, or move the data into a new deployment"));
-        }
-        let _claim = match wish.bytes.saturating_sub(look.promised) {
-            0 => None,
-            more => Some(self.claim("a larger volume", more).await?),
-        };
-        let steps = backend.mend(home, &look, wish, &world)?;
-        if steps.iter().any(Step::needs_it_unused) {
-            let unused = self.unused(home, &world).await;
-            unused.map_err(|reason| why_it_must_stop(&look, wish, reason))?;
-        }
-        self.carry_out(&steps).await
-    }
-
-    /// Destroys an instance's volume with its snapshots; none there is as good.
-    ///
-    /// # Errors
-    /// Who uses it, or which step failed. What is left then is in the trash, and goes with the next call.
-    pub async fn remove(&self, deployment: DeploymentId) -> Result<(), Reason> {
-        let _turn = self.turn(deployment).await;
-        let home = self.inner.places.volume(deployment);
-        if fs::symlink_metadata(home.root()).is_ok() {
-            let backend = self.backend()?;
-            let world = self.world().await?;
-            not_hidden(&home, &Mounted::at(&home.mount(), &backend.parts(&home, &world), &world))?;
-            self.unused(&home, &world).await?;
-            self.carry_out(&backend.release(&home)).await?;
-            self.throw_away(home.root(), &deployment.to_string()).await?;
-        }
-        self.empty_trash().await
-    }
-
     /// Every volume on this host, from the kernel's tables. One that cannot be read is told as not mounted, and
     /// [`Volumes::prepare`] says why.
     ///
@@ -305,145 +223,4 @@ impl Volumes {
             snapshots: snapshot::sights(home),
         }
     }
-}
-
-/// What all operations share.
-impl Volumes {
-    fn backend(&self) -> Result<&Arc<dyn Backend>, Reason> {
-        self.inner.backend.as_ref().map_err(Clone::clone)
-    }
-
-    async fn world(&self) -> Result<World, Reason> {
-        World::read(self.backend()?.kind(), &self.inner.places.volumes(), &*self.inner.door).await
-    }
-
-    async fn carry_out(&self, steps: &[Step]) -> Result<(), Reason> {
-        for step in steps {
-            tracing::debug!(%step, "volume");
-            self.inner.door.carry_out(step).await?;
-        }
-        Ok(())
-    }
-
-    /// Keeps room on the host's disk beside what all volumes were promised and do not have yet.
-    async fn claim(&self, what: &str, bytes: u64) -> Result<space::Claim, Reason> {
-        let (backend, world) = (self.backend()?, self.world().await?);
-        let mut owed: u64 = 0;
-        for deployment in deployments(&self.inner.places)? {
-            let home = self.inner.places.volume(deployment);
-            // What cannot be read is not mounted, and takes nothing.
-            let missing = backend.look(&home, &world).map_or(0, |look| look.promised.saturating_sub(look.held));
-            let copies = snapshot::sights(&home).into_values().map(|copy| backend.owed_to_snapshots(copy.bytes));
-            owed = copies.fold(owed.saturating_add(missing), u64::saturating_add);
-        }
-        self.inner.space.claim(what, bytes, owed)
-    }
-
-    /// That nobody uses a volume.
-    async fn unused(&self, home: &Home, world: &World) -> Result<(), Reason> {
-        let backend = self.backend()?;
-        let volume = holders::Volume {
-            point: home.mount(),
-            other_path: Some(backend.kind().content(home)).filter(|path| path.is_dir()),
-            parts: backend.parts(home, world),
-        };
-        let end = Instant::now() + USERS_LEAVE_WITHIN;
-        loop {
-            let volume = volume.clone();
-            let looked = tokio::task::spawn_blocking(move || holders::none(&volume)).await;
-            match looked.unwrap_or_else(|error| Err(Reason::new("volume-failed", error.to_string()))) {
-                Err(_) if Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
-                looked => return looked,
-            }
-        }
-    }
-
-    /// Takes away what was being made when it failed. The failure counts, not what became of its remains:
-    /// [`Volumes::open`] finds those.
-    async fn or_discard(&self, making: &Home, made: Result<(), Reason>) -> Result<(), Reason> {
-        if made.is_err() {
-            let mut steps = self.backend()?.release(making);
-            steps.push(Step::Delete { path: making.root().to_owned() });
-            let discarded = self.carry_out(&steps).await;
-            discarded
-                .unwrap_or_else(|reason| tracing::warn!(%reason, "what was half made stays until the next start"));
-        }
-        made
-    }
-
-    /// Renames into the trash, where nothing looks whole.
-    async fn throw_away(&self, path: &Path, label: &str) -> Result<(), Reason> {
-        let trash = self.inner.places.trash();
-        let names = (0..=u32::MAX).map(|n| trash.join(format!("{label}-{n}")));
-        let free = names.into_iter().find(|path| fs::symlink_metadata(path).is_err());
-        let to = free.unwrap_or_else(|| trash.join(label));
-        self.carry_out(&[Step::Rename { from: path.to_owned(), to }]).await
-    }
-
-    async fn empty_trash(&self) -> Result<(), Reason> {
-        let steps = sweep::entries(&self.inner.places.trash())?.into_iter().map(|path| Step::Delete { path });
-        self.carry_out(&steps.collect::<Vec<_>>()).await
-    }
-
-    /// One thing at a time is done to one volume.
-    async fn turn(&self, deployment: DeploymentId) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.inner.turns.lock().await;
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(deployment).or_default())
-        };
-        turn.lock_owned().await
-    }
-}
-
-/// The deployments that have a directory among the volumes.
-fn deployments(places: &Places) -> Result<BTreeSet<DeploymentId>, Reason> {
-    let volumes = places.volumes();
-    let entries = fs::read_dir(&volumes).map_err(cannot("list", &volumes))?;
-    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
-}
-
-/// That an empty volume would take nobody's place.
-fn nothing_precious(home: &Home) -> Result<(), Reason> {
-    let names = match fs::read_dir(home.root()) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(cannot("list", home.root())(error)),
-    };
-    let names: Vec<String> = names.collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let at = home.root().display();
-    Err(Reason::new("volume-lost", format!("{at} holds no volume, and is not empty"))
-        .because(format!("there is {}", names.join(", ")))
-        .mend("restore one of its snapshots, or move what is there away by hand"))
-}
-
-/// That nothing else is mounted in a volume's place.
-fn not_hidden(home: &Home, mounted: &Mounted) -> Result<(), Reason> {
-    let Mounted::Other(source) = mounted else { return Ok(()) };
-    let point = home.mount();
-    Err(Reason::new("volume-hidden", format!("something else is mounted at {}", point.display()))
-        .because(format!("it comes from {}", source.display()))
-        .mend(format!("unmount it with `umount {}`", point.display())))
-}
-
-fn why_it_must_stop(look: &Look, wish: Wish, users: Reason) -> Reason {
-    let why = if look.damaged || look.mounted == Mounted::ReadOnly {
-        Reason::new(
-            "volume-damaged",
-            "the volume's filesystem is damaged, and is repaired only while its bot is stopped",
-        )
-    } else if wish.bytes > look.bytes {
-        Reason::new("volume-grows-stopped", "the volume can grow only while its bot is stopped")
-    } else {
-        return users;
-    };
-    let mend = if why.code == "volume-damaged" {
-        "stop the bot, and start it again"
-    } else {
-        "run the agent with CAP_SYS_RESOURCE, without which the kernel enlarges no mounted ext4; or stop the bot, and start it again"
-    };
-    why.because(users.cause.unwrap_or(users.sentence)).mend(mend)
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::Path;
 
 use launchpad_agent::execute::volume::door::Machine;
 use launchpad_agent::execute::volume::mounts;
 
 use crate::doors::Noting;
-use crate::ground::{GIB, Ground, OWNER, SMALL, bot, numbered, on_the_disk, sight};
+use crate::ground::{GIB, Ground, OWNER, SMALL, bot, numbered, on_the_disk, run, sight};
 
 #[tokio::test]
 async fn a_volume_is_mounted_without_devices_and_setuid_and_is_its_users_alone() {
@@ -55,7 +56,7 @@ async fn after_a_reboot_a_volume_is_there_unmounted_and_mounted_again_with_what_
     let ground = Ground::new();
     let volumes = ground.with_volume(SMALL).await;
     fs::write(ground.data().join("state"), b"precious").unwrap();
-    crate::ground::run("umount", [ground.home(bot()).mount()]);
+    run("umount", [ground.home(bot()).mount()]);
     let seen = sight(&volumes).await;
     assert_eq!((seen.mounted, seen.flags_right, seen.bytes), (false, false, SMALL));
     assert!(!ground.data().exists(), "nothing is ever written into the host's own filesystem");
@@ -107,7 +108,7 @@ async fn no_empty_volume_takes_the_place_of_one_that_was_lost() {
     let volumes = ground.with_volume(SMALL).await;
     fs::write(ground.data().join("state"), b"precious").unwrap();
     volumes.snapshot(bot(), "one", crate::ground::noon(), OWNER).await.unwrap();
-    crate::ground::run("umount", [ground.home(bot()).mount()]);
+    run("umount", [ground.home(bot()).mount()]);
     fs::remove_file(ground.home(bot()).image()).unwrap();
     let reason = volumes.prepare(bot(), SMALL, OWNER).await.unwrap_err();
     assert_eq!(reason.code, "volume-lost");
@@ -122,5 +123,27 @@ async fn a_size_that_no_disk_has_is_refused() {
     for (bytes, code) in [(0, "volume-size"), (u64::MAX, "volume-size"), (1 << 60, "disk-full")] {
         assert_eq!(volumes.prepare(bot(), bytes, OWNER).await.unwrap_err().code, code);
     }
+    ground.assert_nothing_is_left(&volumes).await;
+}
+
+#[tokio::test]
+async fn on_a_filesystem_that_copies_on_write_an_image_keeps_its_place() {
+    let ground = Ground::on_disk(8 * GIB, &["mkfs.btrfs", "-q"]);
+    let volumes = ground.with_volume(SMALL).await;
+    let image = ground.home(bot()).image();
+    let attributes = |image: &Path| {
+        let said = run("lsattr", [image]);
+        said.split(' ').next().unwrap().to_owned()
+    };
+    assert!(attributes(&image).contains('C'), "{}", attributes(&image));
+    fs::write(ground.data().join("state"), vec![7; 32 << 20]).unwrap();
+    volumes.snapshot(bot(), "one", crate::ground::noon(), OWNER).await.unwrap();
+    fs::write(ground.data().join("state"), b"other").unwrap();
+    volumes.restore(bot(), "one", OWNER).await.unwrap();
+    assert_eq!(fs::read(ground.data().join("state")).unwrap(), vec![7; 32 << 20]);
+    assert!(attributes(&image).contains('C'), "the restored one too");
+    let seen = sight(&volumes).await;
+    assert!(seen.mounted && seen.flags_right, "{seen:#?}");
+    volumes.remove(bot()).await.unwrap();
     ground.assert_nothing_is_left(&volumes).await;
 }

@@ -51,12 +51,11 @@ async fn whoever_listens_on_the_engines_socket_is_the_engine() {
     // Nobody listens: the first process counts, and where it may not be looked at, nothing is said.
     reach::reaches(&data, &socket).await.unwrap();
     let listens = format!(
-        "python3 -c 'import socket,sys,time; s=socket.socket(socket.AF_UNIX); s.bind(\"{}\"); s.listen(); \
-         print(\"ready\", flush=True); time.sleep(600)'",
+        "$s = IO::Socket::UNIX->new(Local => '{}', Listen => 1) or die; $| = 1; print \"ready\\n\"; sleep 600",
         socket.display()
     );
     let mut command = std::process::Command::new("unshare");
-    let engine = Alive::ready(command.args(["--mount", "sh", "-c", &format!("exec {listens}")]));
+    let engine = Alive::ready(command.args(["--mount", "perl", "-MIO::Socket::UNIX", "-e", &listens]));
     let reason = reach::reaches(&data, &socket).await.unwrap_err();
     assert!(reason.cause.as_ref().unwrap().contains(&engine.id().to_string()), "{reason}");
 }

@@ -70,7 +70,7 @@ fn with_mend(reason: Reason, other: &Reason) -> Reason {
 /// What cannot be read.
 pub(super) fn on_disk(places: &Places) -> Result<BTreeSet<Kind>, Reason> {
     let mut found = BTreeSet::new();
-    for deployment in super::deployments(places)? {
+    for deployment in super::work::deployments(places)? {
         let home = places.volume(deployment);
         let homes = snapshots(&home)?.into_iter().map(|name| home.snapshot(&name));
         for home in homes.chain([home.clone()]) {

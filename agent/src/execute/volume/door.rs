@@ -81,7 +81,7 @@ impl Machine {
             Step::MakeDir { path, mode } => files::make_dir(path, *mode),
             Step::Allocate { file, bytes } => self.allocate(file, *bytes).await,
             Step::Format { image } => self.format(image).await,
-            Step::Check { image } => self.run(Program::E2fsck, &["-p".as_ref(), image.as_ref()]).await,
+            Step::Check { image } => self.check(image).await,
             Step::Enlarge { image } => self.enlarge(image).await,
             Step::MountImage { image, at } => mounting::mount_image(&self.programs, image, at).await,
             Step::EnlargeMounted { image } => mounting::enlarge(&self.programs, image).await,
@@ -144,6 +144,15 @@ impl Machine {
         let arguments = ["-q", "-F", "-b", "4096", "-m", "0", "-E", options];
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).chain([image.as_ref()]).collect();
         self.run(Program::MkfsExt4, &arguments).await
+    }
+
+    /// What needs no answers of a person is repaired.
+    async fn check(&self, image: &Path) -> Result<(), Reason> {
+        let checked = self.run(Program::E2fsck, &["-p".as_ref(), image.as_ref()]).await;
+        checked.map_err(|reason| {
+            let told = Reason::new("volume-damaged", format!("{} cannot be repaired", image.display()));
+            told.because(reason.cause.unwrap_or(reason.sentence)).mend("restore a snapshot of it")
+        })
     }
 
     /// `resize2fs` insists on a full check before it.

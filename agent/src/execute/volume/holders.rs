@@ -139,9 +139,9 @@ mod tests {
     fn a_container_that_has_the_data_is_a_user_and_a_copy_that_goes_with_ours_is_none() {
         let ours = "9 1 7:3 / /v/mount rw shared:5 - ext4 /dev/loop3 rw\n";
         assert_eq!(users(ours, "1 1 7:3 /data /state rw - ext4 /dev/loop3 rw\n"), [PathBuf::from("/state")]);
-        assert_eq!(users(ours, "1 1 7:3 / /v/mount rw master:5 - ext4 /dev/loop3 rw\n"), [PathBuf::new(); 0]);
+        assert_eq!(users(ours, "1 1 7:3 / /v/mount rw master:5 - ext4 /dev/loop3 rw\n"), Vec::<PathBuf>::new());
         assert_eq!(users(ours, "1 1 7:3 / /v/mount rw - ext4 /dev/loop3 rw\n"), [PathBuf::from("/v/mount")]);
-        assert_eq!(users(ours, "1 1 7:4 / /state rw - ext4 /dev/loop4 rw\n"), [PathBuf::new(); 0]);
+        assert_eq!(users(ours, "1 1 7:4 / /state rw - ext4 /dev/loop4 rw\n"), Vec::<PathBuf>::new());
     }
 
     #[test]

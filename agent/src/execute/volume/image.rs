@@ -105,7 +105,7 @@ impl Backend for Images {
             steps.push(Step::Check { image: image.clone() });
         }
         let room = Step::Allocate { file: image.clone(), bytes: wish.bytes };
-        if grows || look.held < wish.bytes {
+        if grows || look.has_holes || !stays && look.held < wish.bytes {
             steps.push(room.clone());
         }
         if free && grows {
@@ -190,4 +190,75 @@ fn used(point: &Path) -> Result<u64, Reason> {
     let filesystem = statvfs(point).map_err(|errno| cannot("look at", point)(errno.into()))?;
     let filled = filesystem.blocks().saturating_sub(filesystem.blocks_free());
     Ok(filled.saturating_mul(filesystem.fragment_size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::places::Places;
+
+    const SIZE: u64 = 1 << 30;
+
+    /// A volume that needs nothing.
+    fn well() -> Look {
+        Look {
+            bytes: SIZE,
+            promised: SIZE,
+            floor: SIZE,
+            held: SIZE,
+            has_holes: false,
+            used: 0,
+            mounted: Mounted::Right,
+            attached: true,
+            damaged: false,
+            owner: Some((1000, 1000)),
+        }
+    }
+
+    fn unmounted() -> Look {
+        Look { mounted: Mounted::No, attached: false, owner: None, ..well() }
+    }
+
+    fn steps(look: &Look, bytes: u64, may_enlarge_mounted: bool) -> Vec<&'static str> {
+        let places = Places::under(Path::new("/d"), Path::new("/r"));
+        let home = places.volume("dep_00000000000000000000000000000001".parse().unwrap());
+        let world = World { may_enlarge_mounted, ..World::default() };
+        let wish = Wish { bytes, uid: 1000, gid: 1000 };
+        let steps = Images.mend(&home, look, wish, &world).unwrap();
+        steps.iter().map(|step| step.kind().trim_start_matches("volume_")).collect()
+    }
+
+    #[test]
+    fn a_volume_that_is_as_it_should_be_is_left_alone() {
+        assert_eq!(steps(&well(), SIZE, true), [""; 0]);
+        assert_eq!(steps(&Look { held: SIZE - 4096, ..well() }, SIZE, true), [""; 0], "nor for a small hole");
+    }
+
+    #[test]
+    fn it_is_mounted_again_repaired_first_where_it_is_damaged() {
+        assert_eq!(steps(&unmounted(), SIZE, true), ["make_dir", "mount_image", "give_to"]);
+        let damaged = Look { damaged: true, ..unmounted() };
+        assert_eq!(steps(&damaged, SIZE, true), ["check", "make_dir", "mount_image", "give_to"]);
+        let read_only = Look { mounted: Mounted::ReadOnly, ..well() };
+        assert_eq!(steps(&read_only, SIZE, true), ["unmount", "free_loop", "make_dir", "mount_image", "give_to"]);
+    }
+
+    #[test]
+    fn it_grows_in_use_where_the_kernel_lets_us_and_else_only_unmounted() {
+        assert_eq!(steps(&well(), 2 * SIZE, true), ["allocate", "enlarge_mounted", "allocate"]);
+        let stopped = ["unmount", "free_loop", "allocate", "enlarge", "make_dir", "mount_image", "give_to"];
+        assert_eq!(steps(&well(), 2 * SIZE, false), stopped);
+        assert_eq!(steps(&unmounted(), 2 * SIZE, false), stopped[2..]);
+        // Mounted for somebody else, who uses it meanwhile.
+        let elsewhere = Look { attached: true, ..unmounted() };
+        let joined = ["allocate", "make_dir", "mount_image", "enlarge_mounted", "allocate", "give_to"];
+        assert_eq!(steps(&elsewhere, 2 * SIZE, true), joined);
+    }
+
+    #[test]
+    fn what_somebody_changed_is_put_right_under_the_running_bot() {
+        assert_eq!(steps(&Look { mounted: Mounted::WrongFlags, ..well() }, SIZE, false), ["set_flags"]);
+        assert_eq!(steps(&Look { has_holes: true, held: SIZE / 2, ..well() }, SIZE, false), ["allocate"]);
+        assert_eq!(steps(&Look { owner: Some((0, 0)), ..well() }, SIZE, false), ["give_to"]);
+    }
 }

@@ -16,20 +16,18 @@ use std::sync::Arc;
 
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::id::DeploymentId;
+use launchpad_protocol::limits::SNAPSHOTS_PER_VOLUME_MAX;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Look, Mounted, PASSAGE_MODE, Wish};
 use super::step::Step;
-use super::{Owner, Volumes, choice, failure, not_hidden};
+use super::work::not_hidden;
+use super::{Owner, Volumes, choice, failure};
 use crate::disk::{Disk, Found};
 use crate::execute::places::Home;
 use crate::observe::SnapshotSight;
-
-/// Snapshots of one volume: the last known good one, that of the upgrade in hand, one that a backup reads, and one that somebody
-/// asked for. Each may take as much of the disk as the bot's data.
-pub const SNAPSHOTS_PER_VOLUME_MAX: usize = 4;
 
 /// The note beside a snapshot.
 const META: &str = "meta";
