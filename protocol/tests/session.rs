@@ -1,5 +1,7 @@
 //! The session's promises, both halves talking to each other over a list of frames.
 
+use std::collections::BTreeMap;
+
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::frame::{AgentFrame, Ask, CoordinatorFrame, Hello, Question};

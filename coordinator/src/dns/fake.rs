@@ -11,7 +11,10 @@ use super::DnsLookup;
 
 /// TXT records by name; a name without any is not there. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Names(Arc<Mutex<BTreeMap<String, Result<Vec<String>, Reason>>>>);
+pub(crate) struct Names(Arc<Mutex<BTreeMap<String, Answer>>>);
+
+/// The texts of a name, or why nothing can be learned of it.
+type Answer = Result<Vec<String>, Reason>;
 
 impl Names {
     /// Sets a name's texts.
@@ -24,7 +27,7 @@ impl Names {
         self.keep(name, Err(Reason::new("name-server-away", "nobody answers")));
     }
 
-    fn keep(&self, name: &str, answer: Result<Vec<String>, Reason>) {
+    fn keep(&self, name: &str, answer: Answer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), answer);
     }
 }

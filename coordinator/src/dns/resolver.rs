@@ -61,10 +61,9 @@ impl Resolver {
             Ok(Err(error)) => return Err(silent(name, &error.to_string())),
             Ok(Ok(found)) => found,
         };
-        let texts = found.answers().iter().filter_map(|record| match &record.data {
-            RData::TXT(txt) => Some(txt.txt_data.concat()),
-            // An alias on the way there.
-            _ => None,
+        // Other records are aliases on the way there.
+        let texts = found.answers().iter().filter_map(|record| {
+            if let RData::TXT(txt) = &record.data { Some(txt.txt_data.concat()) } else { None }
         });
         Ok(texts.take(TEXTS_MAX).map(|text| readable(&text)).collect())
     }

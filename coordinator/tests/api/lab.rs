@@ -171,6 +171,7 @@ impl Lab {
     }
 
     /// What a path shows to an operator once `holds`.
+    #[allow(clippy::disallowed_methods, reason = "how long a person who runs the test waits, in no simulation")]
     pub(crate) fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + DEADLINE;
         loop {
