@@ -16,23 +16,27 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, RemoveContainerOptions};
+use launchpad_agent::enforce::shape::TenantShape;
 use launchpad_agent::execute::address::DEFAULT_POOL;
 use launchpad_agent::execute::docker::{DockerHost, HostConfig};
-use launchpad_agent::execute::{Eyes as _, Hands as _, border};
+use launchpad_agent::execute::{Eyes as _, Hands as _};
 use launchpad_agent::observe::{Container, LABEL_HOST, Observed};
 use launchpad_agent::plan::action::{Action, StopCause};
 use launchpad_pki::sealing::{SealContext, SealingKey};
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::entropy::Entropy;
-use launchpad_protocol::generation::{Epoch, Revision};
+use launchpad_protocol::generation::{Epoch, Generation, Revision};
 use launchpad_protocol::id::{AccountId, DeploymentId, HostId};
 use launchpad_protocol::image::ImageRef;
+use launchpad_protocol::seccomp;
 use launchpad_protocol::spec::{
-    EgressPolicy, FileKind, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Power, ProbeSet, ProcessSpec,
-    Resources, RestartPolicy, SealedFile, Seccomp, Tmpfs, Volume,
+    EgressPolicy, FileKind, HostSpec, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Power, ProbeSet,
+    ProcessSpec, Resources, RestartPolicy, SealedFile, Seccomp, Tmpfs, Volume,
 };
 use launchpad_protocol::time::Clock;
 use tokio::sync::Mutex;
+
+use crate::gatekeeper::Gatekeeper;
 
 /// The engine's socket.
 const DOCKER: &str = "LAUNCHPAD_TEST_DOCKER";
@@ -47,8 +51,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) const CONFIG_DIR: &str = "/etc/launchpad/config";
 pub(crate) const SECRETS_DIR: &str = "/run/launchpad/secrets";
 pub(crate) const PORT: u16 = 8080;
-/// The bots' name server.
-pub(crate) const RESOLVER: &str = "192.0.2.53";
 
 /// One agent's tests on a namespace at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -61,6 +63,7 @@ pub(crate) struct Ground {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) key: Arc<SealingKey>,
     pub(crate) entropy: Entropy,
+    pub(crate) gate: Gatekeeper,
 }
 
 /// Runs a test on a ground of its own, and clears it away whatever came of it.
@@ -79,16 +82,21 @@ where
     };
     let _turn = TURN.lock().await;
     let entropy = Entropy::system();
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let ground = Arc::new(Ground {
         docker: docker.into(),
         image: image.parse().expect("an image by digest"),
         id: entropy.id(Clock::machine().wall()),
-        dir: tempfile::tempdir().expect("a temporary directory"),
+        gate: Gatekeeper::start(dir.path()).await,
+        dir,
         key: Arc::new(SealingKey::generate().expect("entropy")),
         entropy,
     });
     let ended = tokio::spawn(test(Arc::clone(&ground))).await;
     ground.clear().await;
+    if let Some(ground) = Arc::into_inner(ground) {
+        ground.gate.end().await;
+    }
     if let Err(failure) = ended {
         std::panic::resume_unwind(failure.into_panic());
     }
@@ -156,7 +164,8 @@ impl Ground {
             },
             resources: Resources { cpu_millis: 500, memory_bytes: 64 << 20, pids: 40 },
             isolation: isolation(),
-            volume: Volume { path: "/state".to_owned(), bytes: 1 << 30 },
+            // Real room on the disk of whoever runs the tests.
+            volume: Volume { path: "/state".to_owned(), bytes: 64 << 20 },
             egress: EgressPolicy::default(),
             ingress: Ingress { port: PORT, hostnames: BTreeSet::new() },
             files: vec![
@@ -218,7 +227,7 @@ impl Ground {
     async fn clear(&self) {
         // First what needs no engine. A volume's loop device goes with its last mount.
         let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let below = |line: &str| Some(std::path::PathBuf::from(line.split(' ').nth(4)?));
+        let below = |line: &str| Some(PathBuf::from(line.split(' ').nth(4)?));
         for point in table.lines().filter_map(below).filter(|point| point.starts_with(self.dir.path())) {
             let _ = nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH);
         }
@@ -233,7 +242,6 @@ impl Ground {
             engine.remove_network(&network.id.unwrap_or_default()).await.expect("removed");
         }
         remove_cgroups();
-        let _ = std::process::Command::new("nft").args(["delete", "table", "inet", border::TABLE]).output();
     }
 }
 
@@ -253,7 +261,7 @@ fn isolation() -> Isolation {
         read_only_root: true,
         no_new_privileges: true,
         capabilities: BTreeSet::new(),
-        seccomp: Seccomp::EngineDefault,
+        seccomp: Seccomp::Profile(seccomp::compile(&BTreeSet::new()).expect("it adds nothing")),
         apparmor: None,
         tmpfs: vec![Tmpfs { path: "/tmp".to_owned(), bytes: 16 << 20, mode: 0o1777, exec: false }],
         open_files: 1024,
@@ -288,11 +296,24 @@ pub(crate) fn steps(spec: &InstanceSpec) -> Vec<Action> {
     vec![
         Action::PullImage { image: spec.image.clone() },
         Action::EnsureNetwork { account: spec.account },
+        Action::ShapeTenant { account: spec.account, shape: TenantShape::of(&desired(spec), spec.account) },
         Action::PrepareVolume { spec: boxed() },
         Action::WriteFiles { spec: boxed() },
+        Action::OpenGate { spec: boxed() },
         Action::CreateContainer { spec: boxed() },
         Action::StartContainer { deployment: spec.deployment, container: None },
     ]
+}
+
+/// What a host should be that has this bot alone.
+pub(crate) fn desired(spec: &InstanceSpec) -> HostSpec {
+    HostSpec {
+        host: spec.deployment.uuid().into(),
+        incarnation: spec.deployment.uuid().into(),
+        generation: Generation(1),
+        instances: BTreeMap::from([(spec.deployment, spec.clone())]),
+        tombstones: BTreeMap::new(),
+    }
 }
 
 /// What stops a container, by hand.

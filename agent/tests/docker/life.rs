@@ -62,8 +62,10 @@ async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
                 host.execute(&action).await.unwrap_or_else(|error| panic!("{action}: {error}"));
             }
         }
-        assert_eq!(host.observe(&BTreeSet::new()).await.unwrap(), Observed::default());
-        let cgroups = ["memory/launchpad", "launchpad"].map(|dir| format!("/sys/fs/cgroup/{dir}/{}", spec.account));
+        let left = host.observe(&BTreeSet::new()).await.unwrap();
+        assert_eq!(left, Observed { gate: left.gate.clone(), ..Observed::default() });
+        let cgroups = ["memory/launchpad", "cpu/launchpad", "pids/launchpad", "launchpad"]
+            .map(|dir| format!("/sys/fs/cgroup/{dir}/{}", spec.account));
         assert!(cgroups.iter().all(|dir| !fs::exists(dir).unwrap()), "the tenant's cgroup is gone");
     })
     .await;

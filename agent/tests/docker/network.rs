@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use launchpad_agent::execute::address::Subnet;
-use launchpad_agent::execute::{Eyes as _, Hands as _, border};
+use launchpad_agent::execute::{Eyes as _, Hands as _};
 use launchpad_agent::plan::action::Action;
 use launchpad_protocol::spec::InstanceSpec;
 
@@ -15,18 +15,25 @@ use crate::ground::{self, PORT, SECRETS_DIR, deploy, on_ground, until};
 use crate::outside::{self, Outside, within};
 
 #[tokio::test]
-async fn a_flushed_firewall_is_seen_and_mended() {
+async fn a_flushed_firewall_is_put_back_by_the_gate_and_the_agent_is_told_of_both() {
     on_ground(|ground| async move {
         let spec = ground.bot("");
         let host = ground.host().await;
         deploy(&host, &spec).await;
-        let flushed = std::process::Command::new("nft").args(["delete", "table", "inet", border::TABLE]).status();
-        assert!(flushed.unwrap().success());
-        // A restarted agent looks at everything, as a running one does every minute.
-        let host = ground.host().await;
-        assert_eq!(host.observe(&BTreeSet::new()).await.unwrap().networks, BTreeSet::new());
-        host.execute(&Action::EnsureNetwork { account: spec.account }).await.unwrap();
-        assert_eq!(host.observe(&BTreeSet::new()).await.unwrap().networks, BTreeSet::from([spec.account]));
+        // Not the whole ruleset: Docker's own chains would be gone for every other test.
+        outside::run("nft delete table inet launchpad");
+        let told = async {
+            loop {
+                let observed = host.observe(&BTreeSet::new()).await.unwrap();
+                let gate = &observed.gates[&spec.deployment];
+                if observed.gate.is_some_and(|report| report.flushes > 0) && gate.egress_fault.is_none() {
+                    return observed.networks;
+                }
+                let _ = tokio::time::timeout(Duration::from_secs(1), host.changed()).await;
+            }
+        };
+        let networks = tokio::time::timeout(ground::PATIENCE, told).await.expect("it is told");
+        assert_eq!(networks, BTreeSet::from([spec.account]));
     })
     .await;
 }
@@ -38,7 +45,8 @@ async fn a_bot_resolves_by_our_own_file_and_leaves_by_our_own_translation() {
         let spec = ground.bot("");
         deploy(&host, &spec).await;
         let resolv = ground.dir.path().join(format!("run/resolv/{}/resolv.conf", spec.deployment));
-        assert!(fs::read_to_string(&resolv).unwrap().contains("nameserver 192.0.2.53\n"));
+        let subnet: Subnet = ground.networks().await[0].parse().unwrap();
+        assert!(fs::read_to_string(&resolv).unwrap().contains(&format!("nameserver {}\n", subnet.gateway())));
         let container = until(&host, "it runs", |container| container.running_since().is_some()).await;
         let found = ground.engine().inspect_container(&container.id, None).await.unwrap();
         let mounts = found.mounts.unwrap_or_default();
@@ -47,10 +55,9 @@ async fn a_bot_resolves_by_our_own_file_and_leaves_by_our_own_translation() {
         assert_eq!((resolv_mount.source.as_deref(), resolv_mount.rw), (resolv.to_str(), Some(false)));
         assert_eq!(mount(SECRETS_DIR).unwrap().rw, Some(false));
 
-        let rules =
-            std::process::Command::new("nft").args(["list", "table", "inet", border::TABLE]).output().unwrap();
+        let rules = std::process::Command::new("nft").args(["list", "table", "inet", "launchpad"]).output().unwrap();
         let rules = String::from_utf8(rules.stdout).unwrap();
-        assert!(rules.contains("masquerade") && rules.contains(&spec.account.to_string()), "{rules}");
+        assert!(rules.contains("masquerade") && rules.contains(&subnet.to_string()), "{rules}");
         let docker_nat =
             std::process::Command::new("iptables").args(["-t", "nat", "-S", "POSTROUTING"]).output().unwrap();
         let docker_nat = String::from_utf8(docker_nat.stdout).unwrap();
@@ -63,11 +70,12 @@ async fn a_bot_resolves_by_our_own_file_and_leaves_by_our_own_translation() {
 async fn what_a_bot_sends_out_leaves_under_the_hosts_address() {
     on_ground(|ground| async move {
         let host = ground.host().await;
-        let spec = ground.bot("");
+        let mut spec = ground.bot("");
+        spec.egress.rules.insert(format!("{}/32:443", outside::THERE).parse().unwrap());
         deploy(&host, &spec).await;
         let process = ground.process_of(&host, &spec).await;
         let outside = Outside::new();
-        let listener = within(&outside.namespace(), || TcpListener::bind((outside::THERE, 0)).unwrap());
+        let listener = within(&outside.namespace(), || TcpListener::bind((outside::THERE, 443)).unwrap());
         let there = listener.local_addr().unwrap();
         reaches(process, there).expect("the way out");
         assert_eq!(listener.accept().unwrap().1.ip().to_string(), outside::HERE);
@@ -105,18 +113,17 @@ async fn another_tenants_bot_is_out_of_reach_by_our_own_wall_and_a_neighbour_of_
         outside::run("iptables -I DOCKER-USER -j ACCEPT");
         let process = ground.process_of(&host, &first).await;
         let (to_neighbour, to_other) = (reaches(process, address(&neighbour)), reaches(process, address(&other)));
-        outside::run(&format!("nft delete table inet {}", border::TABLE));
-        let to_other_without_wall = reaches(process, address(&other));
+        let from_host = TcpStream::connect_timeout(&address(&other), ground::PATIENCE);
         outside::run("iptables -D DOCKER-USER -j ACCEPT");
         to_neighbour.expect("one tenant's bots may talk");
         to_other.expect_err("another tenant's bot");
-        to_other_without_wall.expect("the wall, and nothing else, is what kept them apart");
+        from_host.expect("it is there, and answers whoever may come");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_bot_reaches_neither_the_host_nor_a_clouds_metadata_but_its_name_server_wherever_that_is() {
+async fn a_bot_reaches_its_name_server_at_the_gate_and_neither_the_host_nor_a_clouds_metadata() {
     on_ground(|ground| async move {
         let host = ground.host().await;
         let spec = ground.bot("");
@@ -128,21 +135,15 @@ async fn a_bot_reaches_neither_the_host_nor_a_clouds_metadata_but_its_name_serve
         let metadata = metadata.local_addr().unwrap();
         // The host reaches it, so that nothing but the wall stands between.
         TcpStream::connect_timeout(&metadata, ground::PATIENCE).expect("the host reaches the metadata service");
-        // The name server that the ground gives to bots is an address of the host itself.
-        let _address = outside::Address::on_loopback(ground::RESOLVER);
-        let resolver = TcpListener::bind((ground::RESOLVER, 53)).unwrap();
-        let beside_it = TcpListener::bind((ground::RESOLVER, 0)).unwrap();
         let subnet: Subnet = ground.networks().await[0].parse().unwrap();
         let at_gateway = TcpListener::bind((subnet.gateway(), 0)).unwrap();
+        let elsewhere = TcpListener::bind((outside::HERE, 0)).unwrap();
 
-        reaches(process, resolver.local_addr().unwrap()).expect("the name server");
-        for (listener, what) in [(&beside_it, "another port of it"), (&at_gateway, "the host's end of the bridge")] {
+        reaches(process, (subnet.gateway(), 53).into()).expect("the name server");
+        for (listener, what) in [(&at_gateway, "the host's end of the bridge"), (&elsewhere, "its own address")] {
             reaches(process, listener.local_addr().unwrap()).expect_err(what);
         }
         reaches(process, metadata).expect_err("the metadata service");
-
-        outside::run(&format!("nft delete table inet {}", border::TABLE));
-        reaches(process, at_gateway.local_addr().unwrap()).expect("the wall, and nothing else, was in between");
     })
     .await;
 }

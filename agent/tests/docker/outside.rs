@@ -7,9 +7,9 @@ use std::fs;
 use std::process::{Command, id};
 
 /// The host's end of the link to the outside.
-pub(crate) const HERE: &str = "198.18.77.1";
+pub(crate) const HERE: &str = "198.51.100.1";
 /// The outside's end.
-pub(crate) const THERE: &str = "198.18.77.2";
+pub(crate) const THERE: &str = "198.51.100.2";
 
 /// What the names of outsides begin with; the process that made one follows.
 const PREFIX: &str = "lp-test-outside-";
@@ -61,23 +61,6 @@ fn clear_leftovers() {
         if name.strip_prefix(PREFIX).is_some_and(gone) {
             run(&format!("ip netns delete {name}"));
         }
-    }
-}
-
-/// An address of the host's own.
-pub(crate) struct Address(&'static str);
-
-impl Address {
-    pub(crate) fn on_loopback(address: &'static str) -> Self {
-        // One that a killed run has left is as good.
-        run(&format!("ip addr replace {address}/32 dev lo"));
-        Self(address)
-    }
-}
-
-impl Drop for Address {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["addr", "delete", &format!("{}/32", self.0), "dev", "lo"]).status();
     }
 }
 
