@@ -1,7 +1,7 @@
 //! Where things of an instance lie on the host: paths and names only, no I/O.
 //!
-//! The map below is of both directories, and names who else keeps something there; what has no name behind it is an
-//! instance's, and found by a function of [`Places`].
+//! The map below is of both directories, and names who else keeps something there; what has no name behind it
+//! is an instance's, and found by a function of [`Places`].
 //!
 //! ```text
 //! data_dir/volumes/<deployment>/                its volume, there only when whole          volume.rs
@@ -174,8 +174,8 @@ impl Home {
         self.0.join("mount")
     }
 
-    /// The bot's data: one level down, so that it never sees `lost+found`; there only while mounted, so that no bot ever
-    /// writes into the host's own filesystem.
+    /// The bot's data: one level down, so that it never sees `lost+found`; there only while mounted, so that
+    /// no bot ever writes into the host's own filesystem.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.mount().join("data")

@@ -1,10 +1,11 @@
-//! An instance's state on disk: room that is promised and kept, bounded by the kernel, copied while the bot is stopped.
+//! An instance's state on disk: room that is promised and kept, bounded by the kernel, copied while the bot
+//! is stopped.
 //!
-//! `docker.rs` and `sight.rs` call [`Volumes`]; `doctor.rs` asks [`Volumes::foresee`]. What a volume is made of is a
-//! [`backend::Backend`]'s affair, chosen once per host. In the order in which one is met:
+//! `docker.rs` and `sight.rs` call [`Volumes`]; `doctor.rs` asks [`Volumes::foresee`]. What a volume is made
+//! of is a [`backend::Backend`]'s affair, chosen once per host. In the order in which one is met:
 //!
 //! ```text
-//! life, snapshot                                          what is asked for: prepare, remove; snapshot, restore
+//! life, snapshot                                          prepare, remove; snapshot, restore
 //! choice ─► backend ─┬─ image   ext4 in a file          ┐ look, and decide: lists of steps
 //!                    └─ quota   folders of an XFS       ┘
 //!              mounts, loops, ext4                        what the kernel shows
@@ -14,11 +15,11 @@
 //! sweep                                                   what a former life left half done
 //! ```
 //!
-//! **A crash** at any step leaves a volume whole, or in `.making`, or in the trash: volumes and snapshots appear by one
-//! rename and disappear by one, and [`Volumes::open`] unmounts and deletes the rest. **A bot** owns what is inside, and
-//! may have put anything there: nothing follows its links, and only copies and deletion look inside at all.
-//! Nothing is remembered: whether a volume is mounted, and how large it is, is read from the kernel each time. Nothing
-//! is unmounted while somebody uses it.
+//! **A crash** at any step leaves a volume whole, or in `.making`, or in the trash: volumes and snapshots
+//! appear by one rename and disappear by one, and [`Volumes::open`] unmounts and deletes the rest. **A bot**
+//! owns what is inside, and may have put anything there: nothing follows its links, and only copies and
+//! deletion look inside at all. Nothing is remembered: whether a volume is mounted, and how large it is, is
+//! read from the kernel each time. Nothing is unmounted while somebody uses it.
 
 pub mod backend;
 pub mod choice;
@@ -44,7 +45,7 @@ pub mod work;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
@@ -99,14 +100,17 @@ struct Inner {
     places: Places,
     engine: PathBuf,
     door: Arc<dyn Door>,
-    backend: Result<Arc<dyn Backend>, Reason>,
+    backend: StdMutex<Result<Arc<dyn Backend>, Reason>>,
+    /// Held while a backend is chosen.
+    choosing: Mutex<()>,
     space: Space,
     turns: Mutex<BTreeMap<DeploymentId, Arc<Mutex<()>>>>,
 }
 
 impl Volumes {
-    /// Clears up after a former life, and chooses or finds again what this host holds volumes with. A host that can
-    /// hold none is opened too: [`Volumes::prepare`] then refuses, with the cause. `engine` is Docker's socket.
+    /// Clears up after a former life, and chooses or finds again what this host holds volumes with. A host
+    /// that can hold none is opened too: [`Volumes::prepare`] then refuses, with the cause. `engine` is
+    /// Docker's socket.
     ///
     /// # Errors
     /// When a directory cannot be made, or a program of a former life does not end.
@@ -137,7 +141,15 @@ impl Volumes {
             tracing::warn!(%reason, "this host holds no volumes");
         }
         let space = Space::of(places.volumes());
-        let inner = Inner { places, engine: engine.to_owned(), door, backend, space, turns: Mutex::default() };
+        let inner = Inner {
+            places,
+            engine: engine.to_owned(),
+            door,
+            backend: StdMutex::new(backend),
+            choosing: Mutex::default(),
+            space,
+            turns: Mutex::default(),
+        };
         let volumes = Self { inner: Arc::new(inner) };
         // What an agent that died left there may be large; nothing waits for it.
         let trash = volumes.clone();
@@ -147,7 +159,8 @@ impl Volumes {
         Ok(volumes)
     }
 
-    /// What a host would hold volumes with whose agent has not run yet. Nothing is changed, and nothing tried out.
+    /// What a host would hold volumes with whose agent has not run yet. Nothing is changed, and nothing tried
+    /// out.
     ///
     /// # Errors
     /// Why it would hold none, and what would mend that.
@@ -158,6 +171,17 @@ impl Volumes {
             Able::from([(Kind::XfsQuota, quota::probe(there, &door).await), (Kind::Ext4Image, image::probe())]);
         let on_disk = if volumes.exists() { choice::on_disk(places)? } else { BTreeSet::new() };
         choice::choose(&on_disk, &able).map(Kind::name)
+    }
+
+    /// Chooses again where nothing could be chosen: what was in the way may be gone.
+    async fn choose_again(&self) -> Result<Arc<dyn Backend>, Reason> {
+        let _alone = self.inner.choosing.lock().await;
+        if let Ok(backend) = self.backend() {
+            return Ok(backend);
+        }
+        let backend = Self::choose(&self.inner.places, &*self.inner.door).await;
+        self.inner.backend.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&backend);
+        backend
     }
 
     async fn choose(places: &Places, door: &dyn Door) -> Result<Arc<dyn Backend>, Reason> {
@@ -178,7 +202,7 @@ impl Volumes {
         })
     }
 
-    /// What this host holds volumes with.
+    /// What this host holds volumes with, as it was found when that was last needed.
     ///
     /// # Errors
     /// Why it holds none, and what would mend that.
@@ -186,17 +210,14 @@ impl Volumes {
         self.backend().map(|backend| backend.kind().name())
     }
 
-    /// Every volume on this host, from the kernel's tables. One that cannot be read is told as not mounted, and
-    /// [`Volumes::prepare`] says why.
+    /// Every volume on this host, from the kernel's tables. One that cannot be read is told as not mounted,
+    /// and [`Volumes::prepare`] says why.
     ///
     /// # Errors
     /// When the tables themselves cannot be read.
     pub async fn all(&self) -> Result<BTreeMap<DeploymentId, VolumeSight>, Reason> {
         let mut found = BTreeMap::new();
-        let world = match &self.inner.backend {
-            Ok(_) => Some(self.world().await?),
-            Err(_) => None,
-        };
+        let world = if self.backend().is_ok() { Some(self.world().await?) } else { None };
         for deployment in deployments(&self.inner.places)? {
             let home = self.inner.places.volume(deployment);
             if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.content(&home).exists()) {

@@ -1,8 +1,8 @@
 //! An agent that dies at any step of anything leaves no mount, no device, and nothing half that looks whole.
 //!
-//! Every operation is cut off at its first step, its second, and so on to its last: once before the step, once in the
-//! middle of it where a program does it. Then an agent starts again, and everything must be as if the operation had not
-//! been, or had been.
+//! Every operation is cut off at its first step, its second, and so on to its last: once before the step,
+//! once in the middle of it where a program does it. Then an agent starts again, and everything must be as if
+//! the operation had not been, or had been.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -30,7 +30,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A process in a mount namespace of its own holds every mount that was there when it began, also other tests' volumes.
+/// A process in a mount namespace of its own holds every mount that was there when it began, also other
+/// tests' volumes.
 static APART: RwLock<()> = RwLock::new(());
 
 /// A host of a test's own.
@@ -187,7 +188,8 @@ pub(crate) fn run<A: AsRef<std::ffi::OsStr>>(program: &str, arguments: impl Into
 pub(crate) struct Alive(Child);
 
 impl Alive {
-    /// A shell in a mount namespace of its own ([`Ground::alone`]), which runs the script, then says so and waits.
+    /// A shell in a mount namespace of its own ([`Ground::alone`]), which runs the script, then says so and
+    /// waits.
     pub(crate) fn apart(propagation: &str, script: &str) -> Self {
         let script = format!("set -e; {script}\necho ready; exec sleep 600");
         let mut command = Command::new("unshare");

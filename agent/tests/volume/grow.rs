@@ -1,4 +1,5 @@
-//! A larger plan: under a running bot where the kernel lets us, while it is stopped everywhere; never a smaller one.
+//! A larger plan: under a running bot where the kernel lets us, while it is stopped everywhere; never a
+//! smaller one.
 
 use std::fs;
 use std::io::Write as _;

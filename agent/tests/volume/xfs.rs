@@ -1,7 +1,7 @@
 //! Folders of an XFS: everything for real, apart from the limits, on a kernel without project quotas.
 //!
-//! `WithQuotas` keeps the limits and reports them as `xfs_quota` does. Numbers, inheritance, mounts, shared blocks and
-//! changes of place are the kernel's own.
+//! `WithQuotas` keeps the limits and reports them as `xfs_quota` does. Numbers, inheritance, mounts, shared
+//! blocks and changes of place are the kernel's own.
 
 use std::fs;
 use std::io::Write as _;
@@ -229,8 +229,23 @@ async fn folders_are_left_alone_on_a_kernel_that_lost_its_quotas() {
     }
     let state = host.ground.home(bot()).tree().join("data/state");
     assert_eq!(fs::read(state).unwrap(), b"precious");
-    // And when they are back, so is it.
-    let again = host.volumes().await;
-    again.prepare(bot(), SMALL, OWNER).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_gets_back_what_it_lacked_goes_on_by_itself() {
+    let host = Host::new();
+    drop({
+        let volumes = host.volumes().await;
+        volumes.prepare(bot(), SMALL, OWNER).await.unwrap();
+        volumes
+    });
+    fs::write(host.ground.data().join("state"), b"precious").unwrap();
+    run("umount", [host.ground.home(bot()).mount()]);
+    host.kernel.lock().unwrap().off = true;
+    let volumes = host.volumes().await;
+    assert_eq!(volumes.prepare(bot(), SMALL, OWNER).await.unwrap_err().code, "volumes-unavailable");
+    host.kernel.lock().unwrap().off = false;
+    volumes.prepare(bot(), SMALL, OWNER).await.unwrap();
+    assert_eq!(volumes.capability(), Ok("xfs-quota"));
     assert_eq!(fs::read(host.ground.data().join("state")).unwrap(), b"precious");
 }

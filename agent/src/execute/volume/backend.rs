@@ -1,7 +1,7 @@
 //! What holds a bot's data on this host, and what all ways of holding it have in common.
 //!
-//! A [`Backend`] only reads and decides: it looks at one volume ([`Look`]) and answers with steps, which others carry
-//! out. `image.rs` and `quota.rs` are the two there are; `choice.rs` picks one for a host.
+//! A [`Backend`] only reads and decides: it looks at one volume ([`Look`]) and answers with steps, which
+//! others carry out. `image.rs` and `quota.rs` are the two there are; `choice.rs` picks one for a host.
 //!
 //! ```text
 //!             make              mend                    release
@@ -32,7 +32,8 @@ use crate::execute::places::Home;
 pub(super) const PASSAGE_MODE: u32 = 0o711;
 /// Flags that each volume's mount has.
 const FLAGS: [&str; 2] = ["nosuid", "nodev"];
-/// The capability without which the kernel lets nobody enlarge a mounted ext4 (capabilities(7): `CAP_SYS_RESOURCE`).
+/// The capability without which the kernel lets nobody enlarge a mounted ext4 (capabilities(7):
+/// `CAP_SYS_RESOURCE`).
 const SYS_RESOURCE_BIT: u32 = 24;
 
 /// A way to hold data.
@@ -216,7 +217,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Which it is.
     fn kind(&self) -> Kind;
 
-    /// Which directories of which filesystems a volume is, as far as the kernel knows it; also one that is damaged.
+    /// Which directories of which filesystems a volume is, as far as the kernel knows it; also one that is
+    /// damaged.
     fn parts(&self, home: &Home, world: &World) -> Vec<Part>;
 
     /// Looks at a volume that is there.

@@ -1,8 +1,8 @@
 //! Large files with holes: copied, measured and digested by what is in them.
 //!
-//! An image of 10 GB that holds 60 MB costs 60 MB here, because the kernel says where the data is. The digest is one of
-//! content: a hole and as many zeros are the same, so a copy that lost its holes, or has more of them, is still the
-//! same copy. Blocks until done: the caller is on a thread that may.
+//! An image of 10 GB that holds 60 MB costs 60 MB here, because the kernel says where the data is. The digest
+//! is one of content: a hole and as many zeros are the same, so a copy that lost its holes, or has more of
+//! them, is still the same copy. Blocks until done: the caller is on a thread that may.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,8 +17,8 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::unistd::{Whence, lseek};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes that are compared with zero and written at once: large enough that calls do not count, small enough that a copy
-/// stays sparse.
+/// Bytes that are compared with zero and written at once: large enough that calls do not count, small enough
+/// that a copy stays sparse.
 const BLOCK_BYTES: u64 = 64 * 1024;
 /// Bytes that are read at once, because nothing is read ahead.
 const READ_BYTES: u64 = 16 * BLOCK_BYTES;
@@ -76,8 +76,8 @@ pub fn data_bytes(path: &Path) -> io::Result<u64> {
 /// Every block that is not zero, in order, with its place.
 fn blocks(file: &File, mut each: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
     let len = file.metadata()?.len();
-    // Room that is kept and was never written is a hole, until it is read ahead of: then its zeros are in memory, and
-    // the kernel calls them data.
+    // Room that is kept and was never written is a hole, until it is read ahead of: then its zeros are in
+    // memory, and the kernel calls them data.
     posix_fadvise(file.as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM)?;
     let mut buffer = vec![0; usize::try_from(READ_BYTES).map_err(io::Error::other)?];
     let block = usize::try_from(BLOCK_BYTES).map_err(io::Error::other)?;

@@ -1,8 +1,8 @@
 //! The one door through which volumes change the host: a step comes in, and is done or told why not.
 //!
-//! [`Machine`] is the real host. Tests stand before it with a door of their own, which stops after any step as a crash
-//! would, or answers for a kernel that has what this one lacks. Nothing is decided here. A killed agent may leave a step
-//! half done; each is one that can be done again.
+//! [`Machine`] is the real host. Tests stand before it with a door of their own, which stops after any step
+//! as a crash would, or answers for a kernel that has what this one lacks. Nothing is decided here. A killed
+//! agent may leave a step half done; each is one that can be done again.
 
 mod files;
 mod mounting;
@@ -137,8 +137,9 @@ impl Machine {
         Ok(())
     }
 
-    /// Lazily: the file reads as zeros, so nothing of the inode tables has to be written. Nothing is discarded either,
-    /// which would give the file's room back to the host. No block is kept for root: there is none in there.
+    /// Lazily: the file reads as zeros, so nothing of the inode tables has to be written. Nothing is
+    /// discarded either, which would give the file's room back to the host. No block is kept for root: there
+    /// is none in there.
     async fn format(&self, image: &Path) -> Result<(), Reason> {
         let options = "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0";
         let arguments = ["-q", "-F", "-b", "4096", "-m", "0", "-E", options];

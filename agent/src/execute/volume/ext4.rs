@@ -1,7 +1,8 @@
 //! What an ext4 says of itself: the few fields of its superblock that decide something here.
 //!
-//! Read from the loop device while it is mounted, from the file while it is not. The layout is that of the kernel's
-//! documentation, Documentation/filesystems/ext4/super.rst. Nothing is written, and nothing of the bot's is read.
+//! Read from the loop device while it is mounted, from the file while it is not. The layout is that of the
+//! kernel's documentation, Documentation/filesystems/ext4/super.rst. Nothing is written, and nothing of the
+//! bot's is read.
 
 use std::fs::File;
 use std::io;

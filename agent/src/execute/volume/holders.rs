@@ -1,14 +1,15 @@
 //! Who uses a volume: containers and other mount namespaces, other mounts, processes with a file open.
 //!
-//! Asked before a volume is unmounted, copied or destroyed, because success of `umount` proves little: a container has a
-//! mount of its own, and the filesystem lives on in it. A volume in use is refused by the names of its users; it is
-//! never taken from under them.
+//! Asked before a volume is unmounted, copied or destroyed, because success of `umount` proves little: a
+//! container has a mount of its own, and the filesystem lives on in it. A volume in use is refused by the
+//! names of its users; it is never taken from under them.
 //!
 //! ```text
-//! our mount at volumes/<dep>/mount ──┬─ the same filesystem mounted elsewhere, here or in another namespace ─► a user
-//!                                    ├─ ... that hears of our unmounting (same group of mounts) ─────────────► none
-//!                                    ├─ something mounted inside of it ──────────────────────────────────────► a user
-//!                                    └─ a process of our namespace with a path in it ────────────────────────► a user
+//! our mount at volumes/<dep>/mount
+//!   ├─ the same filesystem mounted elsewhere, here or in another namespace ─► a user
+//!   │    └─ ... that hears of our unmounting (same group of mounts) ────────► none
+//!   ├─ something mounted inside of it ──────────────────────────────────────► a user
+//!   └─ a process of our namespace with a path in it ────────────────────────► a user
 //! ```
 
 use std::collections::BTreeSet;

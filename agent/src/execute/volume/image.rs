@@ -1,8 +1,9 @@
 //! Volumes as ext4 in a file, mounted by a loop device: works on every host.
 //!
-//! The file has all its blocks from the start, so what a bot was promised is there when it wants it, and the file's
-//! length is its quota. Snapshots are copies of the file that leave out what is empty; never clones, because the bot's own writes
-//! would then need new blocks, and the host might have none. Decisions only: `door/` does the work.
+//! The file has all its blocks from the start, so what a bot was promised is there when it wants it, and the
+//! file's length is its quota. Snapshots are copies of the file that leave out what is empty; never clones,
+//! because the bot's own writes would then need new blocks, and the host might have none. Decisions only:
+//! `door/` does the work.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -23,8 +24,9 @@ use crate::execute::places::Home;
 /// What this needs of the system.
 const PROGRAMS: [Program; 6] =
     [Program::Mount, Program::Losetup, Program::MkfsExt4, Program::Resize2fs, Program::E2fsck, Program::Rm];
-/// Bytes of holes in an image that are nobody's concern: ext4 makes small ones itself, where it zeroes a block before
-/// its first use. Those of a hundred volumes fit into the host's reserve; an `fstrim` of the host makes larger ones.
+/// Bytes of holes in an image that are nobody's concern: ext4 makes small ones itself, where it zeroes a
+/// block before its first use. Those of a hundred volumes fit into the host's reserve; an `fstrim` of the
+/// host makes larger ones.
 const HOLES_MAX_BYTES: u64 = 16 << 20;
 /// What gives out loop devices.
 const LOOP_CONTROL: &str = "/dev/loop-control";

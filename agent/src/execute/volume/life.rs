@@ -1,7 +1,7 @@
 //! A volume's life: made, mounted again, enlarged, mended, destroyed.
 //!
-//! `docker.rs` calls [`Volumes::prepare`] and [`Volumes::remove`]. What is to be done is the backend's to say; here it is
-//! asked first whether it may be: is there room, does the engine see it, does anybody use it.
+//! `docker.rs` calls [`Volumes::prepare`] and [`Volumes::remove`]. What is to be done is the backend's to
+//! say; here it is asked first whether it may be: is there room, does the engine see it, does anybody use it.
 
 use std::fs;
 use std::io;
@@ -18,14 +18,15 @@ use super::{Owner, Volumes, reach};
 use crate::execute::places::Home;
 
 impl Volumes {
-    /// Sees that an instance has a volume of at least that many bytes, mounted, and its user's: makes it, mounts it again after a
-    /// reboot, enlarges it under a running bot, mends what somebody changed. Idempotent.
+    /// Sees that an instance has a volume of at least that many bytes, mounted, and its user's: makes it,
+    /// mounts it again after a reboot, enlarges it under a running bot, mends what somebody changed.
+    /// Idempotent.
     ///
     /// # Errors
     /// What is in the way, and how to mend it; a volume is never made smaller.
     pub async fn prepare(&self, deployment: DeploymentId, bytes: u64, owner: Owner) -> Result<(), Reason> {
         let _turn = self.turn(deployment).await;
-        let backend = self.backend()?;
+        let backend = self.ready().await?;
         reach::reaches(&self.inner.places.volumes(), &self.inner.engine).await?;
         let bytes = rounded(bytes)?;
         let home = self.inner.places.volume(deployment);
@@ -83,7 +84,7 @@ impl Volumes {
         let _turn = self.turn(deployment).await;
         let home = self.inner.places.volume(deployment);
         if fs::symlink_metadata(home.root()).is_ok() {
-            let backend = self.backend()?;
+            let backend = self.ready().await?;
             let world = self.world().await?;
             not_hidden(&home, &Mounted::at(&home.mount(), &backend.parts(&home, &world), &world))?;
             self.unused(&home, &world).await?;
@@ -125,7 +126,8 @@ fn why_it_must_stop(look: &Look, wish: Wish, users: Reason) -> Reason {
     let mend = if why.code == "volume-damaged" {
         "stop the bot, and start it again"
     } else {
-        "run the agent with CAP_SYS_RESOURCE, without which the kernel enlarges no mounted ext4; or stop the bot, and start it again"
+        "run the agent with CAP_SYS_RESOURCE, without which the kernel enlarges no mounted ext4; or stop the bot, \
+         and start it again"
     };
     why.because(users.cause.unwrap_or(users.sentence)).mend(mend)
 }

@@ -1,7 +1,7 @@
 //! The kernel's mount table, read: what is mounted where, from what, with which flags.
 //!
-//! Everything here that needs to know whether a volume is mounted asks this, never its own memory. Nothing is mounted
-//! here. The format is that of `/proc/<pid>/mountinfo` (proc(5)):
+//! Everything here that needs to know whether a volume is mounted asks this, never its own memory. Nothing is
+//! mounted here. The format is that of `/proc/<pid>/mountinfo` (proc(5)):
 //!
 //! ```text
 //! 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue

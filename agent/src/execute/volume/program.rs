@@ -1,8 +1,8 @@
 //! The system's own programs, run one at a time with a time-out: what the kernel offers no safe call for.
 //!
-//! `door.rs` decides what is run; nothing here knows what a volume is. A program may outlive an agent that is killed:
-//! each holds a lock while it works, by its standard input, so that the next agent waits for it before it tidies up
-//! ([`Programs::quiet`]).
+//! `door.rs` decides what is run; nothing here knows what a volume is. A program may outlive an agent that is
+//! killed: each holds a lock while it works, by its standard input, so that the next agent waits for it
+//! before it tidies up ([`Programs::quiet`]).
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};

@@ -1,8 +1,9 @@
 //! Volumes as folders of an XFS, each with a project quota: grown at once, copied by sharing blocks.
 //!
-//! All that a bot writes is counted under a number of its own ([`FIRST_PROJECT`] and up), and limited in bytes and in
-//! files, because inodes take room that no quota of bytes counts. The number and the promised size stand in the folder
-//! itself, beside the bot's data, so that the two change places together. Decisions only: `door/` does the work.
+//! All that a bot writes is counted under a number of its own ([`FIRST_PROJECT`] and up), and limited in
+//! bytes and in files, because inodes take room that no quota of bytes counts. The number and the promised
+//! size stand in the folder itself, beside the bot's data, so that the two change places together. Decisions
+//! only: `door/` does the work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

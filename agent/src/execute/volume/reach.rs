@@ -1,8 +1,9 @@
 //! Whether what the agent mounts is seen by the container engine.
 //!
-//! A unit that is hardened (`PrivateTmp=`, `ProtectSystem=` and their like) has a mount namespace of its own, and what is
-//! mounted in there never reaches anybody else: each bot would be refused for a missing volume. `Volumes::prepare` asks
-//! before it mounts, and `doctor` on a host that has no volume yet. Only the two mount tables are read.
+//! A unit that is hardened (`PrivateTmp=`, `ProtectSystem=` and their like) has a mount namespace of its own,
+//! and what is mounted in there never reaches anybody else: each bot would be refused for a missing volume.
+//! `Volumes::prepare` asks before it mounts, and `doctor` on a host that has no volume yet. Only the two
+//! mount tables are read.
 
 use std::fs;
 use std::path::Path;
@@ -15,8 +16,8 @@ use super::mounts::{self, Mount};
 /// The process in whose namespace everything is mounted that is mounted for all.
 const INIT: i32 = 1;
 
-/// That a mount below that directory reaches the engine behind that socket: whoever listens on it, or, where that is
-/// unknown, the first process. What may not be looked at is believed.
+/// That a mount below that directory reaches the engine behind that socket: whoever listens on it, or, where
+/// that is unknown, the first process. What may not be looked at is believed.
 ///
 /// # Errors
 /// Why it does not, and what of the agent's unit to change.

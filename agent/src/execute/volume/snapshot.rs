@@ -1,9 +1,9 @@
 //! Copies of a volume on its own host, taken and put back while the bot is stopped.
 //!
-//! An upgrade that fails is rolled back with them, and backups start from them. Each is whole or not there: made in
-//! `.making`, its digest and time written beside it, then renamed into the volume's directory. Owner ids are stored
-//! as containers count them, so that a host that remaps them otherwise can use them too. A copy is compared with its digest before it is
-//! put back, and what it replaces goes only then.
+//! An upgrade that fails is rolled back with them, and backups start from them. Each is whole or not there:
+//! made in `.making`, its digest and time written beside it, then renamed into the volume's directory. Owner
+//! ids are stored as containers count them, so that a host that remaps them otherwise can use them too. A
+//! copy is compared with its digest before it is put back, and what it replaces goes only then.
 //!
 //! ```text
 //! unmount ─► copy ─► ids as in containers ─► digest ─► note ─► rename ─► mount again
@@ -68,8 +68,8 @@ impl Volumes {
     /// Copies a stopped instance's volume under that name. One that has the name stays: it was taken before.
     ///
     /// # Errors
-    /// When the volume is in use, there are [`SNAPSHOTS_PER_VOLUME_MAX`], the disk is full, or a step fails. The volume
-    /// is as it was before.
+    /// When the volume is in use, there are [`SNAPSHOTS_PER_VOLUME_MAX`], the disk is full, or a step fails.
+    /// The volume is as it was before.
     pub async fn snapshot(
         &self,
         deployment: DeploymentId,
@@ -78,7 +78,7 @@ impl Volumes {
         owner: Owner,
     ) -> Result<(), Reason> {
         let _turn = self.turn(deployment).await;
-        let (backend, home) = (self.backend()?, self.inner.places.volume(deployment));
+        let (backend, home) = (self.ready().await?, self.inner.places.volume(deployment));
         is_file_name(name)?;
         let taken = choice::snapshots(&home)?;
         if taken.contains(name) {
@@ -120,12 +120,12 @@ impl Volumes {
         let (backend, home) = (self.backend()?, self.inner.places.volume(deployment));
         let making = self.inner.places.snapshot_in_the_making(deployment, name);
         self.carry_out(&backend.settle(&home)).await?;
-        let bytes = measured(backend, &home, look).await?;
+        let bytes = measured(&backend, &home, look).await?;
         let _claim = self.claim("the snapshot", bytes).await?;
         let made = async {
             self.carry_out(&[Step::Delete { path: making.root().to_owned() }]).await?;
             self.carry_out(&backend.copy_out(&home, &making, owner.shift().reversed())).await?;
-            let digest = digest(backend, &making).await?;
+            let digest = digest(&backend, &making).await?;
             let meta = Meta { taken_at: at, volume_bytes: look.floor, bytes, digest };
             let content = serde_json::to_string(&meta).map_err(|error| unwritable(&error))?;
             let (from, to) = (making.root().to_owned(), home.snapshot(name).root().to_owned());
@@ -139,14 +139,15 @@ impl Volumes {
         self.or_discard(&making, made.await).await
     }
 
-    /// Puts a copy in the place of a stopped instance's volume, and mounts it; the volume may be damaged or gone.
+    /// Puts a copy in the place of a stopped instance's volume, and mounts it; the volume may be damaged or
+    /// gone.
     ///
     /// # Errors
-    /// When there is no such copy, or it is not what it was; when the volume is in use, the disk is full, or a step
-    /// fails. The volume is what it was, or what it was to become.
+    /// When there is no such copy, or it is not what it was; when the volume is in use, the disk is full, or
+    /// a step fails. The volume is what it was, or what it was to become.
     pub async fn restore(&self, deployment: DeploymentId, name: &str, owner: Owner) -> Result<(), Reason> {
         let _turn = self.turn(deployment).await;
-        let (backend, home) = (self.backend()?, self.inner.places.volume(deployment));
+        let (backend, home) = (self.ready().await?, self.inner.places.volume(deployment));
         is_file_name(name)?;
         let copy = home.snapshot(name);
         let meta = meta(&copy).filter(|_| backend.kind().content(&copy).exists());
@@ -154,7 +155,7 @@ impl Volumes {
             Reason::new("no-snapshot", format!("{deployment} has no whole snapshot `{name}`"))
                 .because(format!("it has {:?}", sights(&home).into_keys().collect::<Vec<_>>()))
         })?;
-        let found = digest(backend, &copy).await?;
+        let found = digest(&backend, &copy).await?;
         if found != meta.digest {
             return Err(Reason::new(
                 "snapshot-damaged",

@@ -1,8 +1,8 @@
 //! What the host's disk can still promise.
 //!
-//! A volume is promised whole, and a promise is kept: so each new byte is asked for here first, together with what is
-//! promised and not yet taken, and a reserve that nobody is given. A bot that fills its volume meets ENOSPC in there;
-//! the host never does.
+//! A volume is promised whole, and a promise is kept: so each new byte is asked for here first, together with
+//! what is promised and not yet taken, and a reserve that nobody is given. A bot that fills its volume meets
+//! ENOSPC in there; the host never does.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +12,13 @@ use nix::sys::statvfs::statvfs;
 
 use super::failure::{failed, mib};
 
-/// Bytes of the host's disk that no volume gets: what dockerd needs to unpack an image of a bot (openclaw's takes 1 GB),
-/// and as much again for logs, the ledger and the journal. Placement keeps a tenth of the disk on top of it free.
+/// Bytes of the host's disk that no volume gets: what dockerd needs to unpack an image of a bot (openclaw's
+/// takes 1 GB), and as much again for logs, the ledger and the journal. Placement keeps a tenth of the disk
+/// on top of it free.
 pub const RESERVE_BYTES: u64 = 2 << 30;
 
-/// A volume's size is a whole number of these: one group of blocks of an ext4, which would leave a smaller rest unused
-/// and then never be as large as was asked.
+/// A volume's size is a whole number of these: one group of blocks of an ext4, which would leave a smaller
+/// rest unused and then never be as large as was asked.
 pub const GRAIN_BYTES: u64 = 128 << 20;
 
 /// The size of a volume that is to hold that many bytes: no less, and exactly what the kernel will tell.
@@ -40,7 +41,8 @@ pub(super) struct Space {
     claimed: Arc<Mutex<u64>>,
 }
 
-/// Bytes that are kept for somebody until this is dropped. One that is never dropped keeps them too long, no more.
+/// Bytes that are kept for somebody until this is dropped. One that is never dropped keeps them too long, no
+/// more.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Claim {

@@ -1,8 +1,9 @@
-//! What can be done to the host for a volume: the words in which `image.rs`, `quota.rs` and `sweep.rs` decide.
+//! What can be done to the host for a volume: the words in which `image.rs`, `quota.rs` and `sweep.rs`
+//! decide.
 //!
-//! A decision is a list of steps that can be printed and compared; `door.rs` carries them out, one by one. After each
-//! of them the agent may die: every list is written so that what lies on the disk then is either whole, or in the
-//! making or in the trash, where `sweep.rs` finds it. Every step is idempotent.
+//! A decision is a list of steps that can be printed and compared; `door.rs` carries them out, one by one.
+//! After each of them the agent may die: every list is written so that what lies on the disk then is either
+//! whole, or in the making or in the trash, where `sweep.rs` finds it. Every step is idempotent.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -153,8 +154,8 @@ pub enum Step {
     },
 }
 
-/// The steps that a host with images passes on the way from a bot's first volume to its removal, with a snapshot and a
-/// restore between: where a test can kill the agent.
+/// The steps that a host with images passes on the way from a bot's first volume to its removal, with a
+/// snapshot and a restore between: where a test can kill the agent.
 pub const KILL_POINTS: [&str; 11] = [
     "volume_make_dir",
     "volume_allocate",

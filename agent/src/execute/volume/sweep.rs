@@ -1,7 +1,7 @@
 //! What a former life of the agent left half done, and whether this one can do better: done at every start.
 //!
-//! `Volumes::open` calls this before anything else. Only what lies in the making or in the trash is taken away, and what
-//! was attached to it; a volume in its place is left as it is, mounted or not.
+//! `Volumes::open` calls this before anything else. Only what lies in the making or in the trash is taken
+//! away, and what was attached to it; a volume in its place is left as it is, mounted or not.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,8 @@ use crate::execute::places::Places;
 
 /// Nobody but the host looks at what is not whole.
 const PRIVATE_MODE: u32 = 0o700;
-/// Bytes of the image on which it is tried whether this host can have any: small, because the disk may be nearly full.
+/// Bytes of the image on which it is tried whether this host can have any: small, because the disk may be
+/// nearly full.
 const TRIAL_BYTES: u64 = 8 << 20;
 
 /// Makes the directories that volumes live in.
@@ -35,8 +36,8 @@ pub(super) async fn make_room(places: &Places, door: &dyn Door) -> Result<(), Re
     Ok(())
 }
 
-/// Takes away what is half made. What cannot be taken away now is told, and taken away by the next start: a bot must
-/// not wait for it.
+/// Takes away what is half made. What cannot be taken away now is told, and taken away by the next start: a
+/// bot must not wait for it.
 ///
 /// # Errors
 /// When the kernel's tables cannot be read.

@@ -1,8 +1,8 @@
 //! A bot's folder walked: digested, and given from one range of user ids to another.
 //!
-//! Used where there is no way round looking inside: a snapshot of a folder, and a snapshot on a host that remaps user
-//! ids. The bot has stopped, so nothing moves meanwhile; it may have left anything behind, so no symbolic link is
-//! followed, nothing but plain files is opened, and no other filesystem is entered.
+//! Used where there is no way round looking inside: a snapshot of a folder, and a snapshot on a host that
+//! remaps user ids. The bot has stopped, so nothing moves meanwhile; it may have left anything behind, so no
+//! symbolic link is followed, nothing but plain files is opened, and no other filesystem is entered.
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -69,8 +69,8 @@ fn moved_id(id: u32, by: i64) -> u32 {
     u32::try_from(i64::from(id) + by).unwrap_or(id)
 }
 
-/// The digest of a folder: names, kinds, modes, owners, times of change, link targets, contents. Extended attributes and
-/// which names are one file are not in it.
+/// The digest of a folder: names, kinds, modes, owners, times of change, link targets, contents. Extended
+/// attributes and which names are one file are not in it.
 ///
 /// # Errors
 /// What the operating system said, and where.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use launchpad_protocol::id::DeploymentId;
@@ -16,15 +16,24 @@ use super::step::Step;
 use super::{Volumes, holders, snapshot, space, sweep};
 use crate::execute::places::{Home, Places};
 
-/// How long a user of a volume may take to leave before it is refused: a container that starts has every mount of the host
-/// for some milliseconds, also its neighbours' volumes.
+/// How long a user of a volume may take to leave before it is refused: a container that starts has every
+/// mount of the host for some milliseconds, also its neighbours' volumes.
 const USERS_LEAVE_WITHIN: Duration = Duration::from_secs(1);
 /// Between two looks at that.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Volumes {
-    pub(super) fn backend(&self) -> Result<&Arc<dyn Backend>, Reason> {
-        self.inner.backend.as_ref().map_err(Clone::clone)
+    /// The backend, as it was last found.
+    pub(super) fn backend(&self) -> Result<Arc<dyn Backend>, Reason> {
+        self.inner.backend.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The backend, looked for again where there was none. Everything that is asked for begins with this.
+    pub(super) async fn ready(&self) -> Result<Arc<dyn Backend>, Reason> {
+        match self.backend() {
+            Ok(backend) => Ok(backend),
+            Err(_) => self.choose_again().await,
+        }
     }
 
     pub(super) async fn world(&self) -> Result<World, Reason> {

@@ -45,7 +45,8 @@ pub(super) fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
         file.set_len(before)?;
         return Err(errno.into());
     }
-    // An empty one is synced by whoever fills it; one that grows must be as long as what will be written into it says.
+    // An empty one is synced by whoever fills it; one that grows must be as long as what will be written into
+    // it says.
     if before == 0 { Ok(()) } else { file.sync_all() }
 }
 

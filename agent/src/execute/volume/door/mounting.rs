@@ -1,7 +1,7 @@
 //! Steps that mount, unmount and have to do with loop devices.
 //!
-//! A loop device is attached by `mount` itself, in one go and so that it frees itself: a crash leaves both or neither.
-//! One file is never attached twice, because two caches of one filesystem destroy it.
+//! A loop device is attached by `mount` itself, in one go and so that it frees itself: a crash leaves both or
+//! neither. One file is never attached twice, because two caches of one filesystem destroy it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,13 +17,15 @@ use super::super::failure::failed;
 use super::super::loops::{self, LoopDevice};
 use super::super::program::{Program, Programs};
 
-/// Flags of a volume's mount: nothing in it becomes root or a device. Access times would cost a write for every read.
+/// Flags of a volume's mount: nothing in it becomes root or a device. Access times would cost a write for
+/// every read.
 const FLAGS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOATIME);
-/// The same for `mount`. The kernel must not write the inode tables' zeros after the fact: they read as zeros already,
-/// and it would do so by punching holes into the room that is kept. One damaged block stops the bot's writes, rather
-/// than spreading.
+/// The same for `mount`. The kernel must not write the inode tables' zeros after the fact: they read as zeros
+/// already, and it would do so by punching holes into the room that is kept. One damaged block stops the
+/// bot's writes, rather than spreading.
 const OPTIONS: &str = "nosuid,nodev,noatime,noinit_itable,errors=remount-ro";
-/// How long a loop device may take to let its file go: the kernel is done in milliseconds, unless udev looks at it.
+/// How long a loop device may take to let its file go: the kernel is done in milliseconds, unless udev looks
+/// at it.
 const FREE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a mount may be held by somebody who was not there when it was looked at.
 const UNMOUNT_WITHIN: Duration = Duration::from_secs(2);
