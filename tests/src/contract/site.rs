@@ -38,9 +38,9 @@ use crate::stand_in::{Port, Sockets, World, open_beside};
 /// The hostile bot's plan, and its neighbours': small, so that a bomb that got through could not fill a host.
 const PLANS: &str = "
 [starter]\ncpu_millis = 500\nmemory_gb = 1\nstorage_gb = 10\nretention_days = 7\n
-[contract]\ncpu_millis = 500\nmemory_mb = 256\nstorage_mb = 300\nretention_days = 7\n";
+[contract]\ncpu_millis = 500\nmemory_mb = 256\nstorage_mb = 268\nretention_days = 7\n";
 /// What that is in the hostile bot's terms: MiB, and what the profile and every bot get besides.
-const VOLUME_MB: u64 = 286;
+const VOLUME_MB: u64 = 256;
 const MEMORY_MB: u64 = 256;
 const CPU_MILLIS: u64 = 500;
 const PIDS: u64 = 64;

@@ -99,10 +99,9 @@ fn flow(element: &Value) -> Result<Flow> {
     let value = element.get("elem").map_or(element, |inner| &inner["val"]);
     let parts = value["concat"].as_array().with_context(|| format!("not a flow: {element}"))?;
     let to = parts.first().and_then(Value::as_str).and_then(|address| address.parse().ok());
-    let protocol = match parts.get(1).context("a flow without a protocol")? {
-        Value::String(name) => name.clone(),
-        number => number.to_string(),
-    };
+    let protocol = parts.get(1).context("a flow without a protocol")?;
+    // One without a name is told by its number.
+    let protocol = protocol.as_str().map_or_else(|| protocol.to_string(), str::to_owned);
     let port = parts.get(2).map(|port| port.as_u64().and_then(|port| u16::try_from(port).ok()));
     ensure!(port != Some(None), "not a port: {element}");
     Ok(Flow { to: to.with_context(|| format!("not an address: {element}"))?, protocol, port: port.flatten() })
