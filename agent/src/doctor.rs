@@ -13,7 +13,6 @@ mod checks;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,7 +30,6 @@ use crate::execute::engine::Engine;
 use crate::execute::facts::EngineFacts;
 use crate::execute::gate::GateClient;
 use crate::execute::places::Places;
-use crate::execute::resolv;
 use crate::execute::volume::Volumes;
 use crate::gate::nft;
 use crate::reconcile::facts::HostFacts;
@@ -75,8 +73,6 @@ pub struct Whereabouts {
     pub data_dir: PathBuf,
     /// Where the gate answers; none: the host has not joined, and needs no gate yet.
     pub gate: Option<PathBuf>,
-    /// Name servers for bots; none: the host's own.
-    pub resolvers: Vec<Ipv4Addr>,
 }
 
 /// Looks at the host.
@@ -88,8 +84,7 @@ pub async fn examine(at: &Whereabouts) -> Examination {
         None => Ok(()),
     };
     let gate_answers = gate.is_ok();
-    let resolvers = resolv::servers(&at.resolvers);
-    let capabilities = checks::capabilities(engine.as_ref(), nft::usable().await, volumes, gate, &resolvers);
+    let capabilities = checks::capabilities(engine.as_ref(), nft::usable().await, volumes, gate);
     Examination { capacity: capacity(&at.data_dir), capabilities, engine: engine.ok(), gate_answers }
 }
 
@@ -262,8 +257,7 @@ mod tests {
 
     fn examined(engine: Result<&EngineFacts, &Reason>) -> Examination {
         let capacity = Ok(Capacity { cpu_millis: 2500, memory_bytes: 7 << 30, storage_bytes: 90 << 30 });
-        let capabilities =
-            checks::capabilities(engine, Ok(()), Ok("ext4-image"), Ok(()), &[Ipv4Addr::new(192, 0, 2, 53)]);
+        let capabilities = checks::capabilities(engine, Ok(()), Ok("ext4-image"), Ok(()));
         Examination { capacity, capabilities, engine: engine.ok().cloned(), gate_answers: true }
     }
 
@@ -300,13 +294,6 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_a_server_that_bots_can_reach_is_told_so() {
-        let found = checks::capabilities(Ok(&capable()), Ok(()), Ok("ext4-image"), Ok(()), &[]);
-        let Some(Capability::Absent { reason }) = found.get("resolver") else { panic!("it has one: {found:?}") };
-        assert!(reason.mend.as_deref().is_some_and(|mend| mend.contains("--resolver")), "{reason}");
-    }
-
-    #[test]
     fn a_capable_host_lacks_nothing_that_it_must_have() {
         assert_eq!(examined(Ok(&capable())).missing(), Vec::<&Reason>::new());
     }
@@ -322,7 +309,7 @@ mod tests {
     async fn a_host_that_has_joined_and_has_no_gate_keeps_no_egress_policy() {
         let dir = tempfile::tempdir().unwrap();
         let (docker, data_dir) = (dir.path().join("docker.sock"), dir.path().join("data"));
-        let at = Whereabouts { docker, data_dir, gate: Some(dir.path().to_owned()), resolvers: vec![] };
+        let at = Whereabouts { docker, data_dir, gate: Some(dir.path().to_owned()) };
         let found = examine(&at).await;
         let Some(Capability::Absent { reason }) = found.capabilities.get(EGRESS_POLICY) else {
             panic!("{}", found.text())
@@ -334,7 +321,7 @@ mod tests {
     async fn no_docker_is_a_finding_and_no_failure() {
         let dir = tempfile::tempdir().unwrap();
         let (docker, data_dir) = (dir.path().join("docker.sock"), dir.path().join("not yet there"));
-        let found = examine(&Whereabouts { docker, data_dir, gate: None, resolvers: vec![] }).await;
+        let found = examine(&Whereabouts { docker, data_dir, gate: None }).await;
         assert!(found.missing().iter().any(|reason| reason.code == "engine-away"), "{}", found.text());
         assert!(found.capacity.unwrap().storage_bytes > 0);
     }

@@ -165,7 +165,6 @@ fn whereabouts(config: &Config, joined: bool) -> Whereabouts {
         docker: config.docker.clone(),
         data_dir: config.data_dir.clone(),
         gate: joined.then(|| config.run_dir.clone()),
-        resolvers: config.resolvers.clone(),
     }
 }
 

@@ -4,7 +4,6 @@
 //! unable to keep, or that we do not keep yet; both are reported, so that nobody relies on it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use launchpad_protocol::capability::{
     APPARMOR, CGROUP_V2, EGRESS_POLICY, LIMITS, LIVE_RESTORE, SECCOMP, USERNS_REMAP, VOLUME_QUOTA,
@@ -24,7 +23,6 @@ pub(super) fn capabilities(
     nftables: Result<(), Reason>,
     volumes: Result<&'static str, Reason>,
     gate: Result<(), Reason>,
-    resolvers: &[Ipv4Addr],
 ) -> BTreeMap<String, Capability> {
     let mut found = BTreeMap::new();
     let mut note = |name: &str, capability: Capability| drop(found.insert(name.to_owned(), capability));
@@ -32,7 +30,6 @@ pub(super) fn capabilities(
     // The gate writes its rules with nft: without that it keeps nobody.
     note(EGRESS_POLICY, nftables.clone().and(gate).map_or_else(absent, |()| Capability::Present));
     note("nftables", nftables.map_or_else(absent, |()| Capability::Present));
-    note("resolver", if resolvers.is_empty() { absent(no_resolver()) } else { Capability::Present });
     for check in ENGINE_CHECKS {
         let capability = match engine {
             Err(reason) => absent(reason.clone()),
@@ -48,12 +45,6 @@ pub(super) fn capabilities(
 /// Whether only the engine can tell that.
 pub(super) fn needs_engine(name: &str) -> bool {
     ENGINE_CHECKS.iter().any(|check| check.name == name)
-}
-
-fn no_resolver() -> Reason {
-    Reason::new("no-resolver", "bots resolve no names")
-        .because("the host's own resolv.conf names no server that a container can reach by IPv4")
-        .mend("name one with --resolver, or LAUNCHPAD_AGENT_RESOLVERS, and restart the agent; bots run on meanwhile")
 }
 
 /// One question to the engine's facts, and what is said where the answer is no.
