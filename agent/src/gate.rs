@@ -103,6 +103,7 @@ pub async fn run(config: GateConfig, clock: Clock, stop: CancellationToken) -> R
     let setting = names::Setting { upstreams: config.resolvers, ..names::Setting::default() };
     let names = Names::new(setting, keeper.policy(), Arc::new(keeper.clone()), Arc::new(keeper.clone()));
     let ingress = Ingress::new(config.ingress, keeper.policy());
+    let bell = keeper.clone();
     let desk = Desk {
         keeper,
         names: names.clone(),
@@ -112,8 +113,16 @@ pub async fn run(config: GateConfig, clock: Clock, stop: CancellationToken) -> R
     tokio::join!(
         keeping.run(watch, stop.clone()),
         names.serve(stop.clone()),
+        ring_for(ingress.clone(), bell, stop.clone()),
         ingress.run(stop.clone()),
         desk.serve(listener, stop),
     );
     Ok(())
+}
+
+/// Rings when public names begin, or cease, to lead to bots.
+async fn ring_for(ingress: Ingress, bell: Keeper, stop: CancellationToken) {
+    while stop.run_until_cancelled(ingress.changed()).await.is_some() {
+        bell.ring();
+    }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,8 @@ struct Shared {
     /// Why Caddy cannot ask us; none: it can.
     door: Mutex<Option<String>>,
     caddy: Mutex<Standing>,
+    /// Rung when one of the two above has changed.
+    news: Notify,
 }
 
 /// How the way in to one instance stands.
@@ -75,6 +77,7 @@ impl Ingress {
             directory: Mutex::new(Arc::new(directory)),
             door: Mutex::new(Some("the gate has only just started".to_owned())),
             caddy: Mutex::new(Standing::Away("the gate has only just started".to_owned())),
+            news: Notify::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -87,6 +90,12 @@ impl Ingress {
             never = self.clone().answer() => match never {},
             never = self.keep() => match never {},
         }
+    }
+
+    /// Returns when Caddy, or the port at which it asks, stands otherwise than before; for one waiter. Cancel
+    /// safe.
+    pub async fn changed(&self) {
+        self.shared.news.notified().await;
     }
 
     /// How the way in to an instance stands.
@@ -122,17 +131,28 @@ impl Ingress {
         Some(reason.because(cause).mend(format!("free {address}, or give the gate another --ingress-directory")))
     }
 
+    /// Takes down how something stands; whether that is news.
+    fn note<T: PartialEq>(&self, place: &Mutex<T>, now: T) -> bool {
+        let mut before = lock(place);
+        let differs = *before != now;
+        *before = now;
+        if differs {
+            self.shared.news.notify_one();
+        }
+        differs
+    }
+
     async fn answer(self) -> Infallible {
         let address = self.shared.args.ingress_directory;
         loop {
             match serve::bind(address).await {
                 Ok(listener) => {
-                    *lock(&self.shared.door) = None;
+                    self.note(&self.shared.door, None);
                     return serve::serve(listener, self).await;
                 }
                 Err(error) => {
                     let cause = format!("cannot listen on {address}: {error}");
-                    if lock(&self.shared.door).replace(cause.clone()).as_ref() != Some(&cause) {
+                    if self.note(&self.shared.door, Some(cause.clone())) {
                         tracing::warn!("{cause}; public names lead nowhere meanwhile");
                     }
                     sleep(DOOR_TRIED_EVERY).await;
@@ -154,8 +174,7 @@ impl Ingress {
             }
             file_trouble = trouble;
             let standing = caddy::look(&args.caddy_admin, ours).await;
-            let before = std::mem::replace(&mut *lock(caddy), standing.clone());
-            if before != standing {
+            if self.note(caddy, standing.clone()) {
                 match standing.fault(args) {
                     None => tracing::info!("Caddy answers, and its configuration is ours"),
                     Some(fault) => tracing::warn!("{fault}"),
