@@ -28,6 +28,13 @@ const ENROLL_PORT: u16 = 7702;
 /// be remapped inside of what is remapped already, and cgroups and AppArmor are the machine's. All else a host has to have.
 pub const POOLS: &str = "[shared]\nkind = \"shared\"\naccepts = [\"apparmor\", \"cgroup-v2\", \"userns-remap\"]\n";
 
+/// The spec's plans but for their storage: a volume's room is really taken from the disk, and a laboratory's bots write
+/// nothing. Starter's ten gigabytes are proved where one bot has them, in the demo.
+pub const PLANS: &str = "\
+[starter]\ncpu_millis = 500\nmemory_gb = 1\nstorage_mb = 64\nretention_days = 7\negress_rules = 8\n\
+[pro]\ncpu_millis = 1000\nmemory_gb = 2\nstorage_mb = 128\nretention_days = 30\negress_rules = 16\n\
+[team]\ncpu_millis = 2000\nmemory_gb = 4\nstorage_mb = 256\nretention_days = 30\negress_rules = 32\n";
+
 /// What `init` handed out; kept beside the data, because it is told only once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FirstOperator {
@@ -50,6 +57,8 @@ pub struct Place {
     pub database: Option<String>,
     /// The table of pools.
     pub pools: String,
+    /// The table of plans, unless `arguments` name one; none: the built-in one.
+    pub plans: Option<String>,
     /// More arguments of `serve`, such as `--profiles DIR`.
     pub arguments: Vec<String>,
     /// More environment of `serve`, such as a kill point.
@@ -65,9 +74,16 @@ impl Place {
             http: http.to_owned(),
             database: None,
             pools: POOLS.to_owned(),
+            plans: Some(PLANS.to_owned()),
             arguments: Vec::new(),
             environment: BTreeMap::new(),
         }
+    }
+
+    /// The same with the plans as customers get them.
+    #[must_use]
+    pub fn with_real_plans(self) -> Self {
+        Self { plans: None, ..self }
     }
 
     /// The same with another database.
@@ -196,6 +212,14 @@ fn init(place: &Place) -> Result<FirstOperator> {
 fn serve(place: &Place) -> Result<Recipe> {
     let pools = place.data.with_extension("pools.toml");
     std::fs::write(&pools, &place.pools).with_context(|| format!("write {}", pools.display()))?;
+    let plans = place.data.with_extension("plans.toml");
+    let plans_arguments = match &place.plans {
+        Some(table) if !place.arguments.iter().any(|argument| argument == "--plans") => {
+            std::fs::write(&plans, table).with_context(|| format!("write {}", plans.display()))?;
+            vec!["--plans".as_ref(), plans.as_os_str()]
+        }
+        Some(_) | None => Vec::new(),
+    };
     let recipe = Recipe::new("launchpad-coordinator", programs::binary("launchpad-coordinator")?, &place.log);
     let recipe = place.environment.iter().fold(recipe, |recipe, (name, value)| recipe.env(name, value));
     Ok(recipe
@@ -204,6 +228,7 @@ fn serve(place: &Place) -> Result<Recipe> {
         .args(["--fleet", &format!("{FABRIC_ADDRESS}:{FLEET_PORT}")])
         .args(["--enroll", &format!("{FABRIC_ADDRESS}:{ENROLL_PORT}")])
         .args(["--pools".as_ref(), pools.as_os_str()])
+        .args(plans_arguments)
         .args(place.database_arguments())
         .args(&place.arguments))
 }

@@ -44,7 +44,7 @@ impl Changes {
                 guest.delete(true)?;
                 self.gone.push(guest);
             }
-            1 => drop(self.guests[at].restart()?),
+            1 => self.restart(at)?,
             2 | 3 => {
                 let allow: Vec<&str> = RULES.into_iter().filter(|_| random.random_bool(0.5)).collect();
                 self.put(at, "egress", &json!({ "allow": allow }))?;
@@ -76,6 +76,13 @@ impl Changes {
         }
         self.guests.push(Deployment::order(&self.api, &body)?);
         Ok(())
+    }
+
+    /// Only what runs, or has failed, can be restarted: a guest that is not so far says so.
+    fn restart(&self, at: usize) -> Result<()> {
+        let guest = self.guests.get(at).context("a guest")?;
+        let answer = self.api.post(&format!("/deployments/{}/restart", guest.id), &json!({}))?;
+        if answer.body["type"] == "urn:launchpad:wrong-state" { Ok(()) } else { answer.success().map(drop) }
     }
 
     fn put(&self, at: usize, what: &str, body: &serde_json::Value) -> Result<()> {

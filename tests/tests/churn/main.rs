@@ -44,6 +44,8 @@ const ALLOWED: &str = "203.0.113.10";
 /// The port of it that is allowed; the other one is not.
 const ALLOWED_PORT: u16 = 443;
 const OTHER_PORT: u16 = 80;
+/// Where somebody listens on the host itself, beside Caddy.
+const HOST_PORT: u16 = 9100;
 
 /// Destinations that no policy allows, or not this one: a name for the record, an address, a port.
 const DENIED: [(&str, &str, u16); 6] = [
@@ -134,14 +136,14 @@ fn people(world: &World, lab: &mut Lab) -> Result<()> {
     world.stand_in("allowed", ALLOWED, &[Port::Tcp(ALLOWED_PORT)])?;
     world.stand_in("allowed, another port", ALLOWED, &[Port::Tcp(OTHER_PORT)])?;
     let net = &lab.host(0)?.net;
-    let (address, port) = (net.address().parse()?, Port::Tcp(OTHER_PORT));
+    let (address, port) = (net.address().parse()?, Port::Tcp(HOST_PORT));
     world.listen("host", net.inside(|| launchpad_tests::stand_in::Sockets::open(address, &[port]))?)
 }
 
 fn targets(lab: &mut Lab) -> Result<Vec<Target>> {
     let denied = DENIED.map(|(_, address, port)| (address.to_owned(), port)).into_iter();
     let host = lab.host(0)?.net.address();
-    let denied = denied.chain([(ALLOWED.to_owned(), OTHER_PORT), (host, OTHER_PORT)]);
+    let denied = denied.chain([(ALLOWED.to_owned(), OTHER_PORT), (host, HOST_PORT)]);
     let denied = denied.map(|(address, port)| Target { address, port, allowed: false });
     let allowed = Target { address: ALLOWED.to_owned(), port: ALLOWED_PORT, allowed: true };
     Ok(denied.chain([allowed]).collect())

@@ -17,7 +17,7 @@ use super::site::{Site, id, name_of};
 use super::terminal::Line;
 
 /// The default Starter plan, whose data nobody keeps.
-const NO_RETENTION: &str = "[starter]\ncpu_millis = 500\nmemory_gb = 1\nstorage_gb = 10\nretention_days = 0\n";
+const NO_RETENTION: &str = "[starter]\ncpu_millis = 500\nmemory_gb = 1\nstorage_mb = 64\nretention_days = 0\n";
 /// What somebody sets behind the agent's back; Starter has 1 GB.
 const TAMPERED_MEMORY: &str = "536870912";
 /// Starter's.

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use launchpad_tests::lab::{Lab, Run};
+use launchpad_tests::coordinator::Place;
+use launchpad_tests::lab::{Lab, Run, http_address};
 use launchpad_tests::wait::Stopwatch;
 use launchpad_tests::{interrupt, kernel};
 use serde_json::{Value, json};
 
-use crate::known;
 use crate::verdict::{Facts, disagreements};
+use crate::{known, page};
 
 /// The bot's startup probe gives up after five minutes; the image has to be pulled before.
 const READY_WITHIN: Duration = Duration::from_secs(420);
@@ -36,9 +37,12 @@ pub(crate) fn check(bot: &str) -> Result<ExitCode> {
 
 fn run_once(run: Run, bot: &str, pids: u64) -> Result<Value> {
     let mut lab = Lab::enter_as(run, &[bot])?;
-    lab.start_coordinator()?;
+    let mut place = Place::new(lab.dir(), &http_address()).with_real_plans();
+    place.arguments = page::coordinator_arguments();
+    lab.start_coordinator_at(place)?;
     lab.add_host()?;
     lab.start_agent(0)?;
+    lab.host(0)?.start_caddy()?;
     let outcome = interrupt::unless_stopping(deploy(&mut lab, bot, pids));
     if outcome.is_err() {
         eprintln!("demo: coordinator, {LOG_TAIL}:\n{}", lab.coordinator()?.process().log_tail());
@@ -73,11 +77,13 @@ fn deploy(lab: &mut Lab, bot: &str, pids: u64) -> Result<Value> {
         docker: inspected,
     };
     let disagreements = disagreements(&facts);
+    let page = page::look(lab, &deployment)?;
     Ok(json!({
         "state": deployment["state"],
         "image_digest": facts.image.split('@').nth(1),
         "seconds_to_ready": (seconds_to_ready * 10.0).round() / 10.0,
         "limits": facts.kernel,
+        "page": page,
         "disagreements": disagreements,
         "ok": disagreements.is_empty(),
     }))

@@ -11,6 +11,7 @@
 
 mod check;
 mod down;
+mod page;
 mod up;
 mod verdict;
 

@@ -12,7 +12,7 @@ use launchpad_tests::lab::Lab;
 use launchpad_tests::wait::Stopwatch;
 use launchpad_tests::{interrupt, programs};
 
-use crate::{EXIT_MISUSED, RUN_ID, directory, down, known};
+use crate::{EXIT_MISUSED, RUN_ID, directory, down, known, page};
 
 /// On this machine only: the demo's operator token is for whoever runs it.
 const HTTP: &str = "127.0.0.1:7700";
@@ -44,10 +44,16 @@ fn start(bot: &str, clock: &Clock) -> Result<Lab> {
     lab.add_host()?;
     clock.say(&format!("coordinator on http://{HTTP}"));
     // The one in `coordinator::POOLS`: a demo runs on build machines and in containers as well.
-    clock.say("its pool `shared` accepts a host without apparmor, cgroup-v2 and userns-remap; on your own, let it not");
-    lab.start_coordinator_at(Place::new(&dir, HTTP))?;
+    clock.say(
+        "its pool `shared` accepts a host without apparmor, cgroup-v2 and userns-remap; on your own, let it not",
+    );
+    let mut place = Place::new(&dir, HTTP).with_real_plans();
+    place.arguments = page::coordinator_arguments();
+    lab.start_coordinator_at(place)?;
     clock.say("agent: enrols with a join token, then connects over QUIC");
     lab.start_agent(0)?;
+    clock.say("Caddy: HTTPS for the bots' public names, with an authority of its own");
+    lab.host(0)?.start_caddy()?;
 
     let command = our_command(&dir)?;
     let token = lab.coordinator()?.token().to_owned();
@@ -56,9 +62,13 @@ fn start(bot: &str, clock: &Clock) -> Result<Lab> {
     clock.say(&format!("launchpad deploy {name} --profile {bot} --plan starter"));
     run(&command, &["deploy", &name, "--profile", bot, "--plan", "starter", "--image", &lab.image(bot)?])?;
     clock.say(&format!("{name} is ready\n"));
+    let deployment = lab.api()?.get(&format!("/deployments/{name}"))?.success()?;
+    let shown = page::look(&mut lab, &deployment)?;
+    clock.say(&format!("its page, over HTTPS: {shown}\n"));
     run(&command, &["ps"])?;
     run(&command, &["hosts"])?;
     println!("\nTry next, from another terminal:\n");
+    println!("  {}", page::visit(&mut lab, &deployment)?.join(" "));
     for words in [format!("status {name}"), format!("logs {name} -f"), format!("restart {name}")] {
         println!("  {} {words}", command.display());
     }
