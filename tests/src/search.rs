@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
@@ -138,30 +138,40 @@ pub fn processes(needle: &Needle) -> Result<BTreeSet<(u32, &'static str)>> {
     Ok(found)
 }
 
-/// Reads what is written of a file, and not its holes.
+/// Reads what is written of a file, and not its holes: a volume is gigabytes of them.
 fn file_holds(path: &Path, needle: &Needle) -> Result<bool> {
     let Some(mut file) = unless_gone(File::open(path), path)? else { return Ok(false) };
-    let (mut at, overlap) = (0_i64, needle.longest() - 1);
-    let mut chunk = Vec::new();
+    let look = || format!("look into {}", path.display());
+    let mut at = 0;
     loop {
         at = match lseek(file.as_fd(), at, Whence::SeekData) {
             Ok(at) => at,
-            // No data from there to its end.
-            Err(Errno::ENXIO) => return Ok(false),
-            Err(errno) => return Err(errno).with_context(|| format!("look into {}", path.display())),
+            // No data from there to its end; or no file of bytes at all, such as a handle on a namespace.
+            Err(Errno::ENXIO | Errno::ESPIPE) => return Ok(false),
+            Err(errno) => return Err(errno).with_context(look),
         };
+        let hole = lseek(file.as_fd(), at, Whence::SeekHole).with_context(look)?;
         file.seek(SeekFrom::Start(u64::try_from(at)?))?;
-        chunk.clear();
-        let read = file.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk);
-        let read = read.with_context(|| format!("read {}", path.display()))?;
+        let data = file.by_ref().take(u64::try_from(hole - at)?);
+        if holds(data, needle).with_context(look)? {
+            return Ok(true);
+        }
+        at = hole;
+    }
+}
+
+/// Reads to the end, chunk by chunk; what lies across a border is whole with the end of the chunk before.
+fn holds(mut data: impl Read, needle: &Needle) -> std::io::Result<bool> {
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+    loop {
+        let kept = chunk.len();
+        if data.by_ref().take((CHUNK_BYTES - kept) as u64).read_to_end(&mut chunk)? == 0 {
+            return Ok(false);
+        }
         if needle.is_in(&chunk) {
             return Ok(true);
         }
-        if read < CHUNK_BYTES {
-            return Ok(false);
-        }
-        // What lies across the border of two chunks is whole in the next one.
-        at += i64::try_from(read - overlap)?;
+        chunk.drain(..chunk.len().saturating_sub(needle.longest() - 1));
     }
 }
 
@@ -181,22 +191,30 @@ mod tests {
     const TEXT: &str = "a-text-that-is-nowhere-by-chance-4711";
 
     #[test]
-    fn a_text_is_found_in_every_form_and_across_every_border() {
+    fn a_text_is_found_in_every_form_behind_every_hole() {
         let dir = std::env::temp_dir().join(format!("launchpad-search-{}", std::process::id()));
         fs::create_dir_all(dir.join("below")).unwrap();
         let needle = Needle::new(TEXT);
         for (n, form) in needle.forms().iter().enumerate() {
-            // Its first half ends one chunk, after a hole that is longer than a chunk.
-            let border = 3 * CHUNK_BYTES as u64 - form.len() as u64 / 2;
-            let path = dir.join(format!("below/{n}"));
-            let mut file = File::create(&path).unwrap();
-            file.seek(SeekFrom::Start(border)).unwrap();
+            let mut file = File::create(dir.join(format!("below/{n}"))).unwrap();
+            file.seek(SeekFrom::Start(3 * CHUNK_BYTES as u64)).unwrap();
             std::io::Write::write_all(&mut file, form).unwrap();
         }
         fs::write(dir.join("clean"), "a text").unwrap();
         let found = files(&dir, &needle).unwrap();
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!(found.len(), needle.forms().len(), "{found:?}");
+    }
+
+    #[test]
+    fn a_text_is_found_across_the_border_of_two_chunks() {
+        let needle = Needle::new(TEXT);
+        for part in 0..=TEXT.len() {
+            let mut data = vec![b'x'; 2 * CHUNK_BYTES];
+            data[CHUNK_BYTES - part..][..TEXT.len()].copy_from_slice(TEXT.as_bytes());
+            assert!(holds(&*data, &needle).unwrap(), "{part} bytes before it");
+        }
+        assert!(!holds(&*vec![b'x'; 2 * CHUNK_BYTES], &needle).unwrap());
     }
 
     #[test]
