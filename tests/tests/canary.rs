@@ -29,6 +29,7 @@ fn a_secret_is_where_it_belongs_and_nowhere_else() -> Result<()> {
     let bot = ground.deploy("keeper", "echo", json!({ "token": first }))?;
     let before = bot.identity(&ground.lab.host(0)?.engine)?;
     assert_eq!(ground.everywhere(&first)?, ground.file_of(&bot, "token")?);
+    assert_eq!(ground.core_limits()?, ["0 0", "0 0"]);
 
     // Replaced under the running bot: the old value is gone, and so it is of a file that is taken away.
     ground.set_by_command(&bot, "token", &second)?;
@@ -117,10 +118,9 @@ fn the_search_finds_what_is_meant_to_be_seen_in_every_kind_of_place() -> Result<
     let mut shown = ground.show_control()?;
     let found = ground.everywhere(&ground.control.clone())?;
     shown.kill().and_then(|()| shown.wait()).context("end the process that shows it")?;
-    let kinds: [(&str, fn(&Place) -> bool); 9] = [
+    let kinds: [(&str, fn(&Place) -> bool); 8] = [
         ("the coordinator's files", |place| matches!(place, Place::File(path) if path.starts_with("coordinator"))),
         ("the agent's files", |place| matches!(place, Place::File(path) if path.starts_with("h1/agent"))),
-        ("a log", |place| matches!(place, Place::File(path) if path.ends_with("coordinator.log"))),
         ("the engine's own files", |place| matches!(place, Place::Engine(_))),
         ("a table", |place| matches!(place, Place::Table(_))),
         ("a command line", |place| matches!(place, Place::Process(_, "cmdline"))),
@@ -130,6 +130,11 @@ fn the_search_finds_what_is_meant_to_be_seen_in_every_kind_of_place() -> Result<
     ];
     for (kind, is_of_it) in kinds {
         assert!(found.iter().any(is_of_it), "{kind}: {found:?}");
+    }
+    // No log holds what the control is; each holds its level.
+    let loud = ground.everywhere(" TRACE ")?;
+    for log in ["coordinator.log", "h1/agent.log"] {
+        assert!(loud.contains(&Place::File(log.into())), "{log}: {loud:?}");
     }
     ground.close()
 }

@@ -149,6 +149,17 @@ impl Ground {
         })
     }
 
+    /// The largest core dump that each of our programs would leave, in the kernel's words.
+    pub(crate) fn core_limits(&mut self) -> Result<Vec<String>> {
+        let pids = [self.lab.coordinator()?.process().pid(), self.lab.host(0)?.agent()?.process().pid()];
+        let limit = |pid| -> Result<String> {
+            let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
+            let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+            Ok(line.context("a limit of core files")?.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+        };
+        pids.into_iter().map(limit).collect()
+    }
+
     /// Where a secret belongs that a bot takes as a file.
     pub(crate) fn file_of(&mut self, bot: &Deployment, name: &str) -> Result<BTreeSet<Place>> {
         let path = self.path_of(bot, name)?;
