@@ -1,5 +1,6 @@
 //! What a bot may reach and where it is reached, as the API takes and refuses it; and its snapshots.
 
+use launchpad_protocol::report::Capacity;
 use serde_json::{Value, json};
 
 use super::lab::{Answer, Lab, Who, wish};
@@ -173,6 +174,25 @@ fn a_snapshot_needs_a_host_and_a_name_that_stays_in_its_folder() {
     assert_eq!(shown, json!({ "items": [], "operations": [] }));
     let none = lab.send(Who::Owner, "POST", "/deployments/web/snapshots/none/restore", None);
     assert_eq!((none.status, none.code().as_str()), (404, "no-such-snapshot"));
+}
+
+#[test]
+fn a_quota_that_no_disk_has_is_refused_in_numbers() {
+    let lab = Lab::start();
+    lab.host_reports(Capacity { cpu_millis: 8_000, memory_bytes: 64 << 30, storage_bytes: 20_000_000_000 });
+    let wish = |name: &str, plan: &str| {
+        let mut wish = wish(name);
+        (wish["pool"], wish["plan"]) = ("empty".into(), plan.into());
+        wish
+    };
+    assert_eq!(lab.send(Who::Owner, "POST", "/deployments", Some(&wish("small", "starter"))).status, 201);
+    let mut large = wish("large", "team");
+    let refused = lab.send(Who::Owner, "POST", "/deployments", Some(&large));
+    assert_eq!((refused.status, refused.code().as_str()), (422, "plan-larger-than-any-host"), "{refused:?}");
+    assert!(refused.text.contains("50 GB of storage"), "{refused:?}");
+    // A customer chooses a plan, and no size beside it.
+    large["storage_gb"] = 500.into();
+    assert_eq!(lab.send(Who::Owner, "POST", "/deployments", Some(&large)).code(), "malformed-body");
 }
 
 #[test]

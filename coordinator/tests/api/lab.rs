@@ -9,15 +9,19 @@ use launchpad_coordinator::app::sign_in::ApiToken;
 use launchpad_coordinator::config::{Arguments, Command, Config};
 use launchpad_coordinator::domain::actor::Role;
 use launchpad_coordinator::domain::audit::first_break;
+use launchpad_coordinator::domain::host::HostState;
 use launchpad_coordinator::outside::{Addresses, Outside};
 use launchpad_coordinator::store::accounts::{Account, User};
 use launchpad_coordinator::store::api_tokens::ApiTokenRow;
+use launchpad_coordinator::store::hosts::Seen;
 use launchpad_coordinator::store::{
     Commit, Intent, Store, StoreError, StoreUrl, Tx, accounts, api_tokens, audit, hosts,
 };
 use launchpad_pki::sealing::SealingKey;
+use launchpad_protocol::capability;
 use launchpad_protocol::id::{AccountId, HostId, TypedId};
-use launchpad_protocol::time::Moment;
+use launchpad_protocol::report::Capacity;
+use launchpad_protocol::time::{Clock, Moment};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -168,6 +172,21 @@ impl Lab {
         let entries = Runtime::new().unwrap().block_on(read);
         assert_eq!(first_break(entries.iter().map(|(entry, hash)| (entry, *hash))), None);
         entries.into_iter().map(|(entry, _)| (entry.action, entry.target, entry.cross_account)).collect()
+    }
+
+    /// The host is active, and that large; as an agent would have it known.
+    pub(crate) fn host_reports(&self, capacity: Capacity) {
+        let url = StoreUrl::Sqlite(self.dir.path().join("coordinator.db"));
+        let capabilities = capability::complete();
+        let report = async {
+            let store = Store::open(&url, Intent::Use, Moment::default()).await.unwrap();
+            let seen = Seen { state: HostState::Active, capacity, capabilities: &capabilities };
+            let now = Clock::machine().wall();
+            let keep = async |tx: &mut Tx| hosts::seen(tx, self.host, seen, now).await;
+            store.write::<_, StoreError>(Commit::StoreReport, keep).await.unwrap();
+            store.close().await;
+        };
+        Runtime::new().unwrap().block_on(report);
     }
 
     /// What a path shows to an operator once `holds`.

@@ -329,3 +329,18 @@ pub(crate) async fn a_sealed_file_stays_as_it_was_first_sealed(store: Store) {
     advance(&store, &mut row, Event::Delete).await;
     assert_eq!(read(&store, async |tx| sealed::missing(tx, host).await).await, []);
 }
+
+pub(crate) async fn each_host_is_known_with_the_tenants_on_it(store: Store) {
+    let (own, other) = (account(&store).await, account(&store).await);
+    let mut mine = deployment(&store, own, "web").await;
+    let host = place(&store, &mut mine).await;
+    let mut theirs = deployment(&store, other, "web").await;
+    theirs.host = Some(host);
+    advance(&store, &mut theirs, Event::Placed).await;
+    let tenants = async || read(&store, async |tx| deployments::tenants(tx).await).await;
+    assert_eq!(tenants().await, BTreeMap::from([(host, BTreeSet::from([own, other]))]));
+    advance(&store, &mut theirs, Event::Delete).await;
+    assert_eq!(tenants().await[&host].len(), 2, "its data is there still");
+    advance(&store, &mut theirs, Event::DataGone).await;
+    assert_eq!(tenants().await, BTreeMap::from([(host, BTreeSet::from([own]))]));
+}

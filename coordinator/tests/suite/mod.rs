@@ -5,6 +5,7 @@
 
 mod accounts;
 mod deployments;
+mod domains;
 mod fleet;
 mod keys;
 mod rows;
@@ -12,6 +13,7 @@ mod transactions;
 
 pub(crate) use accounts::*;
 pub(crate) use deployments::*;
+pub(crate) use domains::*;
 pub(crate) use fleet::*;
 pub(crate) use keys::*;
 pub(crate) use transactions::*;
@@ -51,6 +53,10 @@ macro_rules! each_case {
             operations_are_answered_once
             tombstones_are_buried_once
             a_sealed_file_stays_as_it_was_first_sealed
+            a_domain_reads_back_as_itself_and_is_claimed_once_by_a_deployment
+            of_many_claims_of_a_domain_one_is_proved
+            domains_are_looked_at_when_they_are_due_the_longest_waiting_first
+            each_host_is_known_with_the_tenants_on_it
 
             secrets_are_listed_without_the_config_and_destroyed_in_every_revision
             what_another_key_wraps_is_found_page_by_page
