@@ -182,4 +182,10 @@ impl Case<'_> {
     fn is_apart(&self, kind: &str) -> bool {
         !self.kernel.process.shared_namespaces.contains(kind)
     }
+
+    /// A namespace that it should have for itself and does not; none: it has.
+    fn shares(&self, item: Item, kind: &str) -> Option<Finding> {
+        let seen = format!("the host's {kind} namespace");
+        (!self.is_apart(kind)).then(|| Finding::compare(item, false, seen, "one of its own", Mend::Start))
+    }
 }

@@ -80,6 +80,9 @@ impl Story {
                 self.record.expect_stop(container, why, now);
             }
             self.model.apply(action, Moment::from_micros(self.now));
+            if let Action::UpdateResources { .. } = action {
+                self.record.limits_were_set();
+            }
         }
         actions.iter().map(Action::kind).collect()
     }

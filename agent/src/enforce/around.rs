@@ -8,6 +8,9 @@ use launchpad_protocol::spec::{InstanceSpec, LOG_FILES};
 use super::{Case, Finding, Mend, differs};
 use crate::observe::{GateSight, gate_digest};
 
+/// A volume is made in whole groups of an ext4's blocks (`execute/volume/space.rs`): up to so much larger than asked.
+const VOLUME_GRAIN_BYTES: u64 = 128 << 20;
+
 /// A secret in the environment is shown by `docker inspect`.
 pub(super) fn environment(spec: &InstanceSpec) -> Finding {
     let variables: Vec<&str> = spec.secret_environment.keys().map(String::as_str).collect();
@@ -30,35 +33,33 @@ impl Case<'_> {
         Finding::compare(Item::Log, found == Some(asked), seen, format!("{asked} bytes"), Mend::Nothing)
     }
 
+    /// Its volume holds what its plan grants, in whole grains.
     pub(super) fn volume_quota(&self) -> Finding {
         let asked = self.spec.volume.bytes;
+        let wanted = format!("{asked} bytes");
         let Some(volume) = self.host.observed.volumes.get(&self.spec.deployment) else {
-            return Finding::compare(
-                Item::VolumeQuota,
-                false,
-                "no volume".to_owned(),
-                asked.to_string(),
-                Mend::Around,
-            );
+            return Finding::compare(Item::VolumeQuota, false, "no volume".to_owned(), wanted, Mend::Around);
         };
-        let seen = format!("{}, {} bytes", volume.backend, volume.bytes);
         if let Some(reason) = self.host.absent(VOLUME_QUOTA) {
             return Finding::lacks(volume.backend.clone(), reason.clone());
         }
-        if volume.bytes > asked {
+        let seen = format!("{}, {} bytes", volume.backend, volume.bytes);
+        if volume.bytes >= asked.saturating_add(VOLUME_GRAIN_BYTES) {
             let reason = Reason::new("volume-larger", "its volume is larger than its plan grants now")
                 .because("it was made for a larger plan, and a volume is never shrunk under its data");
             return Finding::lacks(seen, reason);
         }
-        Finding::compare(Item::VolumeQuota, volume.bytes == asked, seen, asked.to_string(), Mend::Around)
+        Finding::compare(Item::VolumeQuota, volume.bytes >= asked, seen, wanted, Mend::Around)
     }
 
     pub(super) fn network(&self) -> Finding {
+        if let Some(shared) = self.shares(Item::Network, "net") {
+            return shared;
+        }
         let address = self.container.address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
         let stands = self.host.observed.networks.contains(&self.spec.account);
         let seen = if stands { address } else { format!("{address}, its network is not whole") };
-        let is_right = stands && self.is_apart("net");
-        Finding::compare(Item::Network, is_right, seen, "a network of its tenant alone", Mend::Around)
+        Finding::compare(Item::Network, stands, seen, "a network of its tenant alone", Mend::Around)
     }
 
     pub(super) fn egress(&self) -> Finding {

@@ -61,9 +61,12 @@ impl Case<'_> {
     }
 
     pub(super) fn pids(&self) -> Finding {
+        if let Some(shared) = self.shares(Item::Pids, "pid") {
+            return shared;
+        }
         let (found, asked) = (self.kernel.group.pids, u64::from(self.spec.resources.pids));
-        let is_right = found == Ceiling::At(asked) && self.is_apart("pid");
-        Finding::compare(Item::Pids, is_right, format!("pids.max {found}"), asked.to_string(), Mend::Limits)
+        let seen = format!("pids.max {found}");
+        Finding::compare(Item::Pids, found == Ceiling::At(asked), seen, asked.to_string(), Mend::Limits)
     }
 
     pub(super) fn cpu_weight(&self) -> Finding {

@@ -21,12 +21,14 @@ impl Case<'_> {
 
     /// Nothing but the volume, the tmpfs mounts and what is the kernel's own can be written to.
     pub(super) fn root_filesystem(&self) -> Finding {
+        if let Some(shared) = self.shares(Item::RootFilesystem, "mnt") {
+            return shared;
+        }
         let writable = self.writable_elsewhere();
         let root = self.mount("/").map_or_else(|| "no root".to_owned(), ToString::to_string);
         let seen = if writable.is_empty() { root } else { format!("{root}, writable: {}", writable.join(" ")) };
         let is_read_only = self.mount("/").is_some_and(|root| root.read_only);
-        let is_right =
-            (is_read_only && writable.is_empty() || !self.spec.isolation.read_only_root) && self.is_apart("mnt");
+        let is_right = is_read_only && writable.is_empty() || !self.spec.isolation.read_only_root;
         Finding::compare(Item::RootFilesystem, is_right, seen, "read-only", Mend::Start)
     }
 
@@ -44,9 +46,12 @@ impl Case<'_> {
     }
 
     pub(super) fn shared_memory(&self) -> Finding {
+        if let Some(shared) = self.shares(Item::SharedMemory, "ipc") {
+            return shared;
+        }
         let asked = self.spec.isolation.shm_bytes;
         let found = self.mount("/dev/shm");
-        let is_right = found.is_some_and(|shm| is_plain(shm) && is_size(shm, asked)) && self.is_apart("ipc");
+        let is_right = found.is_some_and(|shm| is_plain(shm) && is_size(shm, asked));
         let seen = shown(found);
         Finding::compare(Item::SharedMemory, is_right, seen, format!("tmpfs of {asked} bytes"), Mend::Start)
     }

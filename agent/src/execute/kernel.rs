@@ -88,7 +88,7 @@ impl Kernel {
             return None;
         }
         let view = KernelView {
-            process: process::read(&process, &self.proc.join("1"))?,
+            process: process::read(&process, &self.proc.join("self"))?,
             mounts: mounts::parse(&text(&process, "mountinfo")?),
             group: group::Places::of(&membership, &self.cgroups)?.read(),
         };

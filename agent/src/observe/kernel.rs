@@ -44,7 +44,7 @@ pub struct ProcessView {
     pub open_files: Ceiling,
     /// Bytes of a core dump: the hard limit.
     pub core_bytes: Ceiling,
-    /// Kinds of namespace that it shares with the host: `net`, `pid`.
+    /// Kinds of namespace that it shares with the agent, and so with the host: `net`, `pid`.
     pub shared_namespaces: BTreeSet<String>,
 }
 

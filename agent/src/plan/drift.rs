@@ -23,6 +23,9 @@ pub const CONFIRMED_AFTER: Duration = Duration::from_secs(6);
 /// Between two such restarts of one bot: somebody who breaks its walls every minute does not keep it from serving.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(600);
 
+/// What is set with a container's limits.
+const SET_AS_LIMITS: [Item; 5] = [Item::Memory, Item::MemoryHigh, Item::Swap, Item::Cpu, Item::Pids];
+
 /// Whether a bot is to be started anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restart {
@@ -70,5 +73,10 @@ impl Record {
         self.held.extend(holds.map(|(item, _)| *item));
         let drifts = drifted(findings, self, Mend::Start).next().is_some();
         self.drifting_since = drifts.then(|| self.drifting_since.unwrap_or(now));
+    }
+
+    /// Notes that limits were set: one that does not hold now, either, is told, and not set again and again.
+    pub fn limits_were_set(&mut self) {
+        self.held.retain(|item| !SET_AS_LIMITS.contains(item));
     }
 }

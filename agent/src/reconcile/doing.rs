@@ -133,9 +133,13 @@ impl Reconciler {
                 tracing::debug!(%action, "done");
                 if let Subject::Instance(deployment) = subject
                     && let Some(record) = self.records.get_mut(&deployment)
-                    && !self.work.is_busy(subject)
                 {
-                    record.trouble = None;
+                    if matches!(action, Action::UpdateResources { .. }) {
+                        record.limits_were_set();
+                    }
+                    if !self.work.is_busy(subject) {
+                        record.trouble = None;
+                    }
                 }
             }
             Err(ExecuteError::EngineAway(reason)) => {

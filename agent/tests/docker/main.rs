@@ -4,6 +4,7 @@
 //! started a private engine, and say so when they do not ([`ground`]).
 
 mod away;
+mod drift;
 mod gatekeeper;
 mod ground;
 mod life;

@@ -20,7 +20,7 @@ pub(super) fn started(stat: &str) -> Option<u64> {
     after_name.split_ascii_whitespace().nth(START_AFTER_STATE)?.parse().ok()
 }
 
-/// All that `/proc` shows of a process, beside one that is the host's own.
+/// All that `/proc` shows of a process, beside the agent's own: what it shares with that, it shares with the host.
 pub(super) fn read(process: &Path, host: &Path) -> Option<ProcessView> {
     let status = text(process, "status")?;
     let limits = text(process, "limits")?;

@@ -30,7 +30,7 @@ impl World {
             world.write(&format!("proc/7/{name}"), text);
         }
         for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
-            for process in ["1", "7"] {
+            for process in ["self", "7"] {
                 let ns = world.dir.path().join("proc").join(process).join("ns");
                 fs::create_dir_all(&ns).unwrap();
                 let number = if kind == "user" { "0" } else { process };
