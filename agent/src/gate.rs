@@ -47,6 +47,7 @@ use launchpad_protocol::time::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Disk, DiskError};
+use crate::socket::SocketError;
 use ingress::Ingress;
 use ingress::options::IngressArgs;
 use keeper::Keeper;
@@ -77,15 +78,12 @@ pub enum GateError {
     /// What it was told before cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The kernel lacks something, or its socket cannot be made.
-    #[error("{0}")]
-    Reason(Reason),
-}
-
-impl From<Reason> for GateError {
-    fn from(reason: Reason) -> Self {
-        Self::Reason(reason)
-    }
+    /// Its socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The kernel lacks something.
+    #[error(transparent)]
+    Kernel(#[from] Reason),
 }
 
 /// Runs a gate in this process's network namespace until `stop`. Every rule stays in place when it ends, however it ends.
@@ -98,7 +96,7 @@ pub async fn run(config: GateConfig, clock: Clock, stop: CancellationToken) -> R
     let own = Arc::new(Own::default());
     let kernel = Kernel::open(Arc::clone(&own))?;
     let watch = Watch::start(kernel.routes_port())?;
-    let listener = socket::bind(&config.run_dir)?;
+    let (listener, _) = crate::socket::bind(&config.run_dir, talk::SOCKET, "launchpad-agent gate")?;
     let (keeper, keeping) = Keeper::new(kernel, own, state, disk, clock);
     let setting = names::Setting { upstreams: config.resolvers, ..names::Setting::default() };
     let names = Names::new(setting, keeper.policy(), Arc::new(keeper.clone()), Arc::new(keeper.clone()));

@@ -1,13 +1,14 @@
 //! The agent: one per host. It accepts desired state, makes the host so, and reports what is true.
 //!
 //! ```text
-//!  link ──offers──► ledger ──► reconcile ──► plan (pure) ──► execute ──► Docker, nft, cgroups, files
+//!  link ──offers──► ledger ──► reconcile ──► plan (pure) ──► execute ──► Docker, gate, cgroups, files
 //!   ▲                              │  ▲
 //!   └────────── reports ───────────┘  └── observe, probe
 //! ```
 //! In the order of a deployment's journey: [`link`] · [`ledger`] · [`observe`] · [`plan`] · [`execute`] · [`probe`] ·
-//! [`reconcile`]. Around them: [`enroll`], [`identity`], [`renew`] (who this host is) · [`local`], [`status`],
-//! [`doctor`] (people on the host) · [`book`], [`journal`], [`disk`] (what is remembered) · [`answer`] (questions).
+//! [`reconcile`]. Around them: [`enroll`], [`identity`], [`renew`] (who this host is) · [`local`], [`socket`],
+//! [`status`], [`doctor`] (people on the host) · [`book`], [`journal`], [`disk`] (what is remembered) · [`answer`]
+//! (questions). [`gate`] is a process of its own: what bots may reach, and what may reach them.
 //!
 //! [`run`] has no statics and ends no process: many agents live in one under the simulator. A crash is as good an end as
 //! any: nothing depends on a destructor, and bots run on.
@@ -31,6 +32,7 @@ pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod renew;
+pub mod socket;
 pub mod status;
 
 use std::sync::Arc;

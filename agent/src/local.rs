@@ -13,7 +13,6 @@
 pub mod lock;
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +33,10 @@ use crate::VERSION;
 use crate::identity::Enrolled;
 use crate::link::ports::LinkStatus;
 use crate::reconcile::request::LocalRequest;
+use crate::socket::{self, SocketError};
 
 /// The socket's name in the run directory.
 pub const SOCKET: &str = "agent.sock";
-
-/// Root alone may connect.
-const SOCKET_MODE: u32 = 0o600;
 
 /// Connections at once: people, not programs, ask here.
 const CONNECTIONS_MAX: usize = 8;
@@ -113,24 +110,6 @@ pub struct Status {
     pub report: Option<Box<HostReport>>,
 }
 
-/// Why there is no socket.
-#[derive(Debug, thiserror::Error)]
-pub enum LocalError {
-    /// Another agent answers on it.
-    #[error("another launchpad-agent already answers on {}: stop it first, or choose another --run-dir", .0.display())]
-    Taken(PathBuf),
-    /// The operating system refused.
-    #[error("cannot {step} {}: {source}; run as root, or choose another --run-dir", path.display())]
-    Io {
-        /// What was tried.
-        step: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Its answer.
-        source: io::Error,
-    },
-}
-
 /// The socket, before it is served.
 #[derive(Debug)]
 pub struct LocalSocket {
@@ -152,26 +131,8 @@ impl LocalSocket {
     ///
     /// # Errors
     /// When another agent answers on it, or the operating system refuses.
-    pub fn bind(run_dir: &Path) -> Result<Self, LocalError> {
-        let path = run_dir.join(SOCKET);
-        let failed = |step: &'static str, path: &Path| {
-            let path = path.to_owned();
-            move |source| LocalError::Io { step, path, source }
-        };
-        std::fs::create_dir_all(run_dir).map_err(failed("create", run_dir))?;
-        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-            return Err(LocalError::Taken(path));
-        }
-        // Under its own name nobody finds it before only root may connect.
-        let fresh = run_dir.join(format!("{SOCKET}.new"));
-        match std::fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &fresh)(error)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&fresh).map_err(failed("listen on", &fresh))?;
-        let mode = std::fs::Permissions::from_mode(SOCKET_MODE);
-        std::fs::set_permissions(&fresh, mode).map_err(failed("close to others", &fresh))?;
-        std::fs::rename(&fresh, &path).map_err(failed("rename into place", &path))?;
+    pub fn bind(run_dir: &Path) -> Result<Self, SocketError> {
+        let (listener, path) = socket::bind(run_dir, SOCKET, "launchpad-agent")?;
         Ok(Self { listener, path })
     }
 

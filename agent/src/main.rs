@@ -13,6 +13,7 @@ use launchpad_agent::config::{Cli, Command, Config, EnrollArgs, GateArgs, LOG_VA
 use launchpad_agent::disk::Disk;
 use launchpad_agent::doctor::{LiveFacts, Whereabouts, examine};
 use launchpad_agent::execute::docker::{DockerHost, HostConfig};
+use launchpad_agent::execute::gate::{GateClient, keep_away};
 use launchpad_agent::gate::GateConfig;
 use launchpad_agent::identity::{Enrolled, is_enrolled};
 use launchpad_agent::link::{Pace, Reach};
@@ -94,19 +95,23 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let socket = LocalSocket::bind(&config.run_dir)?;
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
-    let host = enrolled.identity().host;
+    let (host, run_dir) = (enrolled.identity().host, config.run_dir.clone());
     let whereabouts = whereabouts(&config, true);
     let docker = Arc::new(
         DockerHost::connect(HostConfig {
             docker: config.docker,
             data_dir: config.data_dir.clone(),
-            run_dir: config.run_dir,
+            run_dir: run_dir.clone(),
             host,
             subnet_pool: config.subnet_pool,
             sealing_key: Arc::new(enrolled.sealing_key()?),
         })
         .await?,
     );
+    let coordinators = Arc::clone(&enrolled);
+    let _denied = keep_away(GateClient::at(&run_dir), move || {
+        coordinators.identity().fleet_endpoints.iter().map(ToString::to_string).collect()
+    });
     let (book, damaged) = SledBook::open(&config.data_dir.join("book"))?;
     let (reconciler, local) = mpsc::channel(REQUESTS_QUEUED);
     let outside = Outside {

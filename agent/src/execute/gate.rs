@@ -3,8 +3,9 @@
 //! `network.rs` tells tenants and `docker.rs` instances; `sight.rs` looks. The gate is another process
 //! ([`crate::gate`]): while it is away nothing new is started, and what runs runs on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +26,11 @@ use crate::gate::socket::AWAIT_MAX;
 use crate::gate::talk::{InstanceSight, Look, RESPONSE_MAX_BYTES, Request, Response, SOCKET};
 use crate::observe::GateSight;
 
-/// How long the gate may take to answer: a batch of rules for many tenants, on a machine that swaps.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long the gate may take to do something: a batch of rules for many tenants, on a machine that swaps.
+const CHANGE_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long it may take to tell: everything waits for this that looks at the host.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Before the first attempt to reach a gate that went away: it is away for a moment when it is upgraded.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -54,7 +58,7 @@ impl GateClient {
     /// # Errors
     /// When it does not answer, or does not do it.
     pub async fn change(&self, change: Change) -> Result<Option<InstanceSight>, ExecuteError> {
-        match self.ask(&Request::Change(change), ANSWER_WITHIN).await.map_err(ExecuteError::Passing)? {
+        match self.ask(&Request::Change(change), CHANGE_WITHIN).await.map_err(ExecuteError::Passing)? {
             Response::Told(sight) => Ok(Some(sight)),
             Response::Done | Response::Seen(_) | Response::Changed { .. } => Ok(None),
             Response::Refused { reason } => Err(ExecuteError::Passing(reason)),
@@ -66,7 +70,7 @@ impl GateClient {
     /// # Errors
     /// When it does not answer.
     pub async fn look(&self) -> Result<Look, Reason> {
-        match self.ask(&Request::Look, ANSWER_WITHIN).await? {
+        match self.ask(&Request::Look, LOOK_WITHIN).await? {
             Response::Seen(look) => Ok(*look),
             Response::Refused { reason } => Err(reason),
             Response::Done | Response::Told(_) | Response::Changed { .. } => {
@@ -79,8 +83,8 @@ impl GateClient {
     ///
     /// # Errors
     /// When it does not answer.
-    async fn news(&self, standing: u64) -> Result<u64, Reason> {
-        match self.ask(&Request::Await { standing }, AWAIT_MAX + ANSWER_WITHIN).await? {
+    async fn news(&self, standing: Option<u64>) -> Result<u64, Reason> {
+        match self.ask(&Request::Await { standing }, AWAIT_MAX + LOOK_WITHIN).await? {
             Response::Changed { standing } => Ok(standing),
             Response::Refused { reason } => Err(reason),
             Response::Done | Response::Told(_) | Response::Seen(_) => {
@@ -174,10 +178,10 @@ impl GateWatch {
 
 async fn listen(gate: GateClient, board: Arc<Board>) {
     let mut pause = RETRY_FIRST;
-    // None: it is away, as far as anybody was told.
+    // None: it was away, as far as anybody was told.
     let mut seen: Option<u64> = None;
     loop {
-        match gate.news(seen.unwrap_or_default()).await {
+        match gate.news(seen).await {
             Ok(standing) => {
                 pause = RETRY_FIRST;
                 if seen != Some(standing) {
@@ -194,5 +198,46 @@ async fn listen(gate: GateClient, board: Arc<Board>) {
                 pause = (pause * 2).min(RETRY_CAP);
             }
         }
+    }
+}
+
+/// How often the coordinators' addresses are looked up, and compared with what the gate was told: they move seldom, and a
+/// gate that lost its state is told again by then.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(300);
+
+/// Keeps the gate told of addresses that no bot may ever reach, until the handle is dropped: those of the coordinators,
+/// as `HOST:PORT`. A name that does not resolve now keeps the addresses that it had.
+pub fn keep_away(gate: GateClient, coordinators: impl Fn() -> Vec<String> + Send + 'static) -> AbortOnDropHandle<()> {
+    let mut known: BTreeMap<String, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+    let task = async move {
+        loop {
+            let named = coordinators();
+            known.retain(|name, _| named.contains(name));
+            for name in named {
+                let found = tokio::net::lookup_host(&name).await.map(|found| found.filter_map(ipv4).collect());
+                match found {
+                    Ok(found) => drop(known.insert(name, found)),
+                    Err(error) => tracing::warn!(%error, name, "cannot look up a coordinator that no bot may reach"),
+                }
+            }
+            let pause = match deny(&gate, known.values().flatten().copied().collect()).await {
+                Ok(()) => LOOK_UP_EVERY,
+                Err(_) => RETRY_CAP,
+            };
+            sleep(pause).await;
+        }
+    };
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+async fn deny(gate: &GateClient, addresses: BTreeSet<Ipv4Addr>) -> Result<(), ExecuteError> {
+    let told = gate.look().await.map_err(ExecuteError::Passing)?.never;
+    if told == addresses { Ok(()) } else { gate.change(Change::PutNever { addresses }).await.map(drop) }
+}
+
+fn ipv4(address: SocketAddr) -> Option<Ipv4Addr> {
+    match address.ip().to_canonical() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
     }
 }

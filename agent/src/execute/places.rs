@@ -17,10 +17,12 @@
 //! data_dir/book/                                what can be rebuilt: starts, exits         book.rs
 //! data_dir/identity, sealing.key, pending.key   who this host is, or asks to be            identity.rs
 //! data_dir/agent.lock                           one agent at a time                        local/lock.rs
+//! data_dir/gate, gate.lock                      what the gate was told; one gate at a time gate/state.rs
 //! run_dir/files/<deployment>/<dir-key>/<name>   its unsealed files, on a tmpfs of ours
 //! run_dir/files/<deployment>/.set               which set of files that is
 //! run_dir/resolv/<deployment>/resolv.conf       its /etc/resolv.conf
 //! run_dir/agent.sock                            what `status`, `plan`, `stop` talk to      local.rs
+//! run_dir/gate.sock                             what the agent talks to                    gate/talk.rs
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -208,3 +208,106 @@ impl Bot {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::policy::{Change, InstanceGate, TenantGate};
+    use launchpad_protocol::spec::{EgressPolicy, Ingress};
+
+    const BOT: Ipv4Addr = Ipv4Addr::new(172, 29, 0, 2);
+    const SHARED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+
+    fn bot() -> DeploymentId {
+        "dep_0000000000000000000000000000000d".parse().unwrap()
+    }
+
+    fn told(rules: &[&str]) -> State {
+        let account = "acct_0000000000000000000000000000000a".parse().unwrap();
+        let tenant = TenantGate { bridge: "lp00000000000a".to_owned(), subnet: "172.29.0.0/26".parse().unwrap() };
+        let egress = EgressPolicy { rules: rules.iter().map(|rule| rule.parse().unwrap()).collect() };
+        let ingress = Ingress { port: 80, hostnames: BTreeSet::new() };
+        let instance = InstanceGate { account, address: BOT, egress, ingress };
+        let changes = [Change::PutTenant { account, tenant }, Change::PutInstance { deployment: bot(), instance }];
+        let policy = changes.iter().try_fold(GatePolicy::default(), |policy, change| policy.after(change)).unwrap();
+        State::default().with(policy)
+    }
+
+    fn admission(name: &str, to: Ipv4Addr, seconds: u64) -> Admission {
+        let lifetime = Duration::from_secs(seconds);
+        Admission { deployment: bot(), bot: BOT, name: name.to_owned(), to: vec![to], ports: vec![443], lifetime }
+    }
+
+    fn elements(admitted: &Admitted, state: &State, now: Instant) -> Vec<Element> {
+        admitted.elements(&state.policy, |_| true, now).collect()
+    }
+
+    #[test]
+    fn an_address_that_two_names_share_stays_until_the_last_of_them_goes() {
+        let (state, now) = (told(&["a.example", "b.example"]), Instant::now());
+        let (held, first) = Admitted::default().with(&admission("a.example", SHARED, 60), &state, now).unwrap();
+        assert_eq!((first.len(), first[0].before), (1, first[0].element.number));
+        let (held, second) = held.with(&admission("b.example", SHARED, 90), &state, now).unwrap();
+        assert_eq!(second.len(), 1, "it lasts longer now");
+        assert_eq!(second[0].element.number, first[0].element.number, "the kernel's element keeps its number");
+        let narrower = state.with(told(&["b.example"]).policy);
+        let (left, lost) = held.under(&narrower, now);
+        assert_eq!(elements(&left, &narrower, now).len(), 1);
+        assert_eq!(
+            elements(&left, &narrower, now)[0].number,
+            narrower.numbers.named(bot(), "b.example", 443).unwrap()
+        );
+        assert!(lost.is_empty());
+        let (left, lost) = left.under(&state.with(told(&["c.example"]).policy), now);
+        assert_eq!((left.count(bot(), now), lost), (0, BTreeSet::from([bot()])));
+    }
+
+    #[test]
+    fn what_is_asked_for_again_costs_nothing_unless_it_lasts_longer() {
+        let (state, now) = (told(&["a.example"]), Instant::now());
+        let (held, _) = Admitted::default().with(&admission("a.example", SHARED, 60), &state, now).unwrap();
+        for (seconds, costs) in [(60, 0), (30, 0), (61, 1)] {
+            let (_, renewals) = held.with(&admission("a.example", SHARED, seconds), &state, now).unwrap();
+            assert_eq!(renewals.len(), costs, "{seconds} s");
+        }
+        let later = now + Duration::from_secs(61);
+        assert_eq!((held.count(bot(), now), held.count(bot(), later)), (1, 0));
+        // The kernel may still have it: it is told under which number.
+        let (_, renewals) = held.with(&admission("a.example", SHARED, 60), &state, later).unwrap();
+        assert_eq!(renewals.len(), 1);
+    }
+
+    #[test]
+    fn a_bot_that_asks_for_too_much_is_stopped() {
+        let (state, now) = (told(&["*.a.example"]), Instant::now());
+        let many = |first: u32, count: u32| Admission {
+            to: (first..first + count).map(|n| Ipv4Addr::from(u32::from(SHARED) + n)).collect(),
+            ..admission("b.a.example", SHARED, 60)
+        };
+        let most = u32::try_from(ELEMENTS_PER_BOT_MAX).unwrap();
+        let (held, _) = Admitted::default().with(&many(0, most), &state, now).unwrap();
+        assert_eq!(held.with(&many(most, 1), &state, now).unwrap_err().code, "too-many-addresses");
+        held.with(&many(most, 1), &state, now + Duration::from_secs(70)).expect("the others are out of date");
+    }
+
+    #[test]
+    fn an_earlier_gates_element_is_believed_only_if_a_rule_of_a_name_could_have_made_it() {
+        let (state, now) = (told(&["a.example:443,8443", "203.0.113.0/24"]), Instant::now());
+        let number = state.numbers.named(bot(), "a.example", 443).unwrap();
+        let net = state.numbers.of(bot()).find(|(to, _, _)| matches!(to, Destination::Network(_))).unwrap().2;
+        let element = |bot, port, number| Element { bot, target: (SHARED, port), number, until: now + CLOCKS_APART };
+        for (strange, why) in [
+            (element(Ipv4Addr::new(172, 29, 0, 3), 443, number), "nobody's address"),
+            (element(BOT, 8443, number), "another port's number"),
+            (element(BOT, 443, net), "a range's number"),
+            (element(BOT, 443, number + 100), "nobody's number"),
+        ] {
+            let mut admitted = Admitted::default();
+            admitted.adopt(strange, &state);
+            assert_eq!(admitted.count(bot(), now), 0, "{why}");
+        }
+        let mut admitted = Admitted::default();
+        admitted.adopt(element(BOT, 443, number), &state);
+        assert_eq!(elements(&admitted, &state, now), [element(BOT, 443, number)]);
+    }
+}

@@ -118,3 +118,64 @@ const fn more(now: u64, before: u64) -> u64 {
 fn last_tried(element: &DeniedElement, now: Moment) -> Moment {
     now - std::time::Duration::from_secs(REMEMBERED_SECONDS).saturating_sub(element.left)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::policy::{Change, TenantGate};
+
+    const MINUTE: i64 = 60_000_000;
+
+    fn account() -> AccountId {
+        "acct_0000000000000000000000000000000a".parse().unwrap()
+    }
+
+    fn policy() -> GatePolicy {
+        let tenant = TenantGate { bridge: "lp00000000000a".to_owned(), subnet: "172.29.0.0/26".parse().unwrap() };
+        GatePolicy::default().after(&Change::PutTenant { account: account(), tenant }).unwrap()
+    }
+
+    fn shown(packets: u64, left_seconds: u64) -> Listing {
+        let denied = DeniedElement {
+            bot: [172, 29, 0, 2].into(),
+            target: "tcp 203.0.113.5:25".to_owned(),
+            packets,
+            left: std::time::Duration::from_secs(left_seconds),
+        };
+        let bridge = "lp00000000000a".to_owned();
+        Listing {
+            denied: BTreeMap::from([(bridge.clone(), vec![denied])]),
+            refused: BTreeMap::from([(bridge, packets)]),
+            ..Listing::default()
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_counts_is_added_up_over_tables_that_were_made_anew() {
+        let (mut tally, now) = (Tally::default(), Moment::from_micros(100 * MINUTE));
+        for packets in [3, 5, 5, 2] {
+            tally.packets(&policy(), &shown(packets, 590), now);
+        }
+        let told = tally.report().remove(&account()).unwrap();
+        assert_eq!((told.count, told.samples[0].count), (7, 7));
+        assert_eq!(now.since(told.samples[0].at).as_secs(), 10, "it was last tried ten seconds ago");
+        tally.packets(&GatePolicy::default(), &Listing::default(), now);
+        assert_eq!(tally.report(), BTreeMap::new(), "who is gone is forgotten");
+    }
+
+    #[test]
+    fn a_flood_of_names_is_counted_and_the_latest_are_shown() {
+        let mut tally = Tally::default();
+        let bot = "dep_0000000000000000000000000000000d".parse().unwrap();
+        for number in 0..1000 {
+            let now = Moment::from_micros(number);
+            tally.name(account(), bot, &format!("n{number}.example"), now);
+            tally.name(account(), bot, "lasting.example", now);
+        }
+        let told = tally.report().remove(&account()).unwrap();
+        assert_eq!((told.count, told.samples.len()), (2000, DENIALS_SAMPLED_MAX));
+        let last = told.samples.last_chunk::<2>().unwrap();
+        assert_eq!(last.each_ref().map(|sample| sample.target.as_str()), ["lasting.example", "n999.example"]);
+        assert_eq!(last[0].count, 1000);
+    }
+}

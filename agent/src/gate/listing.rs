@@ -150,3 +150,73 @@ fn denied(element: &Value) -> Option<DeniedElement> {
         left: Duration::from_secs(element["elem"]["expires"].as_u64()?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As nft 1.0.6 prints it, with what does not matter left out.
+    const SHOWN: &str = r#"{"nftables": [
+        {"metainfo": {"version": "1.0.6"}},
+        {"table": {"family": "inet", "name": "launchpad", "handle": 1}},
+        {"counter": {"name": "denied_lp00000000000a", "handle": 6, "packets": 5, "bytes": 300}},
+        {"map": {"name": "names_lp00000000000a", "handle": 13, "flags": ["timeout"], "elem": [
+            [{"elem": {"val": {"concat": ["172.29.0.2", "203.0.113.5", 443]}, "timeout": 90, "expires": 88}}, 1275068417]]}},
+        {"set": {"name": "denied_lp00000000000a", "handle": 16, "timeout": 600, "elem": [
+            {"elem": {"val": {"concat": ["172.29.0.2", "169.254.169.254", "tcp", 80]}, "timeout": 600, "expires": 590,
+                      "counter": {"packets": 3, "bytes": 180}}},
+            {"elem": {"val": {"concat": ["172.29.0.2", "198.51.100.9", "icmp", 0]}, "timeout": 600, "expires": 599,
+                      "counter": {"packets": 2, "bytes": 120}}}]}},
+        {"set": {"name": "open_lp00000000000a", "handle": 15, "elem": [1275068418, 1275068417]}},
+        {"chain": {"name": "from_lp00000000000a", "handle": 2}},
+        {"rule": {"chain": "from_lp00000000000a", "handle": 23, "expr": [{"drop": null}]}},
+        {"rule": {"chain": "from_lp00000000000a", "handle": 24, "expr": [{"accept": null}]}}]}"#;
+
+    fn read(text: &str) -> Listing {
+        Listing::read(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn elements_and_counts_are_read_with_what_is_left_of_their_time() {
+        let listing = read(SHOWN);
+        let timed = listing.names["lp00000000000a"][0];
+        assert_eq!((timed.bot, timed.target), ([172, 29, 0, 2].into(), ([203, 0, 113, 5].into(), 443)));
+        assert_eq!((timed.mark, timed.left), (0x4c00_0001, Duration::from_secs(88)));
+        let denied: Vec<_> = listing.denied["lp00000000000a"].iter().map(|denied| denied.target.as_str()).collect();
+        assert_eq!(denied, ["tcp 169.254.169.254:80", "icmp 198.51.100.9"]);
+        assert_eq!(listing.refused["lp00000000000a"], 5);
+    }
+
+    #[test]
+    fn handles_counts_and_the_order_of_a_sets_elements_make_no_difference_and_all_else_does() {
+        let image = read(SHOWN).image;
+        for (from, to) in [
+            ("\"handle\": 23", "\"handle\": 99"),
+            ("\"packets\": 5", "\"packets\": 7"),
+            ("[1275068418, 1275068417]", "[1275068417, 1275068418]"),
+            ("\"expires\": 88", "\"expires\": 3"),
+        ] {
+            assert_ne!(SHOWN.replace(from, to), SHOWN);
+            assert_eq!(image.differences(&read(&SHOWN.replace(from, to)).image), BTreeSet::new(), "{from}");
+        }
+        for (from, to, differs) in [
+            ("{\"drop\": null}", "{\"accept\": null}", "rules of from_lp00000000000a"),
+            ("1275068418, ", "", "set open_lp00000000000a"),
+            ("\"name\": \"from_lp00000000000a\"", "\"name\": \"other\"", "chain other"),
+            ("\"timeout\": 600, \"elem\"", "\"timeout\": 1, \"elem\"", "set denied_lp00000000000a"),
+            ("[\"timeout\"]", "[\"interval\"]", "map names_lp00000000000a"),
+        ] {
+            assert_ne!(SHOWN.replace(from, to), SHOWN);
+            let found = image.differences(&read(&SHOWN.replace(from, to)).image);
+            assert!(found.contains(differs), "{from}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_listing_is_an_error_and_what_is_strange_in_one_is_no_element() {
+        Listing::read(b"{\"nftables\": 7}").expect_err("a number");
+        let strange =
+            r#"{"nftables": [{"map": {"name": "names_lp00000000000a", "elem": [1, "two", [], {"elem": 7}]}}]}"#;
+        assert_eq!(read(strange).names["lp00000000000a"], []);
+    }
+}

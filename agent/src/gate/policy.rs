@@ -201,3 +201,94 @@ mod as_text {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(number: u128) -> AccountId {
+        format!("acct_{number:032x}").parse().unwrap()
+    }
+
+    fn deployment(number: u128) -> DeploymentId {
+        format!("dep_{number:032x}").parse().unwrap()
+    }
+
+    fn put_tenant(number: u128, subnet: &str) -> Change {
+        let tenant = TenantGate { bridge: format!("lp{number:012x}"), subnet: subnet.parse().unwrap() };
+        Change::PutTenant { account: account(number), tenant }
+    }
+
+    fn put_instance(number: u128, tenant: u128, address: [u8; 4]) -> Change {
+        let instance = InstanceGate {
+            account: account(tenant),
+            address: address.into(),
+            egress: EgressPolicy::default(),
+            ingress: Ingress { port: 80, hostnames: BTreeSet::new() },
+        };
+        Change::PutInstance { deployment: deployment(number), instance }
+    }
+
+    fn after(changes: &[Change]) -> Result<GatePolicy, Reason> {
+        changes.iter().try_fold(GatePolicy::default(), |policy, change| policy.after(change))
+    }
+
+    #[test]
+    fn a_tenants_instances_go_with_it_and_with_the_network_on_which_they_were() {
+        let told = [put_tenant(1, "172.29.0.0/26"), put_instance(7, 1, [172, 29, 0, 2])];
+        let policy = after(&told).unwrap();
+        assert_eq!(policy.at([172, 29, 0, 2].into()).map(|(id, _)| id), Some(deployment(7)));
+        assert!(policy.after(&put_tenant(1, "172.29.0.0/26")).unwrap().instances.contains_key(&deployment(7)));
+        assert!(policy.after(&put_tenant(1, "172.29.9.0/26")).unwrap().instances.is_empty());
+        let gone = policy.after(&Change::DropTenant { account: account(1) }).unwrap();
+        assert_eq!(gone, GatePolicy::default());
+    }
+
+    #[test]
+    fn two_never_share_a_network_or_an_address() {
+        let first = put_tenant(1, "172.29.0.0/26");
+        for subnet in ["172.29.0.0/26", "172.29.0.0/24", "172.29.0.32/27"] {
+            assert_eq!(after(&[first.clone(), put_tenant(2, subnet)]).unwrap_err().code, "network-taken", "{subnet}");
+        }
+        let both = [first, put_instance(7, 1, [172, 29, 0, 2]), put_instance(8, 1, [172, 29, 0, 2])];
+        assert_eq!(after(&both).unwrap_err().code, "address-taken");
+        assert_eq!(after(&[put_instance(7, 1, [172, 29, 0, 2])]).unwrap_err().code, "tenant-unknown");
+    }
+
+    #[test]
+    fn a_bot_has_neither_the_networks_nor_the_bridges_nor_everybodys_address() {
+        let Change::PutTenant { tenant, .. } = put_tenant(1, "172.29.0.64/26") else {
+            unreachable!("it puts a tenant")
+        };
+        let roomy: Vec<u8> = (0..=255).filter(|last| tenant.has_room_for([172, 29, 0, *last].into())).collect();
+        assert_eq!(roomy, (66..=126).collect::<Vec<u8>>());
+        assert_eq!(tenant.gateway(), Ipv4Addr::new(172, 29, 0, 65));
+    }
+
+    #[test]
+    fn nothing_but_the_name_of_a_bridge_of_ours_gets_into_a_rule() {
+        assert!(is_bridge_of_ours("lp0123456789ab"));
+        for name in [
+            "lp0123456789a",
+            "lp0123456789abc",
+            "lp0123456789AB",
+            "eth0",
+            "lp",
+            "",
+            "lp01234567 9ab",
+            "lp01234567\"9ab",
+        ] {
+            assert!(!is_bridge_of_ours(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_reads_back_as_it_was_written() {
+        let told = [put_tenant(1, "172.29.0.0/26"), put_instance(7, 1, [172, 29, 0, 2])];
+        let policy = after(&told).unwrap();
+        let text = serde_json::to_string(&policy).unwrap();
+        assert_eq!(serde_json::from_str::<GatePolicy>(&text).unwrap(), policy);
+        let change = serde_json::to_string(&told[1]).unwrap();
+        assert_eq!(serde_json::from_str::<Change>(&change).unwrap(), told[1]);
+    }
+}

@@ -190,9 +190,9 @@ fn frame(never: &str) -> String {
   set bridges {{ type ifname; }}
   set neighbours {{ type ifname . ifname; }}
   set subnets {{ type ipv4_addr; flags interval; }}
-  set never {{ type ipv4_addr; flags interval; elements = {{ {never} }} }}
-  set never_ports {{ type inet_service; elements = {{ {ports} }} }}
-  set with_ports {{ type inet_proto; elements = {{ tcp, udp }} }}
+  set never {{ type ipv4_addr; flags interval; elements = {{ {never} }}; }}
+  set never_ports {{ type inet_service; elements = {{ {ports} }}; }}
+  set with_ports {{ type inet_proto; elements = {{ tcp, udp }}; }}
   chain outbound {{
     type filter hook prerouting priority mangle; policy accept;
     iifname vmap @tenants
@@ -334,3 +334,6 @@ fn elements(each: impl Iterator<Item = String>) -> String {
 fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,29 +3,24 @@
 //! Each connection carries one line of JSON there and one back ([`super::talk`]). What is asked goes to the keeper; what
 //! ingress and names have to say is added here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use launchpad_protocol::id::DeploymentId;
+use launchpad_protocol::id::{AccountId, DeploymentId};
 use launchpad_protocol::reason::Reason;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::ingress::Ingress;
 use super::keeper::Keeper;
 use super::names::Names;
 use super::policy::Change;
-use super::talk::{InstanceSight, Look, REQUEST_MAX_BYTES, Request, Response, SOCKET};
-
-/// Root alone may connect.
-const SOCKET_MODE: u32 = 0o600;
+use super::talk::{InstanceSight, Look, REQUEST_MAX_BYTES, Request, Response};
 
 /// Connections at once: the agent has one that waits, and one for each bot that it starts just now.
 const CONNECTIONS_MAX: usize = 64;
@@ -36,37 +31,15 @@ const EXCHANGE_WITHIN: Duration = Duration::from_secs(60);
 /// How long somebody may wait for something new: then he is answered all the same, and asks again if he is still there.
 pub const AWAIT_MAX: Duration = Duration::from_secs(30);
 
+/// How soon a fault of ingress or names is noticed: comparing what they have in memory takes a full host's gate five
+/// milliseconds.
+const NOTICE_EVERY: Duration = Duration::from_secs(5);
+
 /// After the operating system refused to accept, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Makes the socket, in place of one that a killed gate left.
-///
-/// # Errors
-/// When another gate answers on it, or the operating system refuses.
-pub fn bind(run_dir: &Path) -> Result<UnixListener, Reason> {
-    let path = run_dir.join(SOCKET);
-    let failed = |step: &'static str| {
-        let path = path.clone();
-        move |error: io::Error| {
-            Reason::new("gate-socket", format!("cannot {step} {}", path.display()))
-                .because(error.to_string())
-                .mend("run as root, or choose another --run-dir")
-        }
-    };
-    std::fs::create_dir_all(run_dir).map_err(failed("make the directory of"))?;
-    if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-        return Err(Reason::new("gate-twice", format!("another gate already answers on {}", path.display()))
-            .mend("stop it first, or choose another --run-dir"));
-    }
-    // Under its own name nobody finds it before only root may connect.
-    let fresh: PathBuf = run_dir.join(format!("{SOCKET}.new"));
-    drop(std::fs::remove_file(&fresh));
-    let listener = UnixListener::bind(&fresh).map_err(failed("listen on"))?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(SOCKET_MODE))
-        .map_err(failed("close to others"))?;
-    std::fs::rename(&fresh, &path).map_err(failed("rename into place"))?;
-    Ok(listener)
-}
+/// What is wrong with names, by tenant, and with the way in, by instance.
+type Faults = (BTreeMap<AccountId, Option<Reason>>, BTreeMap<DeploymentId, Reason>);
 
 /// Who answers.
 #[derive(Clone)]
@@ -85,12 +58,22 @@ impl Desk {
     /// Answers until `stop`.
     pub async fn serve(self, listener: UnixListener, stop: CancellationToken) {
         let mut exchanges = JoinSet::new();
+        let mut notices = interval(NOTICE_EVERY);
+        notices.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut faults = Faults::default();
         loop {
             // All can be dropped half-way: a connection that was not accepted stays in the listener's queue.
             tokio::select! {
                 biased; // The end is the end, whatever else is ready.
                 () = stop.cancelled() => return,
                 Some(_) = exchanges.join_next() => {}
+                _ = notices.tick() => {
+                    let now = self.faults();
+                    if now != faults {
+                        faults = now;
+                        self.keeper.ring();
+                    }
+                }
                 accepted = listener.accept(), if exchanges.len() < CONNECTIONS_MAX => match accepted {
                     Ok((stream, _)) => {
                         let desk = self.clone();
@@ -107,6 +90,13 @@ impl Desk {
                 },
             }
         }
+    }
+
+    /// What is wrong with names, and with ingress.
+    fn faults(&self) -> Faults {
+        let instances: Vec<DeploymentId> = self.keeper.policy().borrow().instances.keys().copied().collect();
+        let ingress = instances.into_iter().filter_map(|id| Some((id, self.ingress.sight(id).fault?)));
+        (self.names.look().tenants, ingress.collect())
     }
 
     /// One request, one response. An error means that nobody is there to tell.
@@ -169,10 +159,10 @@ impl Desk {
         InstanceSight { ingress_fault: ingress.fault, ingress_seen: ingress.seen, ..sight }
     }
 
-    async fn news(&self, seen: u64) -> Response {
+    async fn news(&self, seen: Option<u64>) -> Response {
         let mut standing = self.keeper.standing();
         // Past the end of the time, or of the gate: the answer is the same as without news.
-        let _ = timeout(AWAIT_MAX, standing.wait_for(|now| *now != seen)).await;
+        let _ = timeout(AWAIT_MAX, standing.wait_for(|now| Some(*now) != seen)).await;
         Response::Changed { standing: *standing.borrow() }
     }
 }

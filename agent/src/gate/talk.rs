@@ -33,8 +33,8 @@ pub enum Request {
     Look,
     /// Answer when there is something new to tell, or after a while.
     Await {
-        /// What the asker has seen ([`Look::standing`]).
-        standing: u64,
+        /// What the asker has seen ([`Look::standing`]); none: nothing yet, so that he is answered at once.
+        standing: Option<u64>,
     },
 }
 
@@ -89,7 +89,7 @@ pub struct TenantSight {
 /// An instance's way out and in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceSight {
-    /// What it was told, by digest ([`crate::plan::action::gate_digest`]).
+    /// What it was told, by digest ([`crate::observe::gate_digest`]).
     pub told: Digest,
     /// At which address the instance is recognised.
     pub address: Ipv4Addr,

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use launchpad_agent::identity::{Enrolled, IdentityFiles};
 use launchpad_agent::link::ports::LinkStatus;
-use launchpad_agent::local::{LocalError, LocalSocket, LocalView, REQUESTS_QUEUED, Request, Response, SOCKET};
+use launchpad_agent::local::{LocalSocket, LocalView, REQUESTS_QUEUED, Request, Response, SOCKET};
 use launchpad_agent::reconcile::request::LocalRequest;
+use launchpad_agent::socket::SocketError;
 use launchpad_agent::status;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::time::Moment;
@@ -92,7 +93,7 @@ async fn only_root_can_open_the_socket_and_it_goes_with_the_agent() {
 async fn a_second_agent_does_not_take_the_socket_of_one_that_lives() {
     let served = served();
     let error = LocalSocket::bind(served.run.path()).unwrap_err();
-    assert!(matches!(error, LocalError::Taken(_)), "{error}");
+    assert!(matches!(error, SocketError::Taken { .. }), "{error}");
     // One that was killed leaves its socket behind, and nobody answers on it.
     served.task.abort();
     let run = served.run.path().to_owned();

@@ -14,7 +14,7 @@ use super::super::rules::{self, Wanted};
 use super::super::state::State;
 use super::super::talk::{InstanceSight, Look, TenantSight};
 use super::{Keeping, Order};
-use crate::plan::action::gate_digest;
+use crate::observe::gate_digest;
 
 /// What the kernel is told about a change.
 enum Batch {
