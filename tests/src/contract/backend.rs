@@ -37,12 +37,14 @@ impl Backend {
     }
 
     /// Whether this machine can have it; if not, why. `dir` is for a trial, and is left as it was.
+    ///
+    /// # Errors
+    /// One sentence.
     pub fn available(self, dir: &Path) -> Result<(), String> {
         let ground = dir.join(format!("launchpad-trial-of-{}-{}", self.name(), std::process::id()));
-        let trial = self.prepare(&ground).map_err(|error| format!("{error:#}"));
+        let trial = self.prepare(&ground).map_err(|error| error.to_string());
         if self == Self::XfsQuota && trial.is_ok() {
-            let unmounted = run(Command::new("umount").arg(&ground)).map_err(|error| format!("{error:#}"));
-            unmounted.map(drop)?;
+            run(Command::new("umount").arg(&ground)).map_err(|error| error.to_string())?;
         }
         let _ = fs::remove_dir_all(&ground);
         let _ = fs::remove_file(ground.with_extension("xfs"));
@@ -61,7 +63,9 @@ impl Backend {
         let image = home.with_extension("xfs");
         let file = fs::File::create(&image).with_context(|| format!("create {}", image.display()))?;
         file.set_len(GROUND_BYTES).context("make room for a file system")?;
-        run(Command::new("mkfs.xfs").arg("-q").arg(&image))?;
-        run(Command::new("mount").args(["-o", "loop,prjquota"]).arg(&image).arg(home)).map(drop)
+        let made = run(Command::new("mkfs.xfs").arg("-q").arg(&image));
+        made.context("mkfs.xfs makes no file system: packaging/setup.sh installs it")?;
+        let mounted = run(Command::new("mount").args(["-o", "loop,prjquota"]).arg(&image).arg(home));
+        mounted.context("this kernel mounts no XFS with project quotas").map(drop)
     }
 }

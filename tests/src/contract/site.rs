@@ -34,6 +34,7 @@ use crate::lab::{Lab, Run, http_address};
 use crate::programs;
 use crate::stand_in::cast::{Cast, GATEWAY_PORT, INSIDE_PORT, UPSTREAM};
 use crate::stand_in::{Port, Sockets, World, open_beside};
+use crate::wait::wait_for;
 
 /// The hostile bot's plan, and its neighbours': small, so that a bomb that got through could not fill a host.
 const PLANS: &str = "
@@ -63,6 +64,8 @@ struct Neighbour {
     name: &'static str,
     deployment: Deployment,
     before: Identity,
+    /// When it became ready: another time later means that it was not ready in between.
+    ready_at_us: Value,
 }
 
 /// The whole scene. Dropping it removes everything.
@@ -155,13 +158,15 @@ impl Site {
     fn harm(&mut self) -> Result<Vec<String>> {
         let mut harm = Vec::new();
         self.lab.wait_for_report(0)?;
-        for Neighbour { name, deployment, before } in &self.neighbours {
+        for Neighbour { name, deployment, before, ready_at_us } in &self.neighbours {
             let now = deployment.get()?;
             let host = self.lab.host(0)?;
             if now["state"] != "running" || now["instance"]["phase"] != "ready" {
                 harm.push(format!("{name} is {} and {}", now["state"], now["instance"]["phase"]));
             } else if deployment.identity(&host.engine)? != *before {
                 harm.push(format!("{name} was started again: {}", now["instance"]));
+            } else if now["instance"]["ready_at_us"] != *ready_at_us {
+                harm.push(format!("{name} was not ready for a while: {}", now["instance"]));
             } else if !host.bot(&deployment.address()?).get("/readyz").is_ok_and(|answer| answer.status == 200) {
                 harm.push(format!("{name} does not answer its readiness probe"));
             }
@@ -173,29 +178,30 @@ impl Site {
         if !host.gate()?.process().is_running()? {
             harm.push("the host's gate has ended".to_owned());
         }
-        harm.extend(self.untold_denials()?);
+        harm.extend(self.untold());
         Ok(harm)
     }
 
-    /// The owner is told what the bot was kept from.
-    fn untold_denials(&self) -> Result<Option<String>> {
+    /// What the owner should have been told of the attacks, and was not: what the bot was kept from, and that
+    /// something of it was killed.
+    fn untold(&self) -> Vec<String> {
         let path = format!("/deployments/{}/denials", self.hostile.id);
-        let told = crate::wait::wait_for("the denials to be told", TOLD_WITHIN, || {
-            let denials = self.hostile.api.get(&path)?.success()?;
-            let all = denials["items"].as_array().is_some_and(|items| !items.is_empty());
-            Ok(if all && denials["count"] != json!(0) { Ok(()) } else { Err(denials.to_string()) })
+        let denials = wait_for("what the bot was kept from to be told", TOLD_WITHIN, || {
+            let told = self.hostile.api.get(&path)?.success()?;
+            let some = told["items"].as_array().is_some_and(|items| !items.is_empty());
+            Ok(if some && told["count"] != json!(0) { Ok(()) } else { Err(told.to_string()) })
         });
-        Ok(told.err().map(|error| format!("{error:#}")))
+        let kills = self.hostile.wait("a kill for memory to be counted", |now| {
+            now["instance"]["oom_kills"].as_u64().is_some_and(|kills| kills > 0)
+        });
+        [denials.err(), kills.err()].into_iter().flatten().map(|error| format!("{error:#}")).collect()
     }
 }
 
 fn start_coordinator(lab: &mut Lab) -> Result<()> {
-    let plans = lab.dir().join("plans.toml");
-    fs::write(&plans, PLANS).context("write the plans")?;
     let mut place = Place::new(lab.dir(), &http_address());
-    let profiles = programs::test_profiles();
-    let arguments = ["--plans".as_ref(), plans.as_os_str(), "--profiles".as_ref(), profiles.as_os_str()];
-    place.arguments.extend(arguments.map(|argument| argument.to_string_lossy().into_owned()));
+    place.plans = Some(PLANS.to_owned());
+    place.arguments.extend(["--profiles".to_owned(), programs::test_profiles().display().to_string()]);
     lab.start_coordinator_at(place).map(drop)
 }
 
@@ -208,7 +214,8 @@ fn neighbour(lab: &mut Lab, owner: &Api, name: &'static str, secret: &str, egres
     let deployment = Deployment::order(owner, &body)?;
     deployment.wait_state("running")?;
     let before = deployment.identity(&lab.host(0)?.engine)?;
-    Ok(Neighbour { name, deployment, before })
+    let ready_at_us = deployment.get()?["instance"]["ready_at_us"].clone();
+    Ok(Neighbour { name, deployment, before, ready_at_us })
 }
 
 /// Has somebody wait on the host's own addresses and inside the stranger's container, and sends the bot
