@@ -3,6 +3,7 @@
 #   make demo [BOT=echo]   one real bot on this machine, in the foreground; Ctrl-C or `make demo-down` stops it
 #   make demo-check        the same unattended, for CI; prints one JSON line at the end
 #   make check-contract    a hostile bot attacks a host from inside; prints one JSON line at the end
+#   make soak              two hundred changes of a spec while everything is killed at random
 #   make test              everything, with private Docker engines, registry and Postgres
 #   make bench             figures against plain Docker, also in target/bench/results.ndjson
 #   make lint fmt          what a change must pass
@@ -18,7 +19,7 @@ KILLPOINTS := --features launchpad-protocol/killpoints
 # dockerd, ip, nft and debootstrap live in sbin, which is on no ordinary user's PATH, nor on that of `su`.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build demo demo-down demo-check check-contract test bench lint fmt setup-build setup-demo-echo setup-demo setup-test
+.PHONY: build demo demo-down demo-check check-contract soak test bench lint fmt setup-build setup-demo-echo setup-demo setup-test
 # Packages are installed one target after the other; cargo uses every core by itself.
 .NOTPARALLEL:
 
@@ -49,6 +50,11 @@ test: setup-test
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	$(CARGO) test --workspace $(KILLPOINTS) --no-run
 	@$(TARGET)/debug/beside $(CARGO) test --offline --workspace $(KILLPOINTS)
+
+# The same scenario as in `make test`, with all its changes; a few minutes.
+soak: setup-test
+	$(CARGO) build --workspace --bins $(KILLPOINTS)
+	LAUNCHPAD_CHURN_CHANGES=200 $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test churn -- --nocapture
 
 # Release builds: the figures are for what is shipped.
 bench: setup-demo-echo
