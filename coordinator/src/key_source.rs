@@ -2,6 +2,7 @@
 //!
 //! `init` and `serve` open it, once. Which one is a setting of the installation ([`KeyArguments`]).
 
+use std::path::Path;
 use std::sync::Arc;
 
 use launchpad_pki::envelope::KeyProvider;
@@ -59,6 +60,15 @@ impl KeySource {
         Self::Keyring(place)
     }
 
+    /// The file that opens the keyring, if the keys are in one.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Path> {
+        match self {
+            Self::Keyring(place) => Some(&place.identity),
+            Self::Kms(_) => None,
+        }
+    }
+
     /// Opens the keys that are there.
     ///
     /// # Errors
@@ -95,7 +105,7 @@ async fn kms(_key: &str) -> Result<Arc<dyn KeyProvider>, KeySourceError> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use super::*;
 

@@ -73,13 +73,20 @@ async fn run_init(arguments: &InitArguments) -> Result<(), Reason> {
 
 fn told(arguments: &InitArguments, made: &Installation) -> String {
     let dir = arguments.place.data_dir.display();
+    let apart = |identity: &std::path::PathBuf| {
+        format!(
+            "Keep this out of every backup of the store, which opens nothing without it:\n  {}\n\n",
+            identity.display()
+        )
+    };
     format!(
         "A new installation in {dir}. Root certificate: sha256:{}\n\n\
          Move the root's key off this machine; it is needed again only to replace the issuing CA:\n  {}\n\n\
-         Start the coordinator:\n  launchpad-coordinator serve --data-dir {dir}\n\n\
+         {}Start the coordinator:\n  launchpad-coordinator serve --data-dir {dir}\n\n\
          Log in as {} (this token is shown once):\n  {}",
         made.root_hex(),
         made.root_key.display(),
+        made.keyring_identity.as_ref().map(apart).unwrap_or_default(),
         arguments.operator,
         made.login(),
     )

@@ -6,6 +6,8 @@
 //! The commit comes last and is what counts: an `init` that dies before it can be run again and finds what it has made;
 //! after it, a second run is refused and changes nothing.
 
+use std::path::{Path, PathBuf};
+
 use launchpad_pki::ca_files::{CaFiles, CaFilesError};
 use launchpad_pki::files::{FileError, private_dir, write_private};
 use launchpad_pki::serial::NoEntropy;
@@ -38,7 +40,9 @@ pub struct Installation {
     /// SHA-256 of the root certificate, which join tokens carry.
     pub root: Digest,
     /// The root's key, which should be moved off this machine.
-    pub root_key: std::path::PathBuf,
+    pub root_key: PathBuf,
+    /// What opens the keyring, which no backup of the store should hold; none: the keys are not in a file.
+    pub keyring_identity: Option<PathBuf>,
 }
 
 /// Why there is no new installation.
@@ -127,12 +131,18 @@ pub async fn init(arguments: &InitArguments, outside: &Outside) -> Result<Instal
         Err(CaFilesError::File(error)) if error.is_absent() => files.create(&settings.trust_domain, now)?,
         loaded => loaded?,
     };
-    KeySource::of(&settings.keys, &dir).prepare().await?;
+    let keys = KeySource::of(&settings.keys, &dir);
+    keys.prepare().await?;
     write_private(&dir.settings(), settings.to_toml()?.as_bytes())?;
     let token = ApiToken::new(outside.entropy.id::<ApiTokenId>(now))?;
     store.write(Commit::Initialise, async |tx| first_operator(tx, arguments, &token, outside).await).await?;
     store.close().await;
-    Ok(Installation { token: token.to_text(), root: ca.root_digest(), root_key: files.root_key() })
+    Ok(Installation {
+        token: token.to_text(),
+        root: ca.root_digest(),
+        root_key: files.root_key(),
+        keyring_identity: keys.identity().map(Path::to_owned),
+    })
 }
 
 async fn first_operator(
