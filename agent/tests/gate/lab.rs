@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio, id};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use launchpad_agent::disk::Disk;
 use launchpad_agent::execute::gate::GateClient;
@@ -29,6 +29,7 @@ use launchpad_protocol::id::{AccountId, DeploymentId};
 use launchpad_protocol::spec::{EgressPolicy, Ingress};
 use launchpad_protocol::time::Clock;
 use tempfile::TempDir;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long a condition may take to come true on a busy machine.

@@ -3,9 +3,10 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use launchpad_agent::gate::policy::TenantGate;
+use tokio::time::Instant;
 
 use crate::lab::{Lab, THERE, Tenant, echoes, until, within};
 use crate::world::{Server, name_server, resolve};

@@ -1,9 +1,9 @@
 //! What a bot reaches, and what it does not.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
-use std::time::Instant;
 
 use launchpad_agent::gate::policy::Change;
+use tokio::time::Instant;
 
 use crate::lab::{AT_ONCE, HERE, Lab, PATIENCE, THERE, Tenant, echoes, run, within};
 use crate::world::{Server, name_server, resolve};
@@ -67,9 +67,10 @@ async fn no_rule_opens_what_no_bot_may_ever_reach() {
     }
     // The coordinator, once the agent has named it.
     let server = Server::at(&lab.outside(), (THERE, 8080));
-    bot.reaches((THERE, 8080)).expect("a rule allows it");
+    let mut open = bot.reaches((THERE, 8080)).expect("a rule allows it");
     lab.tell(Change::PutNever { addresses: [THERE].into() }).await;
     bot.reaches((THERE, 8080)).expect_err("the coordinator");
+    echoes(&mut open).expect_err("nor over a connection that was open");
     server.was_visited(1);
 }
 

@@ -1,8 +1,9 @@
 //! A full host: a hundred tenants' rules in one go.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use launchpad_agent::gate::policy::Change;
+use tokio::time::Instant;
 
 use crate::lab::{Lab, Tenant, until};
 

@@ -145,17 +145,22 @@ proptest! {
             let at = |wall: &str| rules.iter().position(|rule| *rule == format!("{wall} {refuse}")).unwrap();
             let last_wall = WALLS.iter().map(|wall| at(wall)).max().unwrap();
             let early: Vec<&str> = rules[..last_wall].iter().copied().filter(|rule| rule.ends_with(" accept")).collect();
-            // Its name server, an answer to whoever connected to it, a neighbour; the first alone without a mark.
-            prop_assert_eq!(early.len(), 3);
+            // What such a rule has let out before, its name server, an answer to whoever connected to it, a neighbour; the
+            // name server alone without a mark.
+            prop_assert_eq!(early.len(), 4);
             let to_its_server = format!("ip daddr {} meta l4proto @with_ports th dport 53 accept", tenant.gateway());
             let to_a_neighbour = format!("ip daddr {} meta mark set ", tenant.subnet);
-            prop_assert_eq!(early[0], to_its_server);
-            prop_assert!(early[1].starts_with("ct direction reply ct state established,related meta mark set "));
-            prop_assert!(early[2].starts_with(&to_a_neighbour));
-            prop_assert!(at(WALLS[0]) < rules.iter().position(|rule| *rule == early[2]).unwrap());
+            let goes_on = format!("ct state established ct mark @open_{} meta mark set ", tenant.bridge);
+            prop_assert!(early[0].starts_with(&goes_on));
+            prop_assert_eq!(early[1], to_its_server);
+            prop_assert!(early[2].starts_with("ct direction reply ct state established,related meta mark set "));
+            prop_assert!(early[3].starts_with(&to_a_neighbour));
+            let place = |rule: &str| rules.iter().position(|other| *other == rule).unwrap();
+            prop_assert!(at("ip daddr @coordinators") < place(early[0]));
+            prop_assert!(at(WALLS[0]) < place(early[3]));
             prop_assert_eq!(*rules.last().unwrap(), refuse);
             for late in rules[last_wall..].iter().filter(|rule| rule.ends_with(" accept")) {
-                prop_assert!(["@open_", "@names_", "@nets_"].iter().any(|set| late.contains(set)), "{}", late);
+                prop_assert!(["@names_", "@nets_"].iter().any(|set| late.contains(set)), "{}", late);
             }
             let refused = chain(&text, &format!("refused_{}", tenant.bridge));
             prop_assert_eq!(*refused.last().unwrap(), "reject with icmpx admin-prohibited");
@@ -167,8 +172,9 @@ proptest! {
         let wanted = Wanted { state: &state, admitted: &Admitted::default(), now: Instant::now() };
         let text = wanted.whole();
         let never: Vec<Cidr> = set(&text, "never").iter().map(|range| range.parse().unwrap()).collect();
-        let coordinators = state.policy.never.iter().map(|address| Cidr::new(*address, 32).unwrap());
-        for denied in RANGES_DENIED.iter().map(|(range, _)| *range).chain(coordinators) {
+        let coordinators: BTreeSet<Ipv4Addr> = set(&text, "coordinators").iter().map(|text| text.parse().unwrap()).collect();
+        prop_assert_eq!(&coordinators, &state.policy.never);
+        for (denied, _) in RANGES_DENIED {
             let holds = |range: &Cidr| range.bits() <= denied.bits() && range.contains(denied.base());
             prop_assert!(never.iter().any(holds), "{}", denied);
         }
