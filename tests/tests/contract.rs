@@ -38,3 +38,15 @@ fn a_hostile_bot_gets_nowhere_with_every_volume_backend_that_the_machine_has() -
     assert!(proved > 0, "this machine can hold volumes in no way at all");
     Ok(())
 }
+
+#[test]
+fn once_the_gates_walls_are_torn_down_the_same_attacks_are_breaches() -> Result<()> {
+    let mut site = Site::open(Run::fresh()?, Backend::Ext4Image, &[])?;
+    site.tear_down_the_network_walls()?;
+    let breaches = site.attack_by(&["public", "host-8099", "stranger-8080"])?.breaches();
+    // Seen by the bot, by the one who was visited, and on the wire.
+    for seen in ["stranger-8080 got through", "came to host:", "left the host: tcp to 198.51.100.20 port 443"] {
+        assert!(breaches.iter().any(|breach| breach.starts_with(seen)), "no `{seen}` in {breaches:#?}");
+    }
+    site.close()
+}

@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -31,6 +32,7 @@ use crate::coordinator::Place;
 use crate::deployment::{Deployment, Identity};
 use crate::hostile::Hostile;
 use crate::lab::{Lab, Run, http_address};
+use crate::process::run;
 use crate::programs;
 use crate::stand_in::cast::{Cast, GATEWAY_PORT, INSIDE_PORT, UPSTREAM};
 use crate::stand_in::{Port, Sockets, World, open_beside};
@@ -51,6 +53,8 @@ const TMPFS_MB: [(&str, u64); 2] = [("/tmp", 16), ("/dev/shm", 64)];
 const EGRESS: [&str; 3] = ["alias.allowed.test", "*.rebind.test", "203.0.113.128/25:8443"];
 /// What the other tenant may reach: names that the hostile bot's tenant may not.
 const STRANGERS_EGRESS: [&str; 2] = ["evil.test", "xrebind.test"];
+/// Every kind of attack. What is written last is bombs, which change most.
+const ROOMS: [Room; 5] = [Room::Network, Room::Looks, Room::Kernel, Room::Files, Room::Bombs];
 /// Texts that only the neighbours know.
 const STRANGERS_SECRET: &str = "the stranger's own secret value";
 const SIBLINGS_SECRET: &str = "the sibling's own secret value";
@@ -85,8 +89,8 @@ impl Site {
     ///
     /// # Errors
     /// As each step: nothing has been attacked then.
-    pub fn open(run: Run, backend: Backend, bots: &[&str]) -> Result<Self> {
-        let mut lab = Lab::enter_as(run, &[&["echo", "hostile"], bots].concat())?;
+    pub fn open(life: Run, backend: Backend, bots: &[&str]) -> Result<Self> {
+        let mut lab = Lab::enter_as(life, &[&["echo", "hostile"], bots].concat())?;
         let world = lab.world()?;
         let mut cast = Cast::on(&world)?;
         start_coordinator(&mut lab)?;
@@ -119,18 +123,52 @@ impl Site {
         let controls =
             || Cast::controls().iter().map(|visit| hostile.attack(&visit.name)).collect::<Result<Vec<_>>>();
         let mut allowed = controls()?;
-        let rooms = [Room::Network, Room::Looks, Room::Kernel, Room::Files, Room::Bombs];
-        let reports = hostile.attack_all(&rooms)?;
+        let reports = hostile.attack_all(&ROOMS)?;
         allowed.extend(controls()?);
         let is_control = |report: &Report| Cast::controls().iter().any(|visit| visit.name == report.attack.name);
         let (again, attacks): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_control);
         allowed.extend(again);
-        Ok(Evidence {
-            attacks,
-            controls: allowed,
-            arrivals: self.world.record().arrivals(),
-            flows: self.world.wire().flows()?,
-            harm: self.harm()?,
+        let harm = self.harm()?;
+        Ok(Evidence { attacks, controls: allowed, harm, ..self.recorded()? })
+    }
+
+    /// Tries these attacks alone.
+    ///
+    /// # Errors
+    /// As [`Site::attack`].
+    pub fn attack_by(&mut self, names: &[&str]) -> Result<Evidence> {
+        let address = self.hostile.address()?;
+        self.world.forget()?;
+        let hostile = Hostile::new(self.lab.host(0)?.bot(&address));
+        let attacks = names.iter().map(|name| hostile.attack(name)).collect::<Result<_>>()?;
+        Ok(Evidence { attacks, ..self.recorded()? })
+    }
+
+    /// Who came, and for what.
+    fn recorded(&self) -> Result<Evidence> {
+        let (arrivals, flows) = (self.world.record().arrivals(), self.world.wire().flows()?);
+        Ok(Evidence { arrivals, flows, ..Evidence::default() })
+    }
+
+    /// Tears down what the gate holds up around the bots, and the gate with it: for the proof that it would
+    /// be seen.
+    ///
+    /// # Errors
+    /// When something resists.
+    pub fn tear_down_the_network_walls(&mut self) -> Result<()> {
+        let host = self.lab.host(0)?;
+        host.gate()?.process().kill()?;
+        host.net.inside(|| {
+            run(Command::new("nft").args(["flush", "ruleset"]))?;
+            let rules = run(Command::new("ip").args(["rule", "show"]))?;
+            for rule in rules.lines() {
+                let words: Vec<&str> = rule.split_ascii_whitespace().collect();
+                if let [priority, "from", "all", "iif", bridge, ..] = words[..] {
+                    let priority = priority.trim_end_matches(':');
+                    run(Command::new("ip").args(["rule", "delete", "priority", priority, "iif", bridge]))?;
+                }
+            }
+            Ok(())
         })
     }
 
