@@ -22,6 +22,9 @@ use launchpad_tests::deployment::{Deployment, SOON};
 use launchpad_tests::wait::wait_until;
 use serde_json::{Value, json};
 
+/// Whether a place is of one kind.
+type IsOfKind = fn(&Place) -> bool;
+
 #[test]
 fn a_secret_is_where_it_belongs_and_nowhere_else() -> Result<()> {
     let mut ground = Ground::new()?;
@@ -118,7 +121,7 @@ fn the_search_finds_what_is_meant_to_be_seen_in_every_kind_of_place() -> Result<
     let mut shown = ground.show_control()?;
     let found = ground.everywhere(&ground.control.clone())?;
     shown.kill().and_then(|()| shown.wait()).context("end the process that shows it")?;
-    let kinds: [(&str, fn(&Place) -> bool); 8] = [
+    let kinds: [(&str, IsOfKind); 8] = [
         ("the coordinator's files", |place| matches!(place, Place::File(path) if path.starts_with("coordinator"))),
         ("the agent's files", |place| matches!(place, Place::File(path) if path.starts_with("h1/agent"))),
         ("the engine's own files", |place| matches!(place, Place::Engine(_))),
