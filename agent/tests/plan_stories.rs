@@ -115,6 +115,7 @@ fn a_first_deployment_is_fetched_prepared_made_and_started() {
     to do for dep_0000000000000000000000000000000d:
       pull_image registry.example/echo@sha256:092c79e8f80e559e404bcf660c48f3522b67aba9ff1484b0367e1a4ddef7431d
       ensure_network acct_0000000000000000000000000000000a
+      shape_tenant acct_0000000000000000000000000000000a weight=50 pids=64 high=966367638
       prepare_volume dep_0000000000000000000000000000000d
       write_files dep_0000000000000000000000000000000d
       open_gate dep_0000000000000000000000000000000d
@@ -154,6 +155,7 @@ fn more_memory_is_given_in_place() {
     assert_snapshot!(story.look(), @r"
     dep_0000000000000000000000000000000d Ready
     to do for dep_0000000000000000000000000000000d:
+      shape_tenant acct_0000000000000000000000000000000a weight=50 pids=64 high=1932735276
       update_resources dep_0000000000000000000000000000000d-1 cpu=500m memory=2147483648 pids=64
     ");
 }
@@ -324,7 +326,11 @@ fn the_same_code_with_other_last_words_is_a_crash() {
 fn a_bot_killed_for_its_memory_is_told_apart() {
     let mut story = Story::running(bot());
     story.exit(137, "", true);
-    assert_snapshot!(story.look(), @r"dep_0000000000000000000000000000000d Backoff: the kernel killed the bot because it needed more memory than its plan grants; choose a plan with more memory, or make the bot use less");
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Stopping: it was stopped on its host, although it should run (somebody with access to the host stopped it: `launchpad-agent stop`); `launchpad restart`, or `launchpad-agent start DEPLOYMENT` on its host
+    to do for dep_0000000000000000000000000000000d:
+      stop_container dep_0000000000000000000000000000000d-1 within 10s: stopped by hand on the host
+    ");
 }
 
 #[test]
@@ -482,6 +488,7 @@ fn what_cannot_be_done_to_a_running_bot_is_told_and_not_tried_again_and_again() 
     assert_snapshot!(story.look(), @r"
     dep_0000000000000000000000000000000d Ready
     to do for dep_0000000000000000000000000000000d:
+      shape_tenant acct_0000000000000000000000000000000a weight=50 pids=1 high=966367638
       update_resources dep_0000000000000000000000000000000d-1 cpu=500m memory=1073741824 pids=1
     ");
 }
@@ -495,6 +502,7 @@ fn a_restart_of_a_bot_that_has_no_container_is_noted_before_one_is_made() {
     to do for dep_0000000000000000000000000000000d:
       pull_image registry.example/echo@sha256:092c79e8f80e559e404bcf660c48f3522b67aba9ff1484b0367e1a4ddef7431d
       ensure_network acct_0000000000000000000000000000000a
+      shape_tenant acct_0000000000000000000000000000000a weight=50 pids=64 high=966367638
       prepare_volume dep_0000000000000000000000000000000d
       write_files dep_0000000000000000000000000000000d
       open_gate dep_0000000000000000000000000000000d

@@ -14,7 +14,7 @@ use launchpad_tests::process::run;
 use serde_json::{Value, json};
 
 /// What this kernel cannot hold: hybrid cgroups, no AppArmor, and an engine that maps no ids.
-const DEGRADED_HERE: [Item; 5] = [Item::UserNamespace, Item::Apparmor, Item::MemoryHigh, Item::CpuWeight, Item::Io];
+const DEGRADED_HERE: [Item; 4] = [Item::UserNamespace, Item::Apparmor, Item::MemoryHigh, Item::Io];
 
 /// A running bot, its enforcement, its process, and what Docker says of it.
 struct Scene {

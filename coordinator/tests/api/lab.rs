@@ -1,7 +1,9 @@
 //! A coordinator in this process, with an account, somebody of every role in it, and a stranger of another account.
 
 use std::collections::BTreeMap;
-use std::thread::JoinHandle;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use launchpad_coordinator::app::init::init;
@@ -158,6 +160,24 @@ impl Lab {
         let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let request = self.agent.configure_request(request.body(bytes).unwrap()).allow_non_standard_methods(true);
         answer(self.agent.run(request.build()).unwrap())
+    }
+
+    /// The first words of the answer to a body that goes on after the server has heard enough: it answers and hangs up, so
+    /// that whoever still sends meets a broken pipe.
+    pub(crate) fn send_too_much(&self, who: Who, path: &str, bytes: usize) -> String {
+        let mut answers = TcpStream::connect(self.addresses.http).unwrap();
+        let mut sends = answers.try_clone().unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: lab\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+             content-length: {bytes}\r\n\r\n",
+            self.tokens[&who]
+        );
+        thread::scope(|scope| {
+            scope.spawn(move || sends.write_all(head.as_bytes()).and_then(|()| sends.write_all(&vec![b'x'; bytes])));
+            let mut text = vec![0; 4096];
+            let length = answers.read(&mut text).unwrap();
+            String::from_utf8_lossy(&text[..length]).into_owned()
+        })
     }
 
     /// What the audit log says was done, oldest first: action, target, and whether beyond the actor's own account.

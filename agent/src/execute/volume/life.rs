@@ -34,7 +34,12 @@ impl Volumes {
             self.make(deployment, &home, bytes).await?;
         }
         let (uid, gid) = owner.on_host();
-        self.mend(&home, Wish { bytes, uid, gid }).await
+        let wish = Wish { bytes, uid, gid };
+        match self.mend(&home, wish).await {
+            // A loop device that somebody else let go of a moment ago may fail its first reader.
+            Err(reason) if reason.code == "program-failed" => self.mend(&home, wish).await,
+            mended => mended,
+        }
     }
 
     async fn make(&self, deployment: DeploymentId, home: &Home, bytes: u64) -> Result<(), Reason> {
