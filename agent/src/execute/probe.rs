@@ -1,10 +1,12 @@
 //! One HTTP GET, answered 200 in time with the right words or not.
 //!
 //! The prober asks through [`super::Eyes::probe`]. The connection is made anew each time, as a visitor's
-//! would be. What answers is a stranger's program: of its body so many bytes and frames are read and no more,
-//! and each byte costs the same however they are cut.
+//! would be, and from the host's own address: at the bridge's stands the ingress, and a bot that trusts it takes
+//! no word from there that names no visitor. What answers is a stranger's program: of its body so many bytes and
+//! frames are read and no more, and each byte costs the same however they are cut.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body, Bytes};
@@ -13,7 +15,7 @@ use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use launchpad_protocol::spec::HttpProbe;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Bytes of a body that are looked at: openclaw's longest answer to a probe has 2 KiB.
 const BODY_MAX_BYTES: usize = 64 * 1024;
@@ -35,7 +37,7 @@ pub async fn get(address: Ipv4Addr, port: u16, probe: &HttpProbe) -> Result<(), 
 }
 
 async fn ask(address: SocketAddr, probe: &HttpProbe) -> Result<(), String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| in_few_words(&error))?;
+    let stream = dial(address).await.map_err(|error| in_few_words(&error))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("no HTTP: {error}"))?;
     let request = Request::get(&probe.path)
@@ -57,6 +59,22 @@ async fn ask(address: SocketAddr, probe: &HttpProbe) -> Result<(), String> {
             Err(error) => Err(format!("the connection broke: {error}")),
         },
     }
+}
+
+/// Connects from the host's own address; where it has none but its bridges', from whichever the kernel takes.
+async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let Some(own) = own_address() else { return TcpStream::connect(address).await };
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(own)?;
+    socket.connect(address).await
+}
+
+/// The address from which this host reaches others, any port of it. Nothing is sent: the kernel looks up the way to an
+/// address that nobody has (TEST-NET-1, RFC 5737), and says where it would begin.
+fn own_address() -> Option<SocketAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|own| SocketAddr::new(own.ip(), 0))
 }
 
 async fn judge<B>(answer: Response<B>, wanted: Option<&str>) -> Result<(), String>
@@ -186,6 +204,14 @@ mod tests {
         assert!(other.contains("no `\"ready\":true`"), "{other}");
         let busy = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
         assert_eq!(asked(busy, None).await, Err("status 503".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_probe_comes_from_the_hosts_own_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (dialled, accepted) = tokio::join!(dial(listener.local_addr().unwrap()), listener.accept());
+        let own = own_address().map_or(Ipv4Addr::LOCALHOST.into(), |own| own.ip());
+        assert_eq!((dialled.unwrap().local_addr().unwrap().ip(), accepted.unwrap().1.ip()), (own, own));
     }
 
     #[tokio::test]
