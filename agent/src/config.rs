@@ -114,7 +114,12 @@ pub struct GateArgs {
     pub resolvers: Vec<SocketAddr>,
     /// An address or name at which this host takes traffic for its bots, several times for several: what their owners
     /// are told to point their domains at
-    #[arg(long = "public-address", env = "LAUNCHPAD_GATE_PUBLIC_ADDRESSES", value_name = "ADDRESS", value_delimiter = ',')]
+    #[arg(
+        long = "public-address",
+        env = "LAUNCHPAD_GATE_PUBLIC_ADDRESSES",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
     pub public_addresses: Vec<String>,
     /// The way in.
     #[command(flatten)]

@@ -359,19 +359,16 @@ proptest! {
         let mut restored: BTreeMap<DeploymentId, bool> = BTreeMap::new();
         let mut carry_out = |world: &mut World, actions: usize| {
             for action in world.plan().work.values().flatten().take(actions) {
-                match action {
-                    Action::RestoreVolume { spec, .. } => {
-                        let deployment = spec.deployment;
-                        let running = world.model.observed.containers.values()
-                            .any(|found| found.deployment == deployment && found.running_since().is_some());
-                        prop_assert!(!running, "{action} while it runs");
-                        let started_since = restored.insert(deployment, false);
-                        prop_assert_ne!(started_since, Some(true), "{} undoes what the bot has done since", action);
-                    }
-                    Action::StartContainer { deployment, .. } => {
-                        restored.entry(*deployment).and_modify(|started| *started = true);
-                    }
-                    _ => {}
+                if let Action::RestoreVolume { spec, .. } = action {
+                    let deployment = spec.deployment;
+                    let running = world.model.observed.containers.values()
+                        .any(|found| found.deployment == deployment && found.running_since().is_some());
+                    prop_assert!(!running, "{action} while it runs");
+                    let started_since = restored.insert(deployment, false);
+                    prop_assert_ne!(started_since, Some(true), "{} undoes what the bot has done since", action);
+                }
+                if let Action::StartContainer { deployment, .. } = action {
+                    restored.entry(*deployment).and_modify(|started| *started = true);
                 }
                 world.apply(action);
             }

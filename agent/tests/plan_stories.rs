@@ -72,7 +72,12 @@ impl Story {
         }
         let records: BTreeMap<DeploymentId, Record> =
             self.spec.instances.keys().map(|deployment| (*deployment, self.record.clone())).collect();
-        plan(&self.spec, &self.model.observed, Knowledge { marks, records: &records, health: &health, findings: &BTreeMap::new() }, &context)
+        plan(
+            &self.spec,
+            &self.model.observed,
+            Knowledge { marks, records: &records, health: &health, findings: &BTreeMap::new() },
+            &context,
+        )
     }
 
     fn carry_out(&mut self) {

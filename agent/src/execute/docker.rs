@@ -101,13 +101,7 @@ impl DockerHost {
         let board = Arc::new(Board::default());
         let gate = GateClient::at(&config.run_dir);
         Ok(Self {
-            networks: Networks::new(
-                Arc::clone(&engine),
-                config.host,
-                disk,
-                config.subnet_pool,
-                gate.clone(),
-            ),
+            networks: Networks::new(Arc::clone(&engine), config.host, disk, config.subnet_pool, gate.clone()),
             _watch: Watch::start(Arc::clone(&engine), config.host, Arc::clone(&board)),
             _gate_watch: GateWatch::start(gate.clone(), Arc::clone(&board)),
             gate,

@@ -151,8 +151,8 @@ impl<'a, T: PartialEq> Search<'a, T> {
     }
 }
 
-fn in_few_words(error: &std::io::Error) -> String {
-    if error.kind() == std::io::ErrorKind::ConnectionRefused {
+fn in_few_words(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
         return "connection refused".to_owned();
     }
     error.to_string()

@@ -85,7 +85,10 @@ pub async fn slow_down(
     let done = match driver {
         CgroupDriver::Systemd => {
             let scope = group.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            systemd::set_properties(&scope, &[format!("MemoryHigh={memory_high_bytes}")]).await
+            // Whenever systemd sets anything of a group's memory, it sets swap to what it believes, which the engine
+            // has never told it: without a limit.
+            let properties = [format!("MemoryHigh={memory_high_bytes}"), "MemorySwapMax=0".to_owned()];
+            systemd::set_properties(&scope, &properties).await
         }
         CgroupDriver::Cgroupfs => write(&group, "memory.high", &memory_high_bytes.to_string()),
         CgroupDriver::None => Ok(()),

@@ -44,7 +44,7 @@ impl Model {
             Action::PullImage { image } => drop(observed.images.insert(image.clone())),
             Action::EnsureNetwork { account } => drop(observed.networks.insert(*account)),
             Action::ShapeTenant { account, shape } => {
-                drop(observed.tenants.insert(*account, ideal::tenant(shape)));
+                observed.tenants.insert(*account, ideal::tenant(shape));
             }
             Action::PrepareVolume { spec } => {
                 let prepared = observed.volumes.entry(spec.deployment).or_insert_with(|| ideal::volume(spec));

@@ -35,6 +35,7 @@ const TURNS_MAX: usize = 8;
 
 /// An agent's loop around the real plan and the real hands, with a clock of the test's own.
 struct Keeper {
+    ground: Arc<Ground>,
     host: DockerHost,
     desired: HostSpec,
     capabilities: BTreeMap<String, Capability>,
@@ -44,11 +45,12 @@ struct Keeper {
 
 impl Keeper {
     /// A bot that runs as it should.
-    async fn with_a_bot(ground: &Ground) -> Self {
+    async fn with_a_bot(ground: &Arc<Ground>) -> Self {
         let desired = ground::desired(&ground.bot(""));
         let whereabouts =
             Whereabouts { docker: ground.docker.clone(), data_dir: ground.dir.path().join("data"), gate: None };
         let mut keeper = Self {
+            ground: Arc::clone(ground),
             host: ground.host().await,
             desired,
             capabilities: examine(&whereabouts).await.capabilities,
@@ -63,17 +65,10 @@ impl Keeper {
         self.desired.instances.values().next().expect("one bot")
     }
 
-    /// Everything on the host as it is now: nothing of what was seen before is believed.
-    async fn observe(&self) -> Observed {
-        let bot = self.bot();
-        // Done twice is done once; but whoever does it looks again afterwards.
-        self.host.execute(&Action::EnsureNetwork { account: bot.account }).await.expect("a network");
-        let images = BTreeSet::from([bot.image.clone()]);
-        let seen = self.host.observe(&images).await.expect("an observation");
-        if let Some(running) = current_container(bot, &seen).filter(|container| container.running_since().is_some()) {
-            let again = Action::StartContainer { deployment: bot.deployment, container: Some(running.id.clone()) };
-            self.host.execute(&again).await.expect("it runs");
-        }
+    /// Everything on the host as it is now, as an agent sees it that has just begun and believes nothing.
+    async fn observe(&mut self) -> Observed {
+        self.host = self.ground.host().await;
+        let images = BTreeSet::from([self.bot().image.clone()]);
         self.host.observe(&images).await.expect("an observation")
     }
 
@@ -83,13 +78,10 @@ impl Keeper {
     }
 
     /// What of the bot's promises should hold and does not.
-    async fn broken(&self) -> BTreeSet<Item> {
+    async fn broken(&mut self) -> BTreeSet<Item> {
         let failed = |finding: &Finding| matches!(finding.enforcement.verdict, Verdict::Failed { .. });
-        self.judge(&self.observe().await)
-            .into_iter()
-            .filter(|(_, found)| failed(found))
-            .map(|(item, _)| item)
-            .collect()
+        let observed = self.observe().await;
+        self.judge(&observed).into_iter().filter(|(_, found)| failed(found)).map(|(item, _)| item).collect()
     }
 
     /// One turn of the agent: look, judge, plan.
@@ -140,12 +132,12 @@ impl Keeper {
         self.now += u64::try_from(RESTART_PAUSE.as_micros()).expect("a short time");
     }
 
-    async fn container(&self) -> Container {
+    async fn container(&mut self) -> Container {
         let observed = self.observe().await;
         current_container(self.bot(), &observed).expect("a container").clone()
     }
 
-    async fn process(&self) -> i64 {
+    async fn process(&mut self) -> i64 {
         self.container().await.process_id.expect("it runs")
     }
 }
@@ -179,8 +171,9 @@ fn remount(process: i64, point: &'static str, flags: MsFlags, data: Option<&'sta
 #[tokio::test]
 async fn a_bot_on_a_real_engine_keeps_every_promise_but_those_that_its_host_says_it_cannot() {
     on_ground(|ground| async move {
-        let keeper = Keeper::with_a_bot(&ground).await;
-        let found = keeper.judge(&keeper.observe().await);
+        let mut keeper = Keeper::with_a_bot(&ground).await;
+        let observed = keeper.observe().await;
+        let found = keeper.judge(&observed);
         assert_eq!(found.len(), Item::ALL.len());
         let reasons: Vec<_> = keeper
             .capabilities
@@ -321,11 +314,17 @@ async fn what_stands_around_a_bot_is_seen_and_put_right_without_a_restart() {
 #[tokio::test]
 async fn processes_that_the_kernel_kills_for_memory_are_counted() {
     on_ground(|ground: Arc<Ground>| async move {
-        let keeper = Keeper::with_a_bot(&ground).await;
+        let mut keeper = Keeper::with_a_bot(&ground).await;
         let kernel = keeper.container().await.kernel.expect("it runs");
         assert_eq!(kernel.group.oom_kills, 0);
         // A child of its own making is not to be had: another process in its group fills it, and is chosen for its size.
         let process = keeper.process().await;
+        let high = group_file(process, ("memory", "no such bound"), "memory.high");
+        let tenants = high.parent().and_then(Path::parent).expect("a tenant's group").join("memory.high");
+        // Else it would be slowed down for minutes before it is killed.
+        for high in [high, tenants].iter().filter(|high| high.exists()) {
+            write(high, "max");
+        }
         let procs = group_file(process, ("memory", "cgroup.procs"), "cgroup.procs");
         let script = format!(
             "echo 1000 > /proc/self/oom_score_adj; echo $$ > {}; head -c 256m /dev/zero | tail",

@@ -62,9 +62,10 @@ impl Resolver {
             Ok(Ok(found)) => found,
         };
         // Other records are aliases on the way there.
-        let texts = found.answers().iter().filter_map(|record| {
-            if let RData::TXT(txt) = &record.data { Some(txt.txt_data.concat()) } else { None }
-        });
+        let texts = found
+            .answers()
+            .iter()
+            .filter_map(|record| if let RData::TXT(txt) = &record.data { Some(txt.txt_data.concat()) } else { None });
         Ok(texts.take(TEXTS_MAX).map(|text| readable(&text)).collect())
     }
 }

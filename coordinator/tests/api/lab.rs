@@ -113,7 +113,7 @@ impl Lab {
         let mut listening = outside.listening.subscribe();
         let running = {
             let stop = stop.clone();
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 runtime.block_on(launchpad_coordinator::run(config, outside, stop)).unwrap();
             })
         };
@@ -219,7 +219,7 @@ impl Lab {
                 return shown;
             }
             assert!(Instant::now() < deadline, "{path} still shows {shown}");
-            std::thread::sleep(POLL);
+            thread::sleep(POLL);
         }
     }
 
@@ -235,7 +235,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.stop.cancel();
         let ended = self.running.take().map(JoinHandle::join);
-        if !std::thread::panicking() {
+        if !thread::panicking() {
             assert!(matches!(ended, Some(Ok(()))), "the coordinator did not stop in order");
         }
     }

@@ -72,7 +72,7 @@ impl Places {
 fn v1(memory: &Path, cpu: &Path, pids: &Path) -> GroupView {
     let bytes = |name: &str| match ceiling(memory, name) {
         Ceiling::At(bytes) if bytes >= V1_UNLIMITED_FROM => Ceiling::Open,
-        found => found,
+        found @ (Ceiling::At(_) | Ceiling::Open | Ceiling::Unseen) => found,
     };
     let memory_bytes = bytes("memory.limit_in_bytes");
     let swap_bytes = match (bytes("memory.memsw.limit_in_bytes"), memory_bytes) {
