@@ -22,11 +22,12 @@ pub async fn set_properties(unit: &str, properties: &[String]) -> Result<(), Rea
     run(arguments.chain(properties.iter().cloned()).collect()).await
 }
 
-/// Takes back all properties that were set of a unit.
+/// Ends a unit that nothing is in any more, and takes back all properties that were set of it.
 ///
 /// # Errors
 /// As [`set_properties`].
-pub async fn revert(unit: &str) -> Result<(), Reason> {
+pub async fn end(unit: &str) -> Result<(), Reason> {
+    run(["stop", "--", unit].map(str::to_owned).into()).await?;
     run(["revert", "--", unit].map(str::to_owned).into()).await
 }
 

@@ -62,8 +62,8 @@ pub async fn remove(account: AccountId, driver: CgroupDriver) {
     match driver {
         CgroupDriver::Systemd => {
             let slice = cgroup::name(account, driver).unwrap_or_default();
-            if let Err(reason) = systemd::revert(&slice).await {
-                tracing::warn!(%account, %reason, "properties of its slice stay until the next boot");
+            if let Err(reason) = systemd::end(&slice).await {
+                tracing::warn!(%account, %reason, "its slice stays until the next boot");
             }
         }
         CgroupDriver::Cgroupfs => cgroup::remove(account),

@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use clap::Parser;
+use launchpad_agent::execute::facts::CgroupDriver;
 use launchpad_agent::execute::gate::GateClient;
+use launchpad_agent::execute::tenant;
 use launchpad_agent::gate::ingress::options::IngressArgs;
 use launchpad_agent::gate::policy::Change;
 use launchpad_agent::gate::{GateConfig, run};
 use launchpad_protocol::time::Clock;
 use tokio_util::sync::CancellationToken;
+
+use crate::ground::groups_of;
 
 /// A running gate.
 pub(crate) struct Gatekeeper {
@@ -84,6 +88,12 @@ impl Gatekeeper {
         }
         for account in told.tenants.into_keys() {
             self.client().change(Change::DropTenant { account }).await.expect("dropped");
+            // What the engine leaves of tenants whose network the test has not removed.
+            for driver in [CgroupDriver::Cgroupfs, CgroupDriver::Systemd] {
+                if !groups_of(account).is_empty() {
+                    tenant::remove(account, driver).await;
+                }
+            }
         }
         self.stop();
         // Not there where no tenant ever was.

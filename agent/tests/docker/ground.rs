@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, Remo
 use launchpad_agent::enforce::shape::TenantShape;
 use launchpad_agent::execute::address::DEFAULT_POOL;
 use launchpad_agent::execute::docker::{DockerHost, HostConfig};
-use launchpad_agent::execute::{Eyes as _, Hands as _};
+use launchpad_agent::execute::facts::CgroupDriver;
+use launchpad_agent::execute::{Eyes as _, Hands as _, cgroup};
 use launchpad_agent::observe::{Container, LABEL_HOST, Observed};
 use launchpad_agent::plan::action::{Action, StopCause};
 use launchpad_pki::sealing::{SealContext, SealingKey};
@@ -241,19 +242,17 @@ impl Ground {
         for network in engine.list_networks(Some(ListNetworksOptions { filters: ours() })).await.expect("a list") {
             engine.remove_network(&network.id.unwrap_or_default()).await.expect("removed");
         }
-        remove_cgroups();
     }
 }
 
-/// What the engine leaves of tenants whose network a test has not removed. Those of others are in use, and
-/// stay.
-fn remove_cgroups() {
-    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    for parent in hierarchies.map(|entry| entry.path().join("launchpad")) {
-        for tenant in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-            let _ = std::fs::remove_dir(tenant.path());
-        }
-    }
+/// The control groups that bear a tenant's name, whoever makes groups on this machine.
+pub(crate) fn groups_of(account: AccountId) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let below = [CgroupDriver::Cgroupfs, CgroupDriver::Systemd].map(|driver| cgroup::below_root(account, driver));
+    let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    let roots = hierarchies.chain([root.to_owned()]);
+    let groups = roots.flat_map(|root| below.clone().into_iter().flatten().map(move |below| root.join(below)));
+    groups.filter(|group| group.exists()).collect()
 }
 
 fn isolation() -> Isolation {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use launchpad_agent::execute::{ExecuteError, Eyes as _, Hands as _};
 use launchpad_agent::observe::{ContainerState, Observed};
@@ -64,9 +65,7 @@ async fn a_bot_comes_and_goes_and_every_step_may_be_done_twice() {
         }
         let left = host.observe(&BTreeSet::new()).await.unwrap();
         assert_eq!(left, Observed { gate: left.gate.clone(), ..Observed::default() });
-        let cgroups = ["memory/launchpad", "cpu/launchpad", "pids/launchpad", "launchpad"]
-            .map(|dir| format!("/sys/fs/cgroup/{dir}/{}", spec.account));
-        assert!(cgroups.iter().all(|dir| !fs::exists(dir).unwrap()), "the tenant's cgroup is gone");
+        assert_eq!(ground::groups_of(spec.account), Vec::<PathBuf>::new(), "the tenant's cgroup is gone");
     })
     .await;
 }
