@@ -28,10 +28,10 @@ use std::time::Duration;
 use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::generation::Generation;
-use launchpad_protocol::id::DeploymentId;
+use launchpad_protocol::id::{DeploymentId, OperationId};
 use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::HostReport;
+use launchpad_protocol::report::{HostReport, Outcome};
 use launchpad_protocol::spec::{HostSpec, InstanceSpec};
 use launchpad_protocol::time::Clock;
 use tokio::sync::{Notify, mpsc};
@@ -47,6 +47,7 @@ use crate::ledger::Ledger;
 use crate::link::ports::{Judged, Offer, ReconcilePorts};
 use crate::observe::Observed;
 use crate::plan::instance::current_container;
+use crate::plan::marks::{Marks, OperationMark};
 use crate::plan::record::Record;
 use crate::plan::{Context, Health, Knowledge, Plan, plan};
 use crate::probe::{Prober, Target};
@@ -115,6 +116,9 @@ pub struct Reconciler {
     work: Work,
     /// The newest whole observation; none before the first.
     observed: Option<Observed>,
+    /// The operations that had been answered when it began. A report tells no others: who reads that a snapshot is
+    /// deleted must not find it among those that were seen before.
+    answered: BTreeMap<OperationId, Outcome>,
     /// Why the engine does not answer, while it does not.
     engine_away: Option<Reason>,
     /// Why the disk or the book does not take what it is given, while it does not.
@@ -148,6 +152,7 @@ impl Reconciler {
             journal,
             changes,
             observed: None,
+            answered: answered(parts.ledger.marks()),
             engine_away: None,
             disk_trouble: None,
             findings: BTreeMap::new(),
@@ -253,8 +258,10 @@ impl Reconciler {
             .flat_map(|spec| spec.instances.values())
             .map(|instance| instance.image.clone())
             .collect();
+        let answered = answered(self.parts.ledger.marks());
         match self.parts.eyes.observe(&images).await {
             Ok(observed) => {
+                self.answered = answered;
                 if self.engine_away.take().is_some() {
                     tracing::info!("the container engine answers again");
                 }
@@ -394,6 +401,15 @@ impl Reconciler {
         }
         text
     }
+}
+
+/// The operations that have an end, and which.
+fn answered(marks: &Marks) -> BTreeMap<OperationId, Outcome> {
+    let ended = marks.operations.iter().filter_map(|(id, mark)| match mark {
+        OperationMark::Ended(outcome) => Some((*id, outcome.clone())),
+        OperationMark::Begun { .. } => None,
+    });
+    ended.collect()
 }
 
 /// Passes the host's changes on for as long as the agent runs.

@@ -331,11 +331,7 @@ fn the_same_code_with_other_last_words_is_a_crash() {
 fn a_bot_killed_for_its_memory_is_told_apart() {
     let mut story = Story::running(bot());
     story.exit(137, "", true);
-    assert_snapshot!(story.look(), @r"
-    dep_0000000000000000000000000000000d Stopping: it was stopped on its host, although it should run (somebody with access to the host stopped it: `launchpad-agent stop`); `launchpad restart`, or `launchpad-agent start DEPLOYMENT` on its host
-    to do for dep_0000000000000000000000000000000d:
-      stop_container dep_0000000000000000000000000000000d-1 within 10s: stopped by hand on the host
-    ");
+    assert_snapshot!(story.look(), @"dep_0000000000000000000000000000000d Backoff: the kernel killed the bot because it needed more memory than its plan grants; choose a plan with more memory, or make the bot use less");
 }
 
 #[test]

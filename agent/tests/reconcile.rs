@@ -239,6 +239,27 @@ async fn a_restart_happens_once_and_is_answered() {
 }
 
 #[tokio::test]
+async fn no_report_says_that_a_copy_is_deleted_and_lists_it_still() {
+    let mut host = Host::new().await;
+    let mut wish = bot();
+    let taken = Operation { id: id(0x0c), action: OperationAction::Snapshot { name: "before".to_owned() } };
+    wish.operations.push(taken.clone());
+    host.offer(&spec(1, [wish.clone()])).await;
+    let answered = |report: &HostReport, asked: &Operation| report.outcomes.contains_key(&asked.id);
+    let listed = |report: &HostReport| {
+        let volume = one(report).and_then(|instance| instance.volume.as_ref());
+        volume.is_some_and(|volume| volume.snapshots.contains_key("before"))
+    };
+    let report = host.until("taken", |report| answered(report, &taken)).await;
+    assert!(listed(&report), "{report:#?}");
+    let dropped = Operation { id: id(0x0d), action: OperationAction::DropSnapshot { name: "before".to_owned() } };
+    wish.operations.push(dropped.clone());
+    host.offer(&spec(2, [wish])).await;
+    let report = host.until("deleted", |report| answered(report, &dropped)).await;
+    assert!(!listed(&report), "{report:#?}");
+}
+
+#[tokio::test]
 async fn a_stop_made_on_the_host_outlives_the_agent_until_it_is_taken_back() {
     let mut host = Host::new().await;
     let deployment: DeploymentId = bot().deployment;

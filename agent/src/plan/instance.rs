@@ -5,12 +5,12 @@
 //!  should it run? ──no──► stop what runs ──► stopped
 //!  is its container the right one? ──no──► fetch, prepare, take the old one away, create, start
 //!  does it run? ──no──► wait out the backoff, then start
-//!  is all around it right? ──no──► files, limits, network, a restart that was asked for, a restart that probes ask for
+//!  is all around it right? ──no──► network, volume, files, gate, limits, a restart that somebody, its probes or drift ask for
 //! ```
 //! The order within a plan keeps the time without a bot short: whatever can fail slowly comes before the old container
 //! is touched.
 
-use std::collections::BTreeSet;
+mod operations;
 
 use std::collections::BTreeMap;
 
@@ -18,18 +18,19 @@ use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::Epoch;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::{Outcome, Phase, stopped_on_host};
-use launchpad_protocol::spec::{HostSpec, InstanceSpec, Operation, OperationAction, Power};
+use launchpad_protocol::report::{Phase, stopped_on_host};
+use launchpad_protocol::spec::{HostSpec, InstanceSpec, OperationAction, Power};
 use launchpad_protocol::time::{BootMoment, Moment};
 
 use super::action::{Action, StopCause, files_digest, gate_digest};
 use super::drift::{self, Restart};
-use super::marks::{Marks, OperationMark};
+use super::marks::Marks;
 use super::record::Record;
 use super::{Context, Health, Knowledge, Standing, strain};
 use crate::enforce::Finding;
 use crate::enforce::shape::TenantShape;
 use crate::observe::{Container, ContainerState, GateSight, Observed, VolumeSight};
+use operations::{finish, is_restart, needs_a_stop};
 
 /// What is to be done about one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -323,48 +324,6 @@ impl Scene<'_> {
         actions
     }
 
-    /// What is asked for of the volume and has not happened, in the order in which it was asked for.
-    fn volume_work(&self) -> Vec<Action> {
-        let left = self.unanswered().filter(|operation| !self.has_happened(operation));
-        left.filter_map(|operation| self.volume_action(operation)).collect()
-    }
-
-    fn volume_action(&self, operation: &Operation) -> Option<Action> {
-        let (deployment, id) = (self.spec.deployment, operation.id);
-        match &operation.action {
-            OperationAction::Restart | OperationAction::ClearLocalStop => None,
-            OperationAction::Snapshot { name } => {
-                let (spec, name, at) = (Box::new(self.spec.clone()), name.clone(), self.wall);
-                Some(Action::SnapshotVolume { operation: id, spec, name, at })
-            }
-            OperationAction::Restore { name } => {
-                let spec = Box::new(self.spec.clone());
-                Some(Action::RestoreVolume { operation: id, spec, name: name.clone() })
-            }
-            OperationAction::DropSnapshot { name } => {
-                Some(Action::DropSnapshot { operation: id, deployment, name: name.clone() })
-            }
-        }
-    }
-
-    /// Whether the instance has started since an operation was begun. Nothing starts before all that was to be done while
-    /// it stood still is done: so it is done, and must not be done again to what the bot has made since.
-    fn has_happened(&self, operation: &Operation) -> bool {
-        self.begun(operation).is_some_and(|ends| !self.starts().is_subset(ends))
-    }
-
-    /// Notes for everything that needs a stop and is not begun which starts it finds.
-    fn begin_stopping(&self) -> Vec<Action> {
-        let unbegun = |operation: &&Operation| needs_a_stop(operation) && self.begun(operation).is_none();
-        let begin = |operation: &Operation| Action::BeginOperation { operation: operation.id, ends: self.starts() };
-        self.unanswered().filter(unbegun).map(begin).collect()
-    }
-
-    /// The last start of every container of the instance.
-    fn starts(&self) -> BTreeSet<Moment> {
-        self.current.into_iter().chain(self.others.iter().copied()).filter_map(Container::last_start).collect()
-    }
-
     /// The engine may believe what the kernel does not show.
     fn limits(&self, container: &Container) -> Option<Action> {
         let is_due =
@@ -379,21 +338,6 @@ impl Scene<'_> {
 
     fn stop(&self, container: &Container, why: StopCause) -> Action {
         Action::StopContainer { container: container.id.clone(), grace: self.spec.stop_grace, why }
-    }
-
-    fn unanswered(&self) -> impl Iterator<Item = &Operation> {
-        let ended = |operation: &&Operation| {
-            matches!(self.marks.operations.get(&operation.id), Some(OperationMark::Ended(_)))
-        };
-        self.spec.operations.iter().filter(move |operation| !ended(operation))
-    }
-
-    /// The starts that a begun operation has found.
-    fn begun(&self, operation: &Operation) -> Option<&BTreeSet<Moment>> {
-        match self.marks.operations.get(&operation.id) {
-            Some(OperationMark::Begun { ends }) => Some(ends),
-            Some(OperationMark::Ended(Outcome::Done { .. } | Outcome::Refused { .. })) | None => None,
-        }
     }
 
     /// How a running instance stands, by its probes.
@@ -438,20 +382,4 @@ impl Scene<'_> {
     fn waiting_or(&self, phase: Phase) -> Standing {
         Standing { phase, reason: self.record.waiting_for.clone() }
     }
-}
-
-fn is_restart(operation: &Operation) -> bool {
-    operation.action == OperationAction::Restart
-}
-
-/// Whether it can only be done while the instance stands still.
-fn needs_a_stop(operation: &Operation) -> bool {
-    match operation.action {
-        OperationAction::Restart | OperationAction::Snapshot { .. } | OperationAction::Restore { .. } => true,
-        OperationAction::DropSnapshot { .. } | OperationAction::ClearLocalStop => false,
-    }
-}
-
-fn finish(operation: &Operation, refusal: Option<Reason>) -> Action {
-    Action::FinishOperation { operation: operation.id, refusal }
 }

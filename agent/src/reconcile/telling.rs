@@ -14,7 +14,6 @@ use launchpad_protocol::spec::HostSpec;
 
 use super::{Reconciler, standing};
 use crate::book::Changes;
-use crate::plan::marks::OperationMark;
 use crate::plan::{Standing, Subject};
 
 impl Reconciler {
@@ -53,10 +52,6 @@ impl Reconciler {
         troubles.extend(self.plan.troubles.iter().cloned());
         troubles.extend(self.work.pauses().cloned());
         let marks = self.parts.ledger.marks();
-        let ended = marks.operations.iter().filter_map(|(id, mark)| match mark {
-            OperationMark::Ended(outcome) => Some((*id, outcome.clone())),
-            OperationMark::Begun { .. } => None,
-        });
         HostReport {
             boot_id: self.parts.facts.boot_id().to_owned(),
             agent_version: crate::VERSION.to_owned(),
@@ -68,7 +63,7 @@ impl Reconciler {
             instances: standing::instances(spec, self.observed.as_ref(), &self.records, &self.findings, standings),
             orphans: self.plan.orphans.clone(),
             buried: marks.buried.clone(),
-            outcomes: ended.collect(),
+            outcomes: self.answered.clone(),
             troubles,
             events: self.journal.batch(),
             denials: self.observed.as_ref().map(|observed| observed.denials.clone()).unwrap_or_default(),
