@@ -9,7 +9,7 @@ use launchpad_tests::deployment::{Deployment, SOON};
 use launchpad_tests::lab::{Lab, http_address};
 use launchpad_tests::process::run;
 use launchpad_tests::wait::wait_for;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A small disk does for a copy.
 const PLANS: &str = "[starter]\ncpu_millis = 500\nmemory_mb = 128\nstorage_mb = 64\nretention_days = 1\n";
@@ -89,7 +89,10 @@ fn a_volume_is_copied_put_back_and_the_copy_deleted_through_the_api() -> Result<
 #[test]
 fn a_host_that_lacks_a_capability_is_refused_by_name_until_the_pool_accepts_it() -> Result<()> {
     let mut lab = lab(STRICT)?;
-    let host = lab.api()?.get("/hosts")?.success()?["items"][0].clone();
+    let host = wait_for("what the host can do", SOON, || {
+        let host = lab.api()?.get("/hosts")?.success()?["items"][0].clone();
+        Ok(if host["capabilities"].as_object().is_none_or(Map::is_empty) { Err(host.to_string()) } else { Ok(host) })
+    })?;
     let lacks: Vec<_> =
         SHARED_POOL_NEEDS.into_iter().filter(|name| host["capabilities"][name]["is"] != "present").collect();
     let bot = Deployment::create(&lab, "particular", "")?;
