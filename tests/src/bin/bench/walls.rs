@@ -57,7 +57,9 @@ fn throughput(lab: &mut Lab, sender: &Deployment) -> Result<Figure> {
     let image = lab.image("echo")?;
     let engine = &lab.host(0)?.engine;
     let ours = sender.identity(engine)?.pid;
-    let plain = engine.docker(&["run", "--detach", "--name", "plain", &image])?;
+    // The engine has no docker0.
+    engine.docker(&["network", "create", "--subnet", "172.31.78.0/24", "plain"])?;
+    let plain = engine.docker(&["run", "--detach", "--name", "plain", "--network", "plain", &image])?;
     let theirs = launchpad_tests::deployment::identity(engine, plain.trim())?.pid;
     let listener = TcpListener::bind((SINK, SINK_PORT)).context("listen as the sink")?;
     let sink = thread::spawn(move || (0..2 * RUNS).try_for_each(|_| swallow(&listener)));
@@ -67,7 +69,9 @@ fn throughput(lab: &mut Lab, sender: &Deployment) -> Result<Figure> {
         their_s.push(send_from(theirs)?);
     }
     sink.join().map_err(|_| anyhow!("the sink panicked"))??;
-    lab.host(0)?.engine.docker(&["rm", "--force", "--volumes", "plain"])?;
+    let engine = &lab.host(0)?.engine;
+    engine.docker(&["rm", "--force", "--volumes", "plain"])?;
+    engine.docker(&["network", "rm", "plain"])?;
     let theirs = median(their_s);
     Ok(Figure {
         name: "2 GiB by TCP through the egress rules, p50",
