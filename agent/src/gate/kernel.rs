@@ -28,6 +28,10 @@ use super::watch::Own;
 /// The sets of the frame by which tenants' packets are found: they change with every tenant that comes or goes.
 const ENTRANCE: [&str; 4] = ["map tenants", "set bridges", "set neighbours", "set subnets"];
 
+/// Times in a row that everything is written anew because somebody else, Docker mostly, wrote meanwhile. After as many,
+/// what is there counts as unknown, and the next look writes it once more.
+const ALONE_TRIES: usize = 5;
+
 /// How what is in the kernel differs from what should be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
@@ -116,14 +120,22 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses; what was there before is there still.
     pub async fn replace(&mut self, wanted: &Wanted<'_>) -> Result<Instant, Reason> {
-        self.ours = None;
         self.put_routes(wanted)?;
-        self.apply(&wanted.whole()).await?;
-        let (done, written) = (Instant::now(), self.netfilter.generation());
-        self.image = self.list().await?.map(|listing| listing.image);
-        self.unseen.clear();
-        // A stranger between the two is heard by the watch, which has everything made anew.
-        self.ours = written;
+        let mut done = Instant::now();
+        for _ in 0..ALONE_TRIES {
+            (self.ours, self.image) = (None, None);
+            let before = self.netfilter.generation();
+            self.apply(&wanted.whole()).await?;
+            done = Instant::now();
+            let written = self.netfilter.generation().filter(|written| is_next(before, *written));
+            let image = self.list().await?.map(|listing| listing.image);
+            self.unseen.clear();
+            // Nobody came in between: what is listed is what was written. Otherwise it may be anything.
+            if written.is_some() && self.netfilter.generation() == written {
+                (self.ours, self.image) = (written, image);
+                break;
+            }
+        }
         self.clear_routes(wanted)?;
         Ok(done)
     }
@@ -138,8 +150,7 @@ impl Kernel {
         self.apply(batch).await?;
         self.unseen.extend(bridge.map(str::to_owned));
         // One step further, and it was ours: nobody else has changed anything meanwhile.
-        let after = self.netfilter.generation();
-        self.ours = after.filter(|after| before.map(|before| before.wrapping_add(1)) == Some(*after));
+        self.ours = self.netfilter.generation().filter(|after| is_next(before, *after));
         Ok(())
     }
 
@@ -220,6 +231,11 @@ impl Kernel {
     async fn apply(&self, batch: &str) -> Result<(), Reason> {
         nft::apply(batch, |process| self.own.note(process)).await
     }
+}
+
+/// Whether one change, and no more, lies between two generations.
+fn is_next(before: Option<u32>, after: u32) -> bool {
+    before.map(|before| before.wrapping_add(1)) == Some(after)
 }
 
 /// Whether the kernel holds what was admitted and nothing else, as far as two clocks can agree.

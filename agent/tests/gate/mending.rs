@@ -17,6 +17,11 @@ const EXPOSED_AT_MOST: Duration = Duration::from_secs(1);
 /// Where a bot may never come.
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
+/// The gate answers when it has seen what it made: what is done next is a story of its own.
+async fn settled(lab: &Lab) {
+    lab.look().await;
+}
+
 #[tokio::test]
 async fn a_flushed_ruleset_is_back_in_time_with_what_names_had_opened_and_nothing_got_out_meanwhile() {
     let Some(mut lab) = Lab::new() else { return };
@@ -56,6 +61,7 @@ async fn a_flushed_ruleset_is_back_in_time_with_what_names_had_opened_and_nothin
         echoes(&mut open).expect("a connection that was open stays open");
         bot.reaches((there, 8080)).expect("what the name had opened is open still");
         until("the prober has tried", || tries.load(Ordering::SeqCst) > tried);
+        settled(&lab).await;
     }
     ends.store(true, Ordering::SeqCst);
     prober.join().unwrap();
@@ -64,6 +70,18 @@ async fn a_flushed_ruleset_is_back_in_time_with_what_names_had_opened_and_nothin
     assert_eq!(report.flushes, flushes);
     assert!(report.longest_exposure < EXPOSED_AT_MOST, "{report:?}");
     eprintln!("measured: {flushes} flushes, exposed for {:?} at most", report.longest_exposure);
+}
+
+#[tokio::test]
+async fn a_flush_right_behind_our_own_writing_is_mended_too() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.start_gate().await;
+    lab.tenant_with_bot(Tenant(1), &["198.51.100.0/24:8080"]).await;
+    let whole = lab.rules();
+    // As soon as it shows, while the gate has not seen yet what it wrote. A try takes some milliseconds.
+    lab.host("sh -c 'for i in $(seq 60); do nft flush ruleset; tries=0; until nft list table inet launchpad >/dev/null 2>&1; do \
+              tries=$((tries + 1)); [ $tries -lt 2000 ] || exit 1; done; done'");
+    until("the rules are back", || lab.rules() == whole);
 }
 
 #[tokio::test]
@@ -105,6 +123,7 @@ async fn each_rule_that_is_taken_away_is_put_back() {
         let (chain, handle) = rules().swap_remove(at);
         lab.host(&format!("nft delete rule inet launchpad {chain} handle {handle}"));
         until("the rule is back", || lab.rules() == whole);
+        settled(&lab).await;
     }
     assert_eq!(lab.look().await.report.flushes, count as u64);
 }
@@ -136,6 +155,7 @@ async fn a_rule_or_a_set_that_is_widened_is_narrowed_again() {
         let ended = ended.unwrap();
         assert!(ended.status.success(), "{meddling}: {}", String::from_utf8_lossy(&ended.stderr));
         until(&format!("this is undone: {meddling}"), || lab.rules() == whole);
+        settled(&lab).await;
     }
     // What others have besides ours is theirs.
     lab.host("nft add table ip theirs");
