@@ -79,8 +79,14 @@ async fn a_flush_right_behind_our_own_writing_is_mended_too() {
     lab.tenant_with_bot(Tenant(1), &["198.51.100.0/24:8080"]).await;
     let whole = lab.rules();
     // As soon as it shows, while the gate has not seen yet what it wrote. A try takes some milliseconds.
-    lab.host("sh -c 'for i in $(seq 60); do nft flush ruleset; tries=0; until nft list table inet launchpad >/dev/null 2>&1; do \
-              tries=$((tries + 1)); [ $tries -lt 2000 ] || exit 1; done; done'");
+    let script = "for flush in $(seq 60); do nft flush ruleset; tries=0
+        until nft list table inet launchpad >/dev/null 2>&1; do
+            tries=$((tries + 1)); [ $tries -lt 2000 ] || { echo never back after flush $flush; exit 1; }
+        done
+    done";
+    let flushed = std::process::Command::new("ip").args(["netns", "exec", lab.name(), "sh", "-c", script]).output();
+    let flushed = flushed.unwrap();
+    assert!(flushed.status.success(), "{}", String::from_utf8_lossy(&flushed.stdout));
     until("the rules are back", || lab.rules() == whole);
 }
 
