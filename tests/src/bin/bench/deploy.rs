@@ -1,7 +1,8 @@
 //! From the order to a ready bot, against the same container on the same network by plain `docker` calls.
 //!
-//! The tenant's network exists on both sides, the image is there, runs alternate. Our clock stops when the API says
-//! `running`; the peer's at the first 200 from its readiness path.
+//! Ours has all that a customer gets: Starter's volume with every byte of it taken from the disk, its secrets and rules,
+//! and a public name that Caddy has been told of. The tenant's network exists on both sides, the image is there, runs
+//! alternate. Our clock stops when the API says `running`; the peer's at the first 200 from its readiness path.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use anyhow::{Context as _, Result};
 use launchpad_tests::deployment::Deployment;
 use launchpad_tests::lab::Lab;
 use launchpad_tests::wait::{Stopwatch, wait_at_most_every};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::figure::{Figure, median};
 
@@ -27,7 +28,8 @@ const PEER_ADDRESS: &str = "172.31.77.2";
 /// Measures both sides.
 pub(crate) fn to_ready(lab: &mut Lab) -> Result<Figure> {
     // Holds the tenant's network, and has the image pulled.
-    let holder = Deployment::running(lab, "holder")?;
+    let holder = Deployment::order(&lab.api()?, &order(lab, "holder", "tiny")?)?;
+    holder.wait_state("running")?;
     lab.host(0)?.engine.docker(&["network", "create", "--subnet", "172.31.77.0/24", "peer"])?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for run in 0..RUNS {
@@ -46,16 +48,21 @@ pub(crate) fn to_ready(lab: &mut Lab) -> Result<Figure> {
     })
 }
 
+fn order(lab: &Lab, name: &str, plan: &str) -> Result<Value> {
+    let egress = ["api.example.com", "203.0.113.0/24:443"];
+    Ok(json!({ "name": name, "profile": "echo", "plan": plan, "image": lab.image("echo")?, "egress": egress }))
+}
+
 fn deploy(lab: &Lab, run: usize) -> Result<f64> {
+    let (api, body) = (lab.api()?, order(lab, &format!("run-{run}"), "starter")?);
     let clock = Stopwatch::start();
-    let body =
-        json!({ "name": format!("run-{run}"), "profile": "echo", "plan": "starter", "image": lab.image("echo")? });
-    let deployment = Deployment::order(&lab.api()?, &body)?;
+    let deployment = Deployment::order(&api, &body)?;
     wait_at_most_every(LOOK_EVERY, "our bot", PATIENCE, || {
         let state = deployment.get()?["state"].clone();
         Ok(if state == "running" { Ok(()) } else { Err(state.to_string()) })
     })?;
     let took = clock.elapsed().as_secs_f64() * 1000.0;
+    // One at a time on the disk.
     deployment.delete(true)?;
     deployment.wait_state("terminated")?;
     Ok(took)

@@ -9,6 +9,7 @@ mod figure;
 mod footprint;
 mod handshake;
 mod names;
+mod scale;
 mod walls;
 
 use std::process::ExitCode;
@@ -20,9 +21,13 @@ use launchpad_tests::programs;
 
 use figure::Figure;
 
-/// Limits small enough for thirty bots on any machine; the real plans' would not fit on two cores.
+/// Below which the coordinator names bots: whatever is deployed here is reached by way of Caddy, as in production.
+const INGRESS_DOMAIN: &str = "bots.example";
+
+/// Starter as customers get it, for what is measured one bot at a time: the disk really gives up the ten gigabytes. And
+/// limits small enough for thirty bots on any machine.
 const PLANS: &str = "\
-[starter]\ncpu_millis = 500\nmemory_gb = 1\nstorage_gb = 1\nretention_days = 1\negress_rules = 8\n\
+[starter]\ncpu_millis = 500\nmemory_gb = 1\nstorage_gb = 10\nretention_days = 7\negress_rules = 8\n\
 [tiny]\ncpu_millis = 20\nmemory_mb = 32\nstorage_mb = 10\nretention_days = 1\negress_rules = 8\n";
 
 fn main() -> ExitCode {
@@ -42,13 +47,16 @@ fn run() -> Result<Vec<Figure>> {
     figures.extend(names::remembered()?);
 
     let mut lab = Lab::enter(&["echo"])?;
+    figures.push(scale::a_hundred_tenants(&lab.dir().join("scale"))?);
     let plans = lab.dir().join("plans.toml");
     std::fs::write(&plans, PLANS).context("write the plans")?;
     let mut place = Place::new(lab.dir(), "198.18.0.1:7700");
-    place.arguments = vec!["--plans".to_owned(), plans.display().to_string()];
+    let plans = plans.display().to_string();
+    place.arguments = ["--plans", &plans, "--ingress-domain", INGRESS_DOMAIN].map(str::to_owned).to_vec();
     lab.start_coordinator_at(place)?;
     lab.add_host()?;
     lab.start_agent(0)?;
+    lab.host(0)?.start_caddy()?;
 
     figures.push(deploy::to_ready(&mut lab)?);
     figures.extend(footprint::with_thirty_bots(&mut lab)?);
