@@ -112,7 +112,7 @@ impl Desk {
                 Err(error) => refused(
                     Reason::new("request-malformed", "the gate was asked something that it does not understand")
                         .because(error.to_string())
-                        .mend("restart launchpad-gate: it is older than the agent"),
+                        .mend("`systemctl restart launchpad-gate`: it is older than the agent"),
                 ),
             }
         } else {

@@ -71,4 +71,19 @@ mod tests {
         assert!(!told("1 0 8:1 / / rw master:1 - ext4 x rw\n", "1 0 8:1 / / rw shared:1 - ext4 x rw\n"));
         assert!(!told("1 0 8:1 / / rw - ext4 x rw\n", "1 0 8:1 / / rw - ext4 x rw\n"));
     }
+
+    /// systemd.exec(5): each of these makes a mount namespace.
+    #[test]
+    fn our_own_unit_keeps_no_mount_from_the_engine() {
+        let unit = include_str!("../../../../systemd/launchpad-agent.service");
+        let directives = unit.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+        let names: Vec<&str> = directives.map(|(name, _)| name).collect();
+        assert!(names.contains(&"ExecStart"), "{names:?}");
+        let hides = |name: &&str| {
+            let starts = ["Private", "Protect", "ReadOnly", "ReadWrite", "Inaccessible", "Bind", "Root", "Mount"];
+            starts.iter().any(|start| name.starts_with(start))
+                || ["TemporaryFileSystem", "DynamicUser"].contains(name)
+        };
+        assert_eq!(names.into_iter().filter(hides).collect::<Vec<_>>(), Vec::<&str>::new());
+    }
 }

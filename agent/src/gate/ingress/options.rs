@@ -141,6 +141,15 @@ mod tests {
     }
 
     #[test]
+    fn caddys_unit_starts_with_the_gates_file_and_makes_its_sockets_directory() {
+        let unit = include_str!("../../../../systemd/launchpad-caddy.service");
+        assert!(unit.contains(&format!("ExecStart=/usr/bin/caddy run --config {CADDY_CONFIG}\n")), "{unit}");
+        let run_dir =
+            PathBuf::from(CADDY_ADMIN).parent().and_then(|dir| dir.strip_prefix("/run").ok()).unwrap().to_owned();
+        assert!(unit.contains(&format!("RuntimeDirectory={}\n", run_dir.display())), "{unit}");
+    }
+
+    #[test]
     fn a_place_to_listen_reads_as_people_and_as_caddy_write_it() {
         for (text, caddys) in [("443", ":443"), ("192.0.2.7:8443", "192.0.2.7:8443"), ("[::1]:80", "[::1]:80")] {
             assert_eq!(text.parse::<Listen>().map(|listen| listen.to_string()), Ok(caddys.to_owned()));
