@@ -4,7 +4,7 @@
 //! machine's own name is asked for when none is given.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -14,7 +14,6 @@ use launchpad_protocol::id::DeploymentId;
 use serde::{Deserialize, Serialize};
 
 use crate::execute::address::{DEFAULT_POOL, Subnet};
-use crate::execute::resolv;
 use crate::gate::ingress::options::IngressArgs;
 use crate::gate::names;
 
@@ -90,10 +89,6 @@ pub struct Config {
     /// Docker's socket
     #[arg(long, env = "LAUNCHPAD_AGENT_DOCKER", value_name = "SOCKET", default_value = DOCKER_SOCKET)]
     pub docker: PathBuf,
-    /// A name server for the bots, several times for several; without one, the host's own that are not local to it
-    #[arg(long = "resolver", env = "LAUNCHPAD_AGENT_RESOLVERS", value_name = "IPV4", value_delimiter = ',',
-          value_parser = resolv::server)]
-    pub resolvers: Vec<Ipv4Addr>,
     /// Where the tenants' networks come from: a private range of which this host's own networks use nothing
     #[arg(long, env = "LAUNCHPAD_AGENT_SUBNET_POOL", value_name = "CIDR", default_value_t = DEFAULT_POOL)]
     pub subnet_pool: Subnet,
@@ -109,7 +104,7 @@ pub struct GateArgs {
     #[arg(long, env = "LAUNCHPAD_AGENT_RUN_DIR", value_name = "DIR", default_value = RUN_DIR)]
     pub run_dir: PathBuf,
     /// A name server that is asked for bots, several times for several; without one, those of the host itself
-    #[arg(long = "resolver", env = "LAUNCHPAD_AGENT_RESOLVERS", value_name = "IP[:PORT]", value_delimiter = ',',
+    #[arg(long = "resolver", env = "LAUNCHPAD_GATE_RESOLVERS", value_name = "IP[:PORT]", value_delimiter = ',',
           value_parser = names::server)]
     pub resolvers: Vec<SocketAddr>,
     /// An address or name at which this host takes traffic for its bots, several times for several: what their owners
@@ -271,20 +266,18 @@ mod tests {
         assert_eq!(config.data_dir, PathBuf::from(DATA_DIR));
         assert_eq!(config.run_dir, PathBuf::from(RUN_DIR));
         assert_eq!(config.docker, PathBuf::from(DOCKER_SOCKET));
-        assert!(config.resolvers.is_empty());
     }
 
     #[test]
-    fn resolvers_are_given_one_by_one_or_in_a_list() {
-        let parse = |args: &[&str]| match Cli::try_parse_from([&["launchpad-agent", "run"], args].concat()) {
-            Ok(Cli { command: Command::Run(config) }) => config.resolvers,
+    fn the_gate_alone_is_told_whom_to_ask_for_names_one_by_one_or_in_a_list() {
+        let parse = |args: &[&str]| match Cli::try_parse_from([&["launchpad-agent", "gate"], args].concat()) {
+            Ok(Cli { command: Command::Gate(args) }) => args.resolvers,
             other => panic!("{other:?}"),
         };
-        let both = [Ipv4Addr::new(9, 9, 9, 9), Ipv4Addr::new(192, 0, 2, 53)];
-        assert_eq!(parse(&["--resolver", "9.9.9.9", "--resolver", "192.0.2.53"]), both);
+        let both = parse(&["--resolver", "9.9.9.9", "--resolver", "192.0.2.53"]);
+        assert_eq!(both.iter().map(|server| server.ip().to_string()).collect::<Vec<_>>(), ["9.9.9.9", "192.0.2.53"]);
         assert_eq!(parse(&["--resolver", "9.9.9.9,192.0.2.53"]), both);
-        let refused = Cli::try_parse_from(["launchpad-agent", "run", "--resolver", "2620:fe::fe"]).unwrap_err();
-        assert!(refused.to_string().contains("IPv4 only"), "{refused}");
+        assert!(Cli::try_parse_from(["launchpad-agent", "run", "--resolver", "9.9.9.9"]).is_err());
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::coordinator::Coordinator;
-use crate::netns::FABRIC_ADDRESS;
 use crate::process::{Process, Recipe, run};
 use crate::programs;
 use crate::wait::wait_for;
@@ -157,8 +156,6 @@ fn recipe(place: &Place) -> Result<Recipe> {
         .args(["run".as_ref(), "--data-dir".as_ref(), place.data.as_os_str()])
         .args(["--run-dir".as_ref(), place.run.as_os_str()])
         .args(["--docker".as_ref(), place.docker.as_os_str()])
-        // Nobody listens there: a bot's look-ups fail at once, instead of timing out one by one.
-        .args(["--resolver", FABRIC_ADDRESS])
         .in_namespace(Some(&place.namespace));
     Ok(place.environment.iter().fold(recipe, |recipe, (name, value)| recipe.env(name, value)))
 }
