@@ -8,7 +8,7 @@
 #   make bench             figures against plain Docker, also in target/bench/results.ndjson
 #   make lint fmt          what a change must pass
 #
-# demo, demo-check, check-contract, test and bench need root: they make network namespaces and containers.
+# demo, demo-check, check-contract, soak, test and bench need root: they make network namespaces and containers.
 
 BOT ?= openclaw
 CARGO ?= cargo
@@ -45,10 +45,12 @@ check-contract: setup-demo build
 	@$(TARGET)/debug/contract
 
 # The programs first: scenarios start them as they lie in target/debug. All of it beside a private engine and Postgres,
-# for the suites that want one; there is no network there, so everything is built before.
+# for the suites that want one; there is no network there, so everything is built before. Keys in AWS KMS are a feature that
+# no program is built with by default, tested by itself against a stand-in.
 test: setup-test
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	$(CARGO) test --workspace $(KILLPOINTS) --no-run
+	$(CARGO) test -p launchpad-pki --features aws-kms --test kms
 	@$(TARGET)/debug/beside $(CARGO) test --offline --workspace $(KILLPOINTS)
 
 # The same scenario as in `make test`, with all its changes; a few minutes.
@@ -64,6 +66,8 @@ bench: setup-demo-echo
 lint: setup-build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p launchpad-coordinator --features aws-kms -- -D warnings
+	$(CARGO) clippy -p launchpad-pki --features aws-kms --all-targets -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all
