@@ -170,6 +170,9 @@ impl Networks {
                         Ok(())
                     })?;
                 }
+                Err(error) if rules_are_gone(&engine::message(&error)) => {
+                    return Err(ExecuteError::Passing(docker_rules_gone(&engine::message(&error))));
+                }
                 Err(error) => return Err(self.engine.unchanged("create the tenant's network", &error).await),
             }
         }
@@ -303,6 +306,19 @@ fn is_overlap(status: Option<u16>, message: &str) -> bool {
     matches!(status, Some(400 | 403 | 409 | 500)) && message.to_ascii_lowercase().contains("overlap")
 }
 
+/// iptables' own words of a chain that Docker made when it started, over nftables and by itself.
+fn rules_are_gone(message: &str) -> bool {
+    let missing = message.contains("Chain 'DOCKER") && message.contains("does not exist");
+    message.contains("iptables") && (missing || message.contains("No chain/target/match by that name"))
+}
+
+/// Somebody flushed every rule of the host. Ours the gate puts back; its own, Docker makes only when it starts.
+fn docker_rules_gone(cause: &str) -> Reason {
+    Reason::new("docker-rules-gone", "Docker can make no network: somebody took its own rules away")
+        .because(cause)
+        .mend("systemctl restart docker; with live-restore the bots run on")
+}
+
 /// What Docker is asked for. IPv6 stays off: nothing of ours would translate or filter it.
 #[must_use]
 pub fn request(host: HostId, account: AccountId, subnet: Subnet) -> NetworkCreateRequest {
@@ -338,6 +354,20 @@ mod tests {
         assert!(is_overlap(Some(403), "Pool overlaps with other one on this address space"));
         assert!(is_overlap(Some(400), "invalid pool request: Pool overlaps with other one on this address space"));
         assert!(!is_overlap(Some(500), "no space left on device"));
+    }
+
+    #[test]
+    fn an_engine_whose_own_rules_were_flushed_is_known_by_its_words_and_is_to_be_started_anew() {
+        let first = "Failed to Setup IP tables: Unable to enable SKIP DNAT rule:  (iptables failed: iptables --wait -t nat \
+                     -I DOCKER -i lp0000000000a1 -j RETURN: iptables: No chain/target/match by that name.\n (exit status 1))";
+        let next = "Failed to program NAT chain: Failed to inject DOCKER in PREROUTING chain: iptables failed: iptables \
+                    --wait -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER: iptables v1.8.9 (nf_tables): \
+                    Chain 'DOCKER' does not exist\nTry `iptables -h' or 'iptables --help' for more information.\n";
+        assert!(rules_are_gone(first) && rules_are_gone(next));
+        assert!(!rules_are_gone("iptables: Resource temporarily unavailable"));
+        assert!(!rules_are_gone("network bridge does not exist"));
+        let reason = docker_rules_gone(next);
+        assert!(reason.mend.is_some_and(|mend| mend.contains("systemctl restart docker")));
     }
 
     #[tokio::test]
