@@ -30,6 +30,8 @@ mod keys;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod logs;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod plan;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod recovery;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod secrets;

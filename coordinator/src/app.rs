@@ -25,6 +25,7 @@ pub mod hosts;
 pub mod keys;
 pub mod logs;
 mod operations;
+pub mod plan;
 mod public_names;
 pub mod recovery;
 mod revise;

@@ -6,7 +6,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, O
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Api, deployments, domains, egress, health, hosts, keys, logs, recovery, secrets, snapshots};
+use super::{Api, deployments, domains, egress, health, hosts, keys, logs, plan, recovery, secrets, snapshots};
 
 /// What the document calls its security scheme.
 const BEARER: &str = "bearer";
@@ -17,6 +17,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(deployments::list, deployments::create))
         .routes(routes!(deployments::get, deployments::delete))
         .routes(routes!(deployments::restart))
+        .routes(routes!(plan::set))
         .routes(routes!(logs::logs))
         .routes(routes!(egress::get, egress::set))
         .routes(routes!(egress::denials))

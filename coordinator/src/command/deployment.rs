@@ -236,11 +236,13 @@ fn check_sum(problems: &mut FieldProblems, config: Option<&str>, secrets: &BTree
     }
 }
 
-fn unknown(text: &str) -> String {
+/// What is wrong with the name of something that there is none of.
+pub(super) fn unknown(text: &str) -> String {
     if text.is_empty() { "is missing".to_owned() } else { format!("there is no `{}`", echo(text)) }
 }
 
-fn choose<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+/// What there is to choose from.
+pub(super) fn choose<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     let names: Vec<_> = names.into_iter().map(String::as_str).collect();
     format!("choose one of: {}", names.join(", "))
 }

@@ -1,15 +1,15 @@
-//! The next revision of a bot that exists, where its owner changes what it may reach or its public names.
+//! The next revision of a bot that exists, where its owner changes what it may reach, its public names or its plan.
 //!
-//! `app::egress` and `app::domains` ask here; secrets have a file of their own (`secrets.rs`). The blueprint before is
+//! `app::{egress, domains, plan}` ask here; secrets have a file of their own (`secrets.rs`). The blueprint before is
 //! taken as it was pinned, not made anew: neither a profile edited since, nor a newer coordinator with other defaults,
 //! slips in with a change of something else.
 //!
 //! ```text
 //! blueprint before ─┐
-//! profile (pinned) ─┼─► the same, but for egress or public names, under its next number
+//! profile (pinned) ─┼─► the same, but for egress, public names or what a plan grants, under its next number
 //! owner's decision ─┘
 //! ```
-//! Both change under a running bot: the recreate hash stays as it was pinned.
+//! All of it changes under a running bot: the recreate hash stays as it was pinned.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,10 @@ use launchpad_protocol::spec::InstanceSpec;
 
 use super::plan_table::Plan;
 use super::refusal::Refusal;
+use super::revision::{above_the_floor, resources};
+
+/// Bytes of a megabyte of storage, for people.
+const MB_BYTES: u64 = 1_000_000;
 
 /// The next blueprint, which may reach what its profile allows and what its owner adds. `profile` is the one that the
 /// revision before pinned.
@@ -51,6 +55,29 @@ pub fn with_hostnames(before: &InstanceSpec, names: BTreeSet<String>) -> Result<
     Ok(spec)
 }
 
+/// The next blueprint, which may use what another plan grants. `profile` is the one that the revision before pinned,
+/// `added` what the owner lets it reach beyond that.
+///
+/// # Errors
+/// A refusal when the plan grants less storage than the bot has, fewer rules than its owner has added, or less memory
+/// than the workload needs.
+pub fn with_plan(
+    before: &InstanceSpec,
+    profile: &Profile,
+    added: &BTreeSet<EgressRule>,
+    plan: &Plan,
+) -> Result<InstanceSpec, Refusal> {
+    above_the_floor(profile, plan)?;
+    within_plan(added, plan)?;
+    if plan.storage_bytes < before.volume.bytes {
+        return Err(volume_would_shrink(before.volume.bytes, plan));
+    }
+    let mut spec = next(before);
+    spec.resources = resources(profile, plan);
+    spec.volume.bytes = plan.storage_bytes;
+    Ok(spec)
+}
+
 /// What a bot may reach: what its profile allows, and what its owner adds.
 ///
 /// # Errors
@@ -77,6 +104,16 @@ pub fn within_plan(added: &BTreeSet<EgressRule>, plan: &Plan) -> Result<(), Refu
         format!("{wanted} egress rules beside those of its profile, plan `{}` grants {granted}", plan.name);
     let mend = "remove rules, join names below one `*.`, or choose a larger plan";
     Err(Refusal::impossible(Reason::new("egress-over-plan", sentence).mend(mend)))
+}
+
+/// A filesystem that is mounted cannot be made smaller, and what is in it may not fit.
+fn volume_would_shrink(bytes: u64, plan: &Plan) -> Refusal {
+    let (has, grants) = (bytes / MB_BYTES, plan.storage_bytes / MB_BYTES);
+    let sentence = format!("its volume has {has} MB, plan `{}` grants {grants} MB", plan.name);
+    let reason = Reason::new("plan-shrinks-volume", sentence)
+        .because("a volume grows, and is never made smaller: what is in it might not fit")
+        .mend("choose a plan with as much storage, or deploy it anew on the smaller plan and move its data there");
+    Refusal::impossible(reason)
 }
 
 fn next(before: &InstanceSpec) -> InstanceSpec {
@@ -125,6 +162,43 @@ mod tests {
         let refusal = within_plan(&(&most | &rules(&["b.example.com"])), plan).expect_err("one too many");
         assert_eq!(refusal.reason.code, "egress-over-plan");
         assert!(refusal.to_string().contains(&format!("`starter` grants {}", plan.egress_rules)), "{refusal}");
+    }
+
+    /// A plan of the spec, with something changed.
+    fn plan(name: &str, change: impl FnOnce(&mut Plan)) -> Plan {
+        let mut plan = PlanTable::default().get(name).expect("a plan of the spec").clone();
+        change(&mut plan);
+        plan
+    }
+
+    #[test]
+    fn a_larger_plan_changes_what_a_bot_may_use_and_nothing_else_and_asks_for_no_new_container() {
+        let (before, pro) = (starter(), plan("pro", |_| ()));
+        let after = with_plan(&before, &profile(), &BTreeSet::new(), &pro).expect("a revision");
+        let used = (after.resources.cpu_millis, after.resources.memory_bytes, after.volume.bytes);
+        assert_eq!(used, (pro.cpu_millis, pro.memory_bytes, pro.storage_bytes));
+        assert_eq!(after.revision, before.revision.next());
+        assert_eq!(recreate_hash(&after), recreate_hash(&before));
+        let (resources, volume) = (before.resources, before.volume.clone());
+        assert_eq!(InstanceSpec { resources, volume, revision: before.revision, ..after }, before);
+    }
+
+    #[test]
+    fn a_plan_that_grants_less_than_a_bot_has_is_refused_in_numbers() {
+        let refused = |plan: &Plan, added: &[&str]| {
+            let refusal = with_plan(&starter(), &profile(), &rules(added), plan).expect_err("too small");
+            assert!(refusal.reason.mend.is_some(), "{refusal}");
+            (refusal.reason.code.clone(), refusal.to_string())
+        };
+        let (code, told) = refused(&plan("pro", |plan| plan.storage_bytes = 9_999_000_000), &[]);
+        assert_eq!(code, "plan-shrinks-volume");
+        assert!(told.contains("10000 MB") && told.contains("`pro` grants 9999 MB"), "{told}");
+        let narrow = plan("pro", |plan| plan.egress_rules = 1);
+        assert_eq!(refused(&narrow, &["a.example.com", "b.example.com"]).0, "egress-over-plan");
+        assert_eq!(refused(&plan("pro", |plan| plan.memory_bytes = 15 << 20), &[]).0, "plan-too-small");
+        // Less of what can be given back is no harm.
+        let slower = plan("starter", |plan| plan.cpu_millis = 100);
+        assert!(with_plan(&starter(), &profile(), &BTreeSet::new(), &slower).is_ok());
     }
 
     #[test]

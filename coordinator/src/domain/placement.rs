@@ -1,7 +1,7 @@
 //! Which host takes a deployment, or why none does.
 //!
 //! `jobs::placer` calls [`place`] with what the store knows; `app` calls [`fits_somewhere`] before it takes an order
-//! that no host could ever carry out. The same inputs always give the same answer: among the hosts that can take it,
+//! that no host could ever carry out, and [`has_room_to_grow`] before a deployment gets a larger plan where it is. The same inputs always give the same answer: among the hosts that can take it,
 //! the one with most memory free, and of equals the one with the lowest id.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,6 +114,26 @@ pub fn fits_somewhere(wanted: &Wanted, hosts: &[Candidate]) -> Result<(), Reason
         return Ok(());
     }
     Err(larger_than_any(wanted, &pool))
+}
+
+/// Whether a host has room for what a deployment on it takes beyond what it was promised already. Nothing else is asked
+/// again: it is there.
+///
+/// # Errors
+/// What is short, in numbers.
+pub fn has_room_to_grow(host: &Candidate, before: Capacity, after: Capacity) -> Result<(), Reason> {
+    let more = Capacity {
+        cpu_millis: after.cpu_millis.saturating_sub(before.cpu_millis),
+        memory_bytes: after.memory_bytes.saturating_sub(before.memory_bytes),
+        storage_bytes: after.storage_bytes.saturating_sub(before.storage_bytes),
+    };
+    let Some(short) = shortage(free(promised(host.capacity), host.allocated), more) else { return Ok(()) };
+    let (name, Shortage { code, what, free, needed }) = (&host.name, short);
+    let sentence = format!("host {name} has {free} of {what} free, the plan needs {needed} more");
+    let mend = "choose a plan that fits, or deploy it anew with that plan: nothing moves to another host by itself";
+    Err(Reason::new(code, sentence)
+        .because(format!("{} deployments on it were promised the rest", host.instances))
+        .mend(mend))
 }
 
 /// Why this host does not take it; none: it does.

@@ -190,6 +190,29 @@ fn a_full_pool_tells_why_each_host_refuses_up_to_a_screenful() {
 }
 
 #[test]
+fn a_larger_plan_needs_room_only_for_what_it_adds_and_is_refused_by_what_lacks_first() {
+    let before = starter().size;
+    let double = Capacity {
+        cpu_millis: 2 * before.cpu_millis,
+        memory_bytes: 2 * before.memory_bytes,
+        storage_bytes: 2 * before.storage_bytes,
+    };
+    let mut host = Candidate { allocated: before, instances: 1, ..host(1, 2) };
+    assert_eq!(has_room_to_grow(&host, before, double), Ok(()), "to the last byte");
+    host.allocated.memory_bytes += 1;
+    let reason = has_room_to_grow(&host, before, double).expect_err("full");
+    assert_eq!(reason.code, "memory-full");
+    assert_eq!(reason.sentence, "host web-1 has 1023 MiB of memory free, the plan needs 1024 MiB more");
+    host.allocated = Capacity { storage_bytes: 90_000_000_001, ..before };
+    assert_eq!(has_room_to_grow(&host, before, double).expect_err("full").code, "storage-full");
+    host.allocated = Capacity { cpu_millis: 2_000 * CPU_PROMISES_PER_CORE - 499, ..before };
+    assert_eq!(has_room_to_grow(&host, before, double).expect_err("full").code, "cpu-full");
+    // What shrank under its bots keeps none of them from taking less.
+    host.capacity = Capacity::default();
+    assert_eq!(has_room_to_grow(&host, double, before), Ok(()));
+}
+
+#[test]
 fn an_empty_pool_says_so_and_other_pools_do_not_count() {
     let mut other = host(1, 8);
     other.pool = "gpu".to_owned();

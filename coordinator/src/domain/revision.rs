@@ -71,10 +71,7 @@ pub struct Ingredients<'a> {
 /// tmpfs mode is no octal number.
 pub fn blueprint(from: Ingredients<'_>) -> Result<InstanceSpec, Refusal> {
     let Ingredients { profile, plan, .. } = from;
-    let floor_bytes = u64::from(profile.needs.memory_floor_mb) * MIB_BYTES;
-    if plan.memory_bytes < floor_bytes {
-        return Err(below_the_floor(profile, plan, floor_bytes));
-    }
+    above_the_floor(profile, plan)?;
     let secret_environment: BTreeMap<_, _> = profile
         .secrets
         .environment
@@ -98,11 +95,7 @@ pub fn blueprint(from: Ingredients<'_>) -> Result<InstanceSpec, Refusal> {
             command: profile.process.command.clone(),
             environment: profile.process.env.clone(),
         },
-        resources: Resources {
-            cpu_millis: plan.cpu_millis,
-            memory_bytes: plan.memory_bytes,
-            pids: profile.needs.pids_max,
-        },
+        resources: resources(profile, plan),
         isolation: isolation(profile)?,
         volume: Volume { path: profile.state_path.clone(), bytes: plan.storage_bytes },
         egress: EgressPolicy { rules: allowed(profile, from.egress)? },
@@ -252,6 +245,20 @@ fn restart(profile: &Profile) -> RestartPolicy {
         backoff_cap: Duration::from_millis(exits.backoff_cap_ms.into()),
         forgiven_after: Duration::from_secs(exits.forgiven_after_s.into()),
     }
+}
+
+/// What a workload may use on a plan.
+pub(super) const fn resources(profile: &Profile, plan: &Plan) -> Resources {
+    Resources { cpu_millis: plan.cpu_millis, memory_bytes: plan.memory_bytes, pids: profile.needs.pids_max }
+}
+
+/// Whether a plan grants the memory below which a workload does not start.
+///
+/// # Errors
+/// A refusal in numbers when it does not.
+pub(super) fn above_the_floor(profile: &Profile, plan: &Plan) -> Result<(), Refusal> {
+    let floor_bytes = u64::from(profile.needs.memory_floor_mb) * MIB_BYTES;
+    if plan.memory_bytes >= floor_bytes { Ok(()) } else { Err(below_the_floor(profile, plan, floor_bytes)) }
 }
 
 fn below_the_floor(profile: &Profile, plan: &Plan, floor_bytes: u64) -> Refusal {

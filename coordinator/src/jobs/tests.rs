@@ -5,6 +5,7 @@ mod deleting;
 mod domains;
 mod egress;
 mod placing;
+mod plans;
 mod pools;
 mod recovering;
 mod restarting;

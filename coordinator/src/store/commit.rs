@@ -45,6 +45,8 @@ commits! {
     RemoveSecret = "remove-secret";
     /// What a bot may reach was changed.
     SetEgress = "set-egress";
+    /// Another plan was chosen.
+    SetPlan = "set-plan";
     /// A domain was claimed.
     ClaimDomain = "claim-domain";
     /// A domain's proof was looked for, or the names of a deployment were put right.

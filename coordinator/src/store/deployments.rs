@@ -128,7 +128,8 @@ pub async fn create(tx: &mut Tx, new: &Deployment) -> Result<bool, StoreError> {
 pub async fn update(tx: &mut Tx, changed: &mut Deployment) -> Result<(), StoreError> {
     let sql = sqlx::query(
         "UPDATE deployments SET state = $3, reason = $4, revision = $5, epoch = $6, host_id = $7, changed_at = $8,
-         deleted_at = $9, version = version + 1 WHERE id = $1 AND version = $2",
+         deleted_at = $9, plan = $10, cpu_millis = $11, memory_bytes = $12, storage_bytes = $13, version = version + 1
+         WHERE id = $1 AND version = $2",
     )
     .bind(changed.id.to_string())
     .bind(to_int(changed.version))
@@ -138,7 +139,11 @@ pub async fn update(tx: &mut Tx, changed: &mut Deployment) -> Result<(), StoreEr
     .bind(to_int(changed.epoch.0))
     .bind(changed.host.map(|host| host.to_string()))
     .bind(changed.changed_at.micros())
-    .bind(changed.deleted_at.map(Moment::micros));
+    .bind(changed.deleted_at.map(Moment::micros))
+    .bind(changed.plan.clone())
+    .bind(i64::from(changed.size.cpu_millis))
+    .bind(to_int(changed.size.memory_bytes))
+    .bind(to_int(changed.size.storage_bytes));
     if tx.execute("change a deployment", sql).await? == 0 {
         return Err(StoreError::Raced { what: changed.id.to_string() });
     }

@@ -9,12 +9,13 @@ use super::lab::{Lab, Who, wish};
 
 /// What each caller is answered, in the order of [`Who::ALL`]: anonymous, stranger, viewer, member, owner, on-call,
 /// operator. 409 and 422 are answers of somebody who may: the bot has no host, so it has no log and no process.
-const TABLE: [(&str, &str, [u16; 7]); 28] = [
+const TABLE: [(&str, &str, [u16; 7]); 29] = [
     ("GET", "/deployments", [401, 200, 200, 200, 200, 200, 200]),
     ("POST", "/deployments", [401, 404, 403, 201, 201, 403, 201]),
     ("GET", "/deployments/{id}", [401, 404, 200, 200, 200, 200, 200]),
     ("DELETE", "/deployments/{id}", [401, 404, 403, 202, 202, 403, 202]),
     ("POST", "/deployments/{id}/restart", [401, 404, 403, 409, 409, 403, 409]),
+    ("PUT", "/deployments/{id}/plan", [401, 404, 403, 200, 200, 403, 200]),
     ("GET", "/deployments/{id}/logs", [401, 404, 409, 409, 409, 409, 409]),
     ("GET", "/deployments/{id}/secrets", [401, 404, 200, 200, 200, 200, 200]),
     ("PUT", "/deployments/{id}/secrets/{name}", [401, 404, 403, 202, 202, 403, 202]),
@@ -181,6 +182,7 @@ fn body(method: &str, path: &str, name: &str) -> Option<Value> {
         ("POST", "/deployments/{id}/domains") => Some(json!({ "name": format!("{name}.example.org") })),
         ("POST", _) => Some(json!({})),
         ("PUT", "/deployments/{id}/egress") => Some(json!({ "allow": ["api.example.com"] })),
+        ("PUT", "/deployments/{id}/plan") => Some(json!({ "plan": "pro" })),
         ("PUT", _) => Some(json!({ "value": "second" })),
         _ => None,
     }

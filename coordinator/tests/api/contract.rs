@@ -196,6 +196,28 @@ fn a_quota_that_no_disk_has_is_refused_in_numbers() {
 }
 
 #[test]
+fn a_plan_is_chosen_by_its_name_and_a_smaller_one_is_refused_with_the_reason() {
+    let lab = Lab::start();
+    lab.deploy(Who::Owner, "web");
+    let choose = |plan: &str| lab.send(Who::Member, "PUT", "/deployments/web/plan", Some(&json!({ "plan": plan })));
+    let unknown = choose("enormous");
+    assert_eq!(errors(&unknown)[0].0, "plan");
+    assert!(unknown.text.contains("choose one of: pro, starter, team"), "{unknown:?}");
+    let larger = choose("pro");
+    assert_eq!(larger.status, 200, "{larger:?}");
+    let shown = larger.json();
+    assert_eq!((&shown["plan"], &shown["revision"]), (&json!("pro"), &json!(2)));
+    assert_eq!((&shown["memory_bytes"], &shown["storage_bytes"]), (&json!(2_u64 << 30), &json!(25_000_000_000_u64)));
+    let bot = lab.send(Who::Viewer, "GET", "/deployments/web", None).json();
+    assert_eq!((&bot["plan"], &bot["revision"]), (&json!("pro"), &json!(2)));
+    assert_eq!(bot["timeline"].as_array().unwrap().last().unwrap()["cause"], "another plan was chosen");
+    let smaller = choose("starter");
+    assert_eq!((smaller.status, smaller.code().as_str()), (422, "plan-shrinks-volume"), "{smaller:?}");
+    assert!(smaller.text.contains("never made smaller") && smaller.json()["mend"].is_string(), "{smaller:?}");
+    assert!(lab.audit().iter().any(|(action, _, _)| action == "plan.set"));
+}
+
+#[test]
 fn a_bot_that_has_not_run_was_kept_from_nothing() {
     let lab = Lab::start();
     lab.deploy(Who::Owner, "web");

@@ -42,6 +42,8 @@ pub(crate) async fn a_deployment_reads_back_as_itself(store: Store) {
     row.reason = Some(Reason::new("why", "because").mend("so"));
     row.deleted_at = Some(NOW);
     row.revision = Revision(4);
+    row.plan = "larger".to_owned();
+    row.size = Capacity { cpu_millis: 7, memory_bytes: 8, storage_bytes: 9 };
     write(&store, async |tx| deployments::update(tx, &mut row).await).await;
     assert_eq!(get(&store, row.id).await, row);
 }

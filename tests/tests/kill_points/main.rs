@@ -1,4 +1,5 @@
-//! SIGKILL at every action of a plan, at every note of the agent and at every commit of the store, on a real engine.
+//! SIGKILL at every action of a plan, at every note of the agent, at every step of a volume and at every commit of the
+//! store, on a real engine.
 //!
 //! For each point one journey, which its process does not survive: it dies there, is started again without the point, and
 //! the journey has to end as if nothing had happened, beside a neighbour whose container stays the same throughout.
@@ -32,8 +33,9 @@ use turns::visit_all;
 const FIRST_BOT: [&str; 3] = ["pull_image", "ensure_network", "remove_network"];
 /// What follows when somebody changes a running container's limits behind the agent's back.
 const TAMPERED: [&str; 1] = ["update_resources"];
-/// What is asked for of a volume.
-const COPYING: [&str; 3] = ["snapshot_volume", "restore_volume", "drop_snapshot"];
+/// What is asked for of a volume, and the steps that nothing else takes.
+const COPYING: [&str; 5] =
+    ["snapshot_volume", "restore_volume", "drop_snapshot", "volume_copy_image", "volume_note"];
 /// What a person on the host does.
 const ON_THE_HOST: [&str; 1] = ["ledger-local-stop"];
 
@@ -47,8 +49,8 @@ const RENEWING: [&str; 1] = ["renew-certificate"];
 const FALLING_SILENT: [&str; 1] = ["silence"];
 /// What a bot is given in confidence changes.
 const CONFIDING: [&str; 2] = ["set-secret", "remove-secret"];
-/// What a bot may reach changes, and what leads to it.
-const OPENING: [&str; 4] = ["set-egress", "claim-domain", "check-domain", "remove-domain"];
+/// What a bot may reach and use changes, and what leads to it.
+const OPENING: [&str; 5] = ["set-egress", "set-plan", "claim-domain", "check-domain", "remove-domain"];
 /// A copy is asked for, its return, and its end: one commit each.
 const ORDERING_COPIES: [&str; 1] = ["order-snapshot"];
 /// How often that is, in one journey.
@@ -94,7 +96,7 @@ fn all_but(process: &str, places: Vec<&str>, elsewhere: &[&str]) -> Vec<String> 
 }
 
 #[test]
-fn an_agent_killed_at_any_action_or_note_finishes_the_journey_and_leaves_the_neighbour_alone() -> Result<()> {
+fn an_agent_killed_at_any_action_note_or_step_of_a_volume_finishes_the_journey_and_leaves_the_neighbour_alone() -> Result<()> {
     let points = all_but("agent", launchpad_agent::kill_points(), &agents_own());
     visit_all(&points, Site::with_neighbour, tenant::deploy_restart_purge)
 }
@@ -138,7 +140,8 @@ fn a_coordinator_killed_while_a_secret_changes_has_changed_it_or_changes_it_when
 }
 
 #[test]
-fn a_coordinator_killed_while_a_bots_reach_or_names_change_has_changed_them_or_does_when_asked_again() -> Result<()> {
+fn a_coordinator_killed_while_a_bots_reach_plan_or_names_change_has_changed_them_or_does_later()
+-> Result<()> {
     visit_all(&points("coordinator", &OPENING), Site::with_neighbour, tenant::opened)
 }
 

@@ -136,8 +136,8 @@ pub(crate) fn confided(site: &mut Site, point: &str) -> Result<()> {
     site.settle()
 }
 
-/// What a running bot may reach is widened, and a domain claimed for it, looked for and let go, each until it is
-/// answered; the point dies in one of them.
+/// What a running bot may reach is widened, a larger plan chosen, and a domain claimed for it, looked for and let go, each
+/// until it is answered; the point dies in one of them.
 pub(crate) fn opened(site: &mut Site, point: &str) -> Result<()> {
     let name = name_of(point);
     let running = site.deploy(&name)?;
@@ -147,6 +147,9 @@ pub(crate) fn opened(site: &mut Site, point: &str) -> Result<()> {
     site.arm(point)?;
     site.until("what it may reach to be set", |lab| {
         lab.api()?.put(&egress, &json!({ "allow": ["api.example.org"] }))?.success().map(Some)
+    })?;
+    site.until("its plan to be chosen", |lab| {
+        lab.api()?.put(&format!("/deployments/{id}/plan"), &json!({ "plan": "pro" }))?.success().map(Some)
     })?;
     site.order(&domains, &json!({ "name": domain }), &format!("{name}-claim"))?;
     // Nobody answers in a laboratory without an uplink: what counts is that it was tried, and noted.
@@ -162,8 +165,8 @@ pub(crate) fn opened(site: &mut Site, point: &str) -> Result<()> {
         ensure!([200, 404].contains(&answer.status), "status {}", answer.status);
         Ok(Some(()))
     })?;
-    let now = site.until_deployment(&id, "running as its second revision", |now| {
-        now["state"] == "running" && now["revision"] == 2
+    let now = site.until_deployment(&id, "running as its third revision", |now| {
+        now["state"] == "running" && now["revision"] == 3
     })?;
     ensure!(now["instance"]["started_at_us"] == started, "it was started anew: {now}");
     purge(site, &running)?;
