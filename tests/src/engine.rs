@@ -31,6 +31,15 @@ pub enum Network<'a> {
     None,
 }
 
+/// Whose user ids containers have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// The host's.
+    OfHost,
+    /// Their own range: dockerd makes a user `dockremap` with one (`/etc/subuid`) where there is none.
+    Remapped,
+}
+
 /// A running engine.
 #[derive(Debug)]
 pub struct Engine {
@@ -46,7 +55,7 @@ impl Engine {
     ///
     /// # Errors
     /// When a daemon ends early: the error repeats the end of its log.
-    pub fn start(dir: &Path, network: Network<'_>) -> Result<Self> {
+    pub fn start(dir: &Path, network: Network<'_>, users: Users) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         anyhow::ensure!(
             socket(dir).as_os_str().len() <= SOCKET_PATH_MAX_BYTES,
@@ -63,7 +72,7 @@ impl Engine {
             UnixStream::connect(&containerd_socket).map(drop).map_err(|error| error.to_string())
         })?;
         // Our own: the machine's /etc/docker/daemon.json and ~/.docker are not for us.
-        fs::write(dir.join("daemon.json"), daemon_config(dir)?).context("write dockerd's config")?;
+        fs::write(dir.join("daemon.json"), daemon_config(dir, users)?).context("write dockerd's config")?;
         fs::create_dir_all(client_config(dir)).context("make the client's config folder")?;
         let mut engine = Self { dir: dir.to_owned(), containerd, dockerd: dockerd(dir, network).spawn()? };
         engine.wait_ready()?;
@@ -194,14 +203,16 @@ fn containerd(dir: &Path) -> Result<Recipe> {
 
 /// dockerd's config file. Docker 20.10, Debian 12's, keeps its id in /etc/docker unless told otherwise by a name that
 /// later versions refuse.
-fn daemon_config(dir: &Path) -> Result<String> {
+fn daemon_config(dir: &Path, users: Users) -> Result<String> {
     let version = run(Command::new("dockerd").arg("--version"))?;
-    let config = if version.starts_with("Docker version 20.") {
-        serde_json::json!({ "deprecated-key-path": dir.join("key.json") })
-    } else {
-        serde_json::json!({})
-    };
-    Ok(config.to_string())
+    let mut config = serde_json::Map::new();
+    if version.starts_with("Docker version 20.") {
+        config.insert("deprecated-key-path".to_owned(), serde_json::json!(dir.join("key.json")));
+    }
+    if users == Users::Remapped {
+        config.insert("userns-remap".to_owned(), serde_json::json!("default"));
+    }
+    Ok(serde_json::Value::Object(config).to_string())
 }
 
 fn dockerd(dir: &Path, network: Network<'_>) -> Recipe {

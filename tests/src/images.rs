@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::engine::{Engine, Network};
+use crate::engine::{Engine, Network, Users};
 use crate::programs;
 use crate::registry::Registry;
 
@@ -58,7 +58,7 @@ pub fn ensure_built(bot: &str, dir: &Path) -> Result<Image> {
     if let Some(image) = build(&script, &registry, None)? {
         return Ok(image);
     }
-    let mut engine = Engine::start(&dir.join("engine"), Network::None)?;
+    let mut engine = Engine::start(&dir.join("engine"), Network::None, Users::OfHost)?;
     let built = build(&script, &registry, Some(&engine));
     engine.stop()?;
     built?.with_context(|| format!("{} succeeded without a reference", script.display()))

@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::agent::Agent;
 use crate::api::Api;
 use crate::coordinator::{self, Coordinator};
-use crate::engine::{Engine, Network};
+use crate::engine::{Engine, Network, Users};
 use crate::gate::{Gate, Outside};
 use crate::host::Host;
 use crate::images::{self, Image};
@@ -210,6 +210,14 @@ impl Lab {
     /// # Errors
     /// When the namespace or the engine cannot be made.
     pub fn add_host(&mut self) -> Result<&mut Host> {
+        self.add_host_with(Users::OfHost)
+    }
+
+    /// As [`Lab::add_host`], with an engine that has such users.
+    ///
+    /// # Errors
+    /// As [`Lab::add_host`].
+    pub fn add_host_with(&mut self, users: Users) -> Result<&mut Host> {
         let index = u8::try_from(self.hosts.len() + 1).context("more hosts than addresses")?;
         let first_on_machine = !self.own_fabric && self.hosts.is_empty();
         let net = HostNet::create(&self.run_id, index, first_on_machine)?;
@@ -217,7 +225,7 @@ impl Lab {
             self.start_registry()?;
         }
         let dir = self.dir.join(format!("h{index}"));
-        let engine = Engine::start(&dir, Network::Host(&net.path()))?;
+        let engine = Engine::start(&dir, Network::Host(&net.path()), users)?;
         self.hosts.push(Host {
             name: format!("h{index}"),
             agent: None,
