@@ -185,6 +185,20 @@ pub struct KernelLimits {
 /// The code of the reason for an exit that passes by itself: the bot is tried again, and has not crashed.
 pub const EXIT_TRANSIENT: &str = "exit-transient";
 
+/// The code of the reason with which a ready bot's volume is full.
+pub const VOLUME_FULL: &str = "volume-full";
+/// The code of the reason with which a ready bot stands still for want of memory.
+pub const MEMORY_PRESSURE: &str = "under-memory-pressure";
+/// The code of the reason with which a ready bot has lost processes for want of memory.
+pub const MEMORY_KILLS: &str = "processes-killed-for-memory";
+
+/// Whether a reason beside `ready` is about what strains the bot: that begins and ends in its timeline. Any other is about
+/// what its host tries to do, and passes.
+#[must_use]
+pub fn is_strain(reason: &Reason) -> bool {
+    [VOLUME_FULL, MEMORY_PRESSURE, MEMORY_KILLS].contains(&reason.code.as_str())
+}
+
 /// Why a bot that should run is stopped: somebody stopped it on its host, and that is kept until it is taken back there
 /// or the revision changes, which a restart of a failed bot sees to. Both sides say the same.
 #[must_use]

@@ -4,7 +4,7 @@ use launchpad_protocol::generation::Revision;
 use launchpad_protocol::id::{AccountId, DeploymentId, HostId, OperationId, TimelineId};
 use launchpad_protocol::image::ImageRef;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::Outcome;
+use launchpad_protocol::report::{Outcome, is_strain};
 use launchpad_protocol::spec::{Tombstone, TombstoneScope};
 use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
@@ -122,7 +122,10 @@ impl DeploymentView {
         let silence = || host.and_then(|host| silence(host.state, host.last_seen_at));
         let lacking = || host.and_then(|host| lacking(&pools.get(&host.pool), &host.name, &host.capabilities));
         let runs = is_wished(self.state);
-        self.reason = self.reason.or_else(silence).or_else(|| lacking().filter(|_| runs).map(runs_on));
+        // A silent host may have said long ago what strains it.
+        let strained = self.reason.as_ref().is_some_and(is_strain);
+        let spoken = if strained { silence().or(self.reason) } else { self.reason };
+        self.reason = spoken.or_else(silence).or_else(|| lacking().filter(|_| runs).map(runs_on));
         self
     }
 }

@@ -70,6 +70,8 @@ pub enum Event {
     Started,
     /// It answers.
     Ready,
+    /// It answers, and something strains it.
+    Strained(Reason),
     /// It answered and does not now.
     Unready(Reason),
     /// It exited, and waits to be started again.
@@ -149,6 +151,7 @@ fn requested(event: Event) -> Step {
         | Event::Preparing
         | Event::Started
         | Event::Ready
+        | Event::Strained(_)
         | Event::Unready(_)
         | Event::CrashLooping(_)
         | Event::Retrying(_)
@@ -170,6 +173,7 @@ fn coming_up(state: State, event: Event) -> Step {
         Event::Preparing => Ok((State::Configuring, None)),
         Event::Started => Ok((State::Starting, None)),
         Event::Ready => Ok((State::Running, None)),
+        Event::Strained(reason) => Ok((State::Running, Some(reason))),
         Event::Unready(reason) | Event::Retrying(reason) | Event::WishRefused(reason) => Ok((state, Some(reason))),
         Event::CrashLooping(reason) | Event::Refused(reason) => Ok((State::Failed, Some(reason))),
         Event::Stopped => Ok((State::Failed, Some(stopped_on_host()))),
@@ -190,6 +194,7 @@ fn settled(state: State, event: Event) -> Step {
     match event {
         Event::Pulling | Event::Preparing | Event::Started | Event::Restart => Ok((State::Restarting, None)),
         Event::Ready => Ok((State::Running, None)),
+        Event::Strained(reason) => Ok((State::Running, Some(reason))),
         Event::Unready(reason) if state == State::Running => Ok((State::Running, Some(reason))),
         Event::Unready(reason) | Event::Retrying(reason) => Ok((State::Restarting, Some(reason))),
         Event::WishRefused(reason) => Ok((state, Some(reason))),
@@ -209,6 +214,7 @@ fn changing(state: State, event: Event) -> Step {
     match event {
         Event::Pulling | Event::Preparing | Event::Started => Ok((state, None)),
         Event::Ready => Ok((State::Running, None)),
+        Event::Strained(reason) => Ok((State::Running, Some(reason))),
         Event::Unready(reason) | Event::Retrying(reason) | Event::WishRefused(reason) => Ok((state, Some(reason))),
         Event::CrashLooping(reason) | Event::Refused(reason) => Ok((State::Failed, Some(reason))),
         Event::Stopped => Ok((State::Failed, Some(stopped_on_host()))),
@@ -229,6 +235,7 @@ fn suspended(event: Event) -> Step {
         | Event::Preparing
         | Event::Started
         | Event::Ready
+        | Event::Strained(_)
         | Event::Unready(_)
         | Event::CrashLooping(_)
         | Event::Retrying(_)
@@ -259,6 +266,7 @@ fn terminating(event: Event) -> Step {
         | Event::Preparing
         | Event::Started
         | Event::Ready
+        | Event::Strained(_)
         | Event::Unready(_)
         | Event::CrashLooping(_)
         | Event::Retrying(_)
@@ -301,6 +309,7 @@ impl Event {
             Self::Preparing => "the host prepares network, volume and files",
             Self::Started => "the process started",
             Self::Ready => "the bot is ready",
+            Self::Strained(_) => "the bot is ready, under strain",
             Self::Unready(_) => "the bot does not answer",
             Self::CrashLooping(_) => "the process exited",
             Self::Retrying(_) => "the process exited in passing",
@@ -323,7 +332,7 @@ impl Event {
             Self::Placed | Self::Unplaceable(_) => "placed",
             Self::Pulling | Self::Preparing => "prepared",
             Self::Started => "started",
-            Self::Ready | Self::Unready(_) => "probed",
+            Self::Ready | Self::Strained(_) | Self::Unready(_) => "probed",
             Self::CrashLooping(_) | Self::Retrying(_) | Self::Refused(_) => "failed",
             Self::Stopped => "stopped",
             Self::Restart => "restarted",

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use launchpad_protocol::generation::{Epoch, Revision};
 use launchpad_protocol::id::{DeploymentId, OperationId, TombstoneId};
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::{EXIT_TRANSIENT, HostReport, InstanceReport, Outcome, Phase};
+use launchpad_protocol::report::{EXIT_TRANSIENT, HostReport, InstanceReport, Outcome, Phase, is_strain};
 use launchpad_protocol::spec::TombstoneScope;
 use launchpad_protocol::time::Moment;
 
@@ -151,10 +151,19 @@ impl Folding {
         // What was ready before a restart that the host has not carried out yet is not what was asked for.
         let awaited = self.view.operations.values().any(|waiting| *waiting == id);
         match event(phase, reason) {
-            Some(Event::Ready | Event::Unready(_)) if awaited => {}
+            Some(Event::Ready | Event::Strained(_) | Event::Unready(_)) if awaited => {}
+            Some(Event::Ready) if reason.is_some() && self.told(id).is_some_and(is_strain) => {}
+            Some(Event::Strained(strain)) if self.told(id).is_some_and(|told| told.code == strain.code) => {}
             Some(event) => self.happen(id, event, at),
             None => {}
         }
+    }
+
+    /// The reason that stands beside a running deployment. How much something strains it changes with every look, and
+    /// what its host tries to do meanwhile ends no strain: news is only that another strain begins, or that none is left.
+    fn told(&self, id: DeploymentId) -> Option<&Reason> {
+        let running = self.view.standings.get(&id).filter(|standing| standing.state == State::Running);
+        running.and_then(|standing| standing.reason.as_ref())
     }
 
     fn happen(&mut self, deployment: DeploymentId, event: Event, at: Moment) {
@@ -178,7 +187,10 @@ fn event(phase: Phase, reason: Option<&Reason>) -> Option<Event> {
         Phase::Pulling => Some(Event::Pulling),
         Phase::Preparing => Some(Event::Preparing),
         Phase::Starting => Some(Event::Started),
-        Phase::Ready => Some(Event::Ready),
+        Phase::Ready => Some(match reason.filter(|reason| is_strain(reason)) {
+            Some(reason) => Event::Strained(reason.clone()),
+            None => Event::Ready,
+        }),
         Phase::Unready => Some(Event::Unready(given("not-ready", "it does not answer its readiness probe"))),
         Phase::Backoff => {
             let reason = given("crash-loop", "its process exited, and is started again after a pause");

@@ -2,7 +2,7 @@
 
 use launchpad_protocol::generation::Generation;
 use launchpad_protocol::id::JournalId;
-use launchpad_protocol::report::{Capacity, EventBatch};
+use launchpad_protocol::report::{Capacity, EventBatch, MEMORY_KILLS, MEMORY_PRESSURE, VOLUME_FULL};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -27,6 +27,15 @@ fn instance(phase: Phase) -> InstanceReport {
         volume: None,
         oom_kills: 0,
     }
+}
+
+/// It answers, and its host says this beside it.
+fn ready(code: &str, cause: &str) -> InstanceReport {
+    InstanceReport { reason: Some(Reason::new(code, "a sentence").because(cause)), ..instance(Phase::Ready) }
+}
+
+fn codes(folded: &Folded) -> Vec<Option<&str>> {
+    folded.steps.iter().map(|step| step.transition.reason.as_ref().map(|reason| reason.code.as_str())).collect()
 }
 
 fn event(seq: u64, phase: Phase) -> launchpad_protocol::report::Event {
@@ -153,12 +162,68 @@ fn an_unready_bot_still_runs_and_says_why() {
 }
 
 #[test]
+fn what_strains_a_ready_bot_is_told_when_it_begins_when_it_changes_and_when_it_ends() {
+    let mut at = view(State::Running);
+    let mut told = Vec::new();
+    for now in [
+        ready(VOLUME_FULL, "95 %"),
+        ready(VOLUME_FULL, "96 %"),
+        ready(MEMORY_PRESSURE, "12 %"),
+        instance(Phase::Ready),
+        instance(Phase::Ready),
+    ] {
+        let folded = fold(&report(now, &[]), at.clone(), NOW);
+        for step in folded.steps {
+            assert_eq!(step.transition.to, State::Running);
+            told.push((step.transition.cause, step.transition.reason.as_ref().map(|reason| reason.code.clone())));
+            at.standings.get_mut(&dep(1)).expect("placed").reason = step.transition.reason;
+        }
+    }
+    let strained = "the bot is ready, under strain";
+    assert_eq!(
+        told,
+        [
+            (strained, Some(VOLUME_FULL.to_owned())),
+            (strained, Some(MEMORY_PRESSURE.to_owned())),
+            ("the bot is ready", None),
+        ]
+    );
+}
+
+#[test]
+fn a_strain_that_came_and_went_between_two_reports_is_in_the_timeline_with_the_hosts_moments() {
+    let mut both = report(instance(Phase::Ready), &[Phase::Ready, Phase::Ready]);
+    both.events.events[0].reason = Some(Reason::new(VOLUME_FULL, "a sentence"));
+    let folded = fold(&both, view(State::Running), NOW);
+    assert_eq!(codes(&folded), [Some(VOLUME_FULL), None]);
+    let moments: Vec<_> = folded.steps.iter().map(|step| step.at.micros()).collect();
+    assert_eq!(moments, [1, 2]);
+}
+
+#[test]
+fn a_bot_that_comes_up_under_strain_runs() {
+    let folded = fold(&report(ready(MEMORY_KILLS, "1"), &[]), view(State::Starting), NOW);
+    assert_eq!((states(&folded), codes(&folded)), (vec![State::Running], vec![Some(MEMORY_KILLS)]));
+}
+
+#[test]
+fn what_a_host_tries_beside_a_ready_bot_neither_begins_a_strain_nor_ends_one() {
+    let trying = report(ready("gate-away", "nobody listens"), &[]);
+    assert_eq!(codes(&fold(&trying, view(State::Running), NOW)), []);
+    let mut strained = view(State::Running);
+    strained.standings.get_mut(&dep(1)).expect("placed").reason = ready(VOLUME_FULL, "95 %").reason;
+    assert_eq!(codes(&fold(&trying, strained, NOW)), []);
+    assert_eq!(states(&fold(&trying, view(State::Updating), NOW)), [State::Running]);
+}
+
+#[test]
 fn a_bot_that_was_ready_before_its_restart_is_not_taken_for_restarted() {
     let operation = OperationId::from(Uuid::from_u128(5));
     let mut awaiting = view(State::Restarting);
     awaiting.operations.insert(operation, dep(1));
     let before = report(instance(Phase::Ready), &[]);
     assert_eq!(states(&fold(&before, awaiting.clone(), NOW)), []);
+    assert_eq!(states(&fold(&report(ready(VOLUME_FULL, "95 %"), &[]), awaiting.clone(), NOW)), []);
     let mut after = before;
     after.outcomes.insert(operation, Outcome::Done { at: NOW });
     let folded = fold(&after, awaiting, NOW);
@@ -223,9 +288,11 @@ proptest! {
     fn folding_is_idempotent_and_ends_where_the_host_is(
         events in prop::collection::vec(phase(), 0..12),
         now in phase(),
+        beside in prop::sample::select(vec![None, Some(VOLUME_FULL), Some(MEMORY_KILLS), Some("gate-away")]),
         from in prop::sample::select(State::ALL.to_vec()),
     ) {
-        let report = report(instance(now), &events);
+        let reason = beside.map(|code| Reason::new(code, "a sentence"));
+        let report = report(InstanceReport { reason, ..instance(now) }, &events);
         let first = fold(&report, view(from), NOW);
         let mut after = view(first.steps.last().map_or(from, |step| step.transition.to));
         after.folded = first.folded;
