@@ -1,26 +1,50 @@
 //! What the enforcement report says of a bot is what the kernel, nftables, the mount table and Docker say, read here by
 //! other means than the agent's.
 
+#[path = "enforcement/group.rs"]
+mod group;
+#[path = "enforcement/walls.rs"]
+mod walls;
+
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use group::Group;
+use launchpad_protocol::capability::{APPARMOR, CGROUP_V2, USERNS_REMAP};
 use launchpad_protocol::enforcement::Item;
 use launchpad_tests::deployment::Deployment;
-use launchpad_tests::kernel;
 use launchpad_tests::lab::Lab;
 use launchpad_tests::process::run;
+use launchpad_tests::{kernel, netns};
 use serde_json::{Value, json};
+use walls::Walls;
 
-/// What this kernel cannot hold: hybrid cgroups, no AppArmor, and an engine that maps no ids.
-const DEGRADED_HERE: [Item; 4] = [Item::UserNamespace, Item::Apparmor, Item::MemoryHigh, Item::Io];
+/// What a host may lack, by the capability that it then reports as absent.
+const LACKED: [(Item, &str); 4] = [
+    (Item::UserNamespace, USERNS_REMAP),
+    (Item::Apparmor, APPARMOR),
+    (Item::MemoryHigh, CGROUP_V2),
+    (Item::Io, CGROUP_V2),
+];
 
-/// A running bot, its enforcement, its process, and what Docker says of it.
+/// Where the bot may go: a range that is for documentation (RFC 5737), so that nothing answers there.
+const RANGE: &str = "203.0.113.0/24";
+const RANGE_PORT: u16 = 8443;
+
+/// What Starter grants.
+const MEMORY_BYTES: u64 = 1 << 30;
+const CPU_MILLIS: u64 = 500;
+/// The weight of half a core, where one core weighs 100.
+const CPU_WEIGHT: u64 = 50;
+
+/// A running bot, its enforcement, its process, what Docker says of it, and what its host can enforce.
 struct Scene {
     lab: Lab,
     deployment: Deployment,
     told: Value,
+    capabilities: Value,
     pid: u64,
     docker: Value,
 }
@@ -28,7 +52,12 @@ struct Scene {
 impl Scene {
     fn open() -> Result<Self> {
         let mut lab = Lab::with_hosts(1)?;
-        let deployment = Deployment::running(&lab, "held")?;
+        let rule = format!("{RANGE}:{RANGE_PORT}");
+        let body = json!({
+            "name": "held", "profile": "echo", "plan": "starter", "image": lab.image("echo")?, "egress": [rule],
+        });
+        let deployment = Deployment::order(&lab.api()?, &body)?;
+        deployment.wait_state("running")?;
         let judged = deployment.wait("its walls to be judged", |now| {
             now["instance"]["enforcement"].as_object().is_some_and(|items| items.len() == Item::ALL.len())
         })?;
@@ -36,7 +65,8 @@ impl Scene {
         let identity = deployment.identity(&host.engine)?;
         let docker = host.engine.inspect(&identity.container)?;
         let told = judged["instance"]["enforcement"].clone();
-        Ok(Self { lab, deployment, told, pid: identity.pid, docker })
+        let capabilities = lab.shown(0)?["capabilities"].clone();
+        Ok(Self { lab, deployment, told, capabilities, pid: identity.pid, docker })
     }
 
     fn seen(&self, item: Item) -> Result<&str> {
@@ -61,11 +91,57 @@ impl Scene {
         Ok(line.with_context(|| format!("no {field}"))?.trim().to_owned())
     }
 
-    /// The options of the mount at a place in the bot's own table.
-    fn mount(&self, place: &str) -> Result<String> {
+    /// The code of the reason for which its host cannot do that; none: it can.
+    fn absent(&self, capability: &str) -> Option<&str> {
+        self.capabilities[capability]["reason"]["code"].as_str()
+    }
+
+    /// What is mounted at a place in the bot's own table.
+    fn mount(&self, place: &str) -> Result<Mount> {
         let table = self.proc("mountinfo")?;
-        let line = table.lines().find(|line| line.split(' ').nth(4) == Some(place));
-        Ok(line.with_context(|| format!("nothing is mounted at {place}:\n{table}"))?.to_owned())
+        let line = table.lines().rev().find(|line| line.split(' ').nth(4) == Some(place));
+        let line = line.with_context(|| format!("nothing is mounted at {place}:\n{table}"))?;
+        Mount::read(line).with_context(|| format!("a line of another form: {line}"))
+    }
+}
+
+/// A line of a mount table.
+struct Mount {
+    filesystem: String,
+    flags: BTreeSet<String>,
+    /// Those of the filesystem itself.
+    options: BTreeSet<String>,
+}
+
+impl Mount {
+    fn read(line: &str) -> Option<Self> {
+        let words = |text: &str| text.split(',').map(str::to_owned).collect();
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut of_filesystem = filesystem.split(' ');
+        Some(Self {
+            flags: words(mount.split(' ').nth(5)?),
+            filesystem: of_filesystem.next()?.to_owned(),
+            options: words(of_filesystem.nth(1)?),
+        })
+    }
+
+    fn has(&self, flag: &str) -> bool {
+        self.flags.contains(flag)
+    }
+
+    /// Bytes that a tmpfs holds: the kernel tells them in KiB.
+    fn bytes(&self) -> Option<u64> {
+        let size = self.options.iter().find_map(|option| option.strip_prefix("size=")?.strip_suffix('k'))?;
+        Some(size.parse::<u64>().ok()? << 10)
+    }
+
+    /// As the report tells it.
+    fn shown(&self) -> String {
+        let access = if self.has("ro") || self.options.contains("ro") { "ro" } else { "rw" };
+        let flags = ["nosuid", "nodev", "noexec"].into_iter().filter(|flag| self.has(flag));
+        let flags: String = flags.map(|flag| format!(",{flag}")).collect();
+        let size = self.bytes().map(|bytes| format!(",size={bytes}")).unwrap_or_default();
+        format!("{} {access}{flags}{size}", self.filesystem)
     }
 }
 
@@ -76,30 +152,53 @@ fn the_report_says_what_the_kernel_the_mount_table_nftables_and_docker_say() -> 
     process(&scene)?;
     cgroup(&scene)?;
     mounts(&scene)?;
+    volume(&scene)?;
+    log(&scene)?;
     rules(&mut scene)?;
     scene.lab.close()
 }
 
-/// What this machine can hold is held, and what it cannot is told with its reason; nothing is failed.
+/// What this host can hold is held, and what it cannot is told with the reason that the host gives; nothing is failed.
 fn verdicts(scene: &Scene) -> Result<()> {
-    let degraded: BTreeSet<Item> = DEGRADED_HERE.into();
+    let group = Group::of(scene.pid)?;
     for item in Item::ALL {
         let told = &scene.told[item.as_str()];
-        let wanted = if degraded.contains(item) { "degraded" } else { "enforced" };
-        assert_eq!(told["verdict"], wanted, "{item}: {told}");
-        assert_eq!(told["reason"].is_object(), wanted == "degraded", "{item}: {told}");
+        let lacked = LACKED.iter().find(|(lacked, _)| lacked == item).and_then(|(_, by)| scene.absent(by));
+        let excuse = match item {
+            Item::Swap if group.swap_bytes()?.is_none() => Some("no-swap-limit"),
+            // A kernel without the controller, or a data directory on no single disk.
+            Item::Io if lacked.is_none() && !is_disk_limited(&group)? => Some("no-disk-limit"),
+            _ => lacked,
+        };
+        let wanted = if excuse.is_some() { "degraded" } else { "enforced" };
+        assert_eq!(
+            (told["verdict"].as_str(), told["reason"]["code"].as_str()),
+            (Some(wanted), excuse),
+            "{item}: {told}"
+        );
     }
     Ok(())
+}
+
+/// Whether the kernel limits what the bot's tenant asks of any disk.
+fn is_disk_limited(group: &Group) -> Result<bool> {
+    Ok(group.above().v2("io.max")?.is_some_and(|limits| !limits.is_empty()))
 }
 
 fn process(scene: &Scene) -> Result<()> {
     let uid = scene.status("Uid")?;
     scene.holds(Item::User, uid.split_whitespace().next().context("a user")?)?;
     assert_eq!(scene.docker["Config"]["User"], "1000:1000");
+    let maps = scene.proc("uid_map")?;
+    let maps: Vec<String> = maps.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    scene.holds(Item::UserNamespace, &format!("uid_map {}", maps.join(", ")))?;
     for set in ["CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert_eq!(scene.status(set)?, "0000000000000000", "{set}");
     }
+    scene.holds(Item::Capabilities, "CapBnd 0000000000000000, CapEff 0000000000000000")?;
     assert_eq!((scene.status("NoNewPrivs")?.as_str(), scene.status("Seccomp")?.as_str()), ("1", "2"));
+    scene.holds(Item::NoNewPrivileges, "NoNewPrivs 1")?;
+    scene.holds(Item::Seccomp, &format!("mode 2, {} filters, our profile", scene.status("Seccomp_filters")?))?;
     let options = scene.docker["HostConfig"]["SecurityOpt"].to_string();
     assert!(options.contains("no-new-privileges") && options.contains("SCMP_ACT_ERRNO"), "{options}");
     assert_eq!(scene.docker["HostConfig"]["CapDrop"], json!(["ALL"]));
@@ -110,27 +209,70 @@ fn process(scene: &Scene) -> Result<()> {
 }
 
 fn cgroup(scene: &Scene) -> Result<()> {
-    let limits = kernel::limits(scene.pid)?;
-    scene.holds(Item::Memory, &limits.memory_bytes.context("a limit of memory")?.to_string())?;
-    scene.holds(Item::Pids, &limits.pids.context("a limit of processes")?.to_string())?;
-    assert_eq!(limits.cpu_millis, Some(500));
-    assert_eq!(limits.memory_and_swap_bytes.unwrap_or(1 << 30), 1 << 30, "no swap on top");
-    assert_eq!(scene.docker["HostConfig"]["Memory"], json!(1 << 30));
+    let (limits, group) = (kernel::limits(scene.pid)?, Group::of(scene.pid)?);
+    let tenants = group.above();
+    assert_eq!((limits.memory_bytes, limits.cpu_millis), (Some(MEMORY_BYTES), Some(CPU_MILLIS)));
+    scene.holds(Item::Memory, &format!("{MEMORY_BYTES} bytes"))?;
+    scene.holds(Item::Cpu, &format!("{CPU_MILLIS} thousandths of a core"))?;
+    scene.holds(Item::Pids, &format!("pids.max {}", limits.pids.context("a limit of processes")?))?;
+    assert_eq!(tenants.cpu_weight()?, CPU_WEIGHT);
+    scene.holds(Item::CpuWeight, &format!("cpu.weight {CPU_WEIGHT}"))?;
+    match group.swap_bytes()? {
+        Some(swap) => {
+            assert_eq!(swap, 0, "no swap on top");
+            scene.holds(Item::Swap, "0 bytes")?;
+        }
+        None => scene.holds(Item::Swap, "not there")?,
+    }
+    match group.v2("memory.high")? {
+        Some(own) => {
+            let all = tenants.v2("memory.high")?.context("a tenant's memory.high")?;
+            scene.holds(Item::MemoryHigh, &format!("{own} bytes, its tenant {all} bytes"))?;
+        }
+        None => scene.holds(Item::MemoryHigh, "not there")?,
+    }
+    match tenants.v2("io.max")?.as_deref().and_then(|limits| limits.split_once(' ')) {
+        Some((_, share)) => scene.holds(Item::Io, share)?,
+        None => scene
+            .holds(Item::Io, if tenants.v2("cgroup.controllers")?.is_some() { "no io.max" } else { "not there" })?,
+    }
+    let asked = &scene.docker["HostConfig"];
+    assert_eq!((&asked["Memory"], &asked["PidsLimit"]), (&json!(MEMORY_BYTES), &json!(limits.pids)));
     Ok(())
 }
 
 fn mounts(scene: &Scene) -> Result<()> {
-    let flags = |place: &str| -> Result<BTreeSet<String>> {
-        let line = scene.mount(place)?;
-        Ok(line.split(' ').nth(5).context("options")?.split(',').map(str::to_owned).collect())
-    };
-    assert!(flags("/")?.contains("ro"));
+    assert!(scene.mount("/")?.has("ro"));
     for place in ["/state", "/tmp", "/dev/shm"] {
-        let flags = flags(place)?;
-        assert!(flags.contains("nosuid") && flags.contains("nodev"), "{place}: {flags:?}");
+        let mount = scene.mount(place)?;
+        assert!(mount.has("nosuid") && mount.has("nodev"), "{place}: {}", mount.shown());
     }
-    let secrets = flags("/run/launchpad/secrets")?;
-    assert!(secrets.contains("ro"), "{secrets:?}");
+    assert!(scene.mount("/run/launchpad/secrets")?.has("ro"));
+    scene.holds(Item::RootFilesystem, &scene.mount("/")?.shown())?;
+    scene.holds(Item::VolumeMount, &scene.mount("/state")?.shown())?;
+    let secrets = scene.mount("/run/launchpad/secrets")?.shown();
+    scene.holds(Item::Files, &format!("/run/launchpad/secrets {secrets}"))?;
+
+    let shm = scene.mount("/dev/shm")?;
+    assert_eq!(shm.bytes(), scene.docker["HostConfig"]["ShmSize"].as_u64(), "what Docker was asked for");
+    assert_eq!(scene.seen(Item::SharedMemory)?, shm.shown());
+    let asked = scene.docker["HostConfig"]["Tmpfs"].as_object().context("tmpfs mounts")?;
+    assert!(asked.contains_key("/tmp"), "{asked:?}");
+    for (place, options) in asked {
+        let mount = scene.mount(place)?;
+        let bytes = mount.bytes().context("a bound")?;
+        let options = options.as_str().context("options")?;
+        assert!(
+            options.split(',').any(|option| option == format!("size={bytes}")),
+            "{place}: {bytes}, asked {options}"
+        );
+        scene.holds(Item::Tmpfs, &format!("{place} {}", mount.shown()))?;
+    }
+    assert_eq!(scene.seen(Item::Tmpfs)?.split("; ").count(), asked.len());
+    Ok(())
+}
+
+fn volume(scene: &Scene) -> Result<()> {
     let volume = scene.deployment.get()?["instance"]["volume"].clone();
     let backend = volume["backend"].as_str().context("a backend")?;
     scene.holds(Item::VolumeQuota, backend)?;
@@ -144,19 +286,51 @@ fn mounts(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// The rules of the bot's tenant are in the ruleset, with the bot's own address; the routes behind them as well.
+/// The engine rotates the log, and says by what it does.
+fn log(scene: &Scene) -> Result<()> {
+    let config = &scene.docker["HostConfig"]["LogConfig"]["Config"];
+    let number =
+        |name: &str| config[name].as_str().and_then(|text| text.parse::<u64>().ok()).context(name.to_owned());
+    let (bytes, files) = (number("max-size")?, number("max-file")?);
+    assert_eq!(scene.seen(Item::Log)?, format!("{} bytes in {files} files", bytes * files));
+    Ok(())
+}
+
+/// Every wall of the bot's tenant stands, with the bot's own address in it; so do the routes behind them.
 fn rules(scene: &mut Scene) -> Result<()> {
     let shown = scene.deployment.get()?;
     let address = shown["instance"]["address"].as_str().context("an address")?.to_owned();
-    let (ruleset, routes) = scene.lab.host(0)?.net.inside(|| {
-        let ruleset = run(Command::new("nft").args(["list", "table", "inet", "launchpad"]))?;
-        Ok((ruleset, run(Command::new("ip").args(["rule", "show"]))?))
+    let inside = File::open(format!("/proc/{}/ns/net", scene.pid))?;
+    let own = netns::inside(inside, || {
+        run(Command::new("ip").args(["-4", "-oneline", "address", "show", "scope", "global"]))
     })?;
-    assert!(ruleset.contains(&address), "{address} is in no rule:\n{ruleset}");
-    assert!(ruleset.contains("hook prerouting") && ruleset.contains("hook forward"), "{ruleset}");
-    assert!(routes.contains("blackhole"), "nothing stops what carries no mark:\n{routes}");
-    for item in [Item::Network, Item::Egress, Item::Ingress] {
-        assert_eq!(scene.told[item.as_str()]["verdict"], "enforced", "{item}: {}", scene.told);
-    }
+    assert!(own.contains(&format!(" {address}/")), "{address} against {own}");
+    assert_eq!(scene.seen(Item::Network)?, address);
+
+    let walls = Walls::around(&address, &scene.lab.host(0)?.net)?;
+    let bridge = &walls.bridge;
+    let has = |rules: &[String], rule: String| assert!(rules.contains(&rule), "no `{rule}` in {rules:#?}");
+    // Every packet of the bridge meets the tenant's chain, in which only the bot's own address counts.
+    has(&walls.outbound, "type filter hook prerouting priority mangle; policy accept;".to_owned());
+    has(&walls.outbound, "iifname vmap @tenants".to_owned());
+    assert_eq!(walls.tenants, [format!("\"{bridge}\" : jump from_{bridge}")]);
+    has(&walls.from, format!("ip saddr != @bots_{bridge} drop"));
+    assert_eq!(walls.bots, [address.as_str()]);
+    // The one range of its policy, under a number that stands, is all that it reaches.
+    let (reached, number) = walls.nets.first().and_then(|net| net.split_once(" : ")).context("a range")?;
+    assert_eq!((reached, walls.nets.len()), (format!("{address} . {RANGE} . {RANGE_PORT}").as_str(), 1));
+    assert_eq!(walls.open, [number]);
+    let way = format!("ct mark set ip saddr . ip daddr . tcp dport map @nets_{bridge} ");
+    assert!(walls.from.iter().any(|rule| rule.starts_with(&way)), "no `{way}` in {:#?}", walls.from);
+    assert_eq!(walls.from.last(), Some(&format!("goto refused_{bridge}")));
+    // It leaves under the host's address.
+    has(&walls.leaving, "ip saddr @subnets oifname != @bridges masquerade".to_owned());
+    assert_eq!((&walls.subnets, &walls.bridges), (&vec![walls.subnet.clone()], &vec![format!("\"{bridge}\"")]));
+    // What no rule has marked finds no route.
+    let pass = format!("1900: from all fwmark 0x4c000000/0xff000000 iif {bridge} lookup main");
+    assert_eq!(walls.routes, [pass, format!("1901: from all iif {bridge} blackhole")]);
+
+    let said = format!("{} rules in chain from_{bridge}, 0 addresses of names open", walls.nets.len());
+    assert_eq!(scene.seen(Item::Egress)?, said);
     Ok(())
 }
