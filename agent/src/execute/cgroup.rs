@@ -10,10 +10,13 @@
 //! ```
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use launchpad_protocol::id::AccountId;
+use launchpad_protocol::reason::Reason;
 
+use super::ExecuteError;
 use super::facts::CgroupDriver;
 
 /// Where the kernel shows control groups.
@@ -46,14 +49,29 @@ pub fn below_root(account: AccountId, driver: CgroupDriver) -> Option<PathBuf> {
     }
 }
 
-/// Removes a tenant's own group, which the engine leaves behind when the last container in it is gone. A slice goes by
-/// itself. One that is in use stays: the kernel refuses.
-pub fn remove(account: AccountId) {
-    let hierarchies = fs::read_dir(ROOT).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    for hierarchy in hierarchies.chain([PathBuf::from(ROOT)]) {
-        // Not there, or not empty: nothing to do in either case.
-        let _ = fs::remove_dir(hierarchy.join(PARENT).join(account.to_string()));
+/// Removes a tenant's own group below that root, which the engine leaves behind when the last container in it is gone.
+/// Only for groups that are folders of ours: systemd is asked to end a slice (`tenant.rs`).
+///
+/// # Errors
+/// `Passing` when the kernel refuses, because something is still in it: the group stays as long as nobody comes again.
+pub fn remove(root: &Path, account: AccountId) -> Result<(), ExecuteError> {
+    let below = Path::new(PARENT).join(account.to_string());
+    let hierarchies = fs::read_dir(root).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    for group in hierarchies.chain([root.to_owned()]).map(|hierarchy| hierarchy.join(&below)) {
+        match fs::remove_dir(&group) {
+            Ok(()) => {}
+            // Gone already; or no group was ever here, because what lies at the root is a file of the kernel's.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(ExecuteError::Passing(still_there(&group, &error))),
+        }
     }
+    Ok(())
+}
+
+fn still_there(group: &Path, error: &std::io::Error) -> Reason {
+    Reason::new("control-group-stays", format!("cannot remove the group {}", group.display()))
+        .because(error.to_string())
+        .mend("it is tried again; if it stays, see which processes and groups in it are not the engine's")
 }
 
 #[cfg(test)]
@@ -69,5 +87,30 @@ mod tests {
         let slice = format!("launchpad.slice/launchpad-{account}.slice");
         assert_eq!(below_root(account, CgroupDriver::Systemd), Some(slice.into()));
         assert_eq!(name(account, CgroupDriver::None), None);
+    }
+
+    #[test]
+    fn a_group_is_removed_from_every_hierarchy_and_one_that_is_in_use_is_told_of_until_it_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let account: AccountId = format!("acct_{:032x}", 1).parse().unwrap();
+        let group = |hierarchy: &str| root.path().join(hierarchy).join(PARENT).join(account.to_string());
+        let used = group("pids").join("container");
+        for folder in [group("cpu"), group("memory"), used.clone()] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        // What the kernel shows beside the groups, and a hierarchy in which no tenant ever was.
+        fs::write(root.path().join("cgroup.procs"), "").unwrap();
+        fs::create_dir(root.path().join("devices")).unwrap();
+
+        let Err(ExecuteError::Passing(reason)) = remove(root.path(), account) else { panic!("it is in use") };
+        assert_eq!(reason.code, "control-group-stays");
+        assert!(reason.to_string().contains(&group("pids").display().to_string()), "{reason}");
+        assert!(reason.mend.is_some(), "{reason}");
+
+        fs::remove_dir(used).unwrap();
+        for _ in ["once", "twice"] {
+            remove(root.path(), account).unwrap();
+        }
+        assert!(["cpu", "memory", "pids"].iter().all(|hierarchy| !group(hierarchy).exists()));
     }
 }

@@ -213,8 +213,7 @@ impl DockerHost {
             }
             Action::RemoveNetwork { account } => {
                 self.networks.remove(*account).await?;
-                tenant::remove(*account, self.facts().await?.cgroup_driver).await;
-                Ok(())
+                tenant::remove(&self.kernel, *account, self.facts().await?.cgroup_driver).await
             }
             // Written down by the reconciler: they change nothing outside the agent.
             Action::BeginOperation { .. } | Action::FinishOperation { .. } | Action::Bury { .. } => Ok(()),

@@ -58,16 +58,21 @@ pub async fn shape(
 }
 
 /// Forgets a tenant's group, when its last container is gone.
-pub async fn remove(account: AccountId, driver: CgroupDriver) {
+///
+/// # Errors
+/// `Passing` when the kernel does not let go of it. A slice that systemd does not end is only logged: it is empty, and
+/// goes with the next boot.
+pub async fn remove(kernel: &Kernel, account: AccountId, driver: CgroupDriver) -> Result<(), ExecuteError> {
     match driver {
         CgroupDriver::Systemd => {
             let slice = cgroup::name(account, driver).unwrap_or_default();
             if let Err(reason) = systemd::end(&slice).await {
                 tracing::warn!(%account, %reason, "its slice stays until the next boot");
             }
+            Ok(())
         }
-        CgroupDriver::Cgroupfs => cgroup::remove(account),
-        CgroupDriver::None => {}
+        CgroupDriver::Cgroupfs => cgroup::remove(kernel.root(), account),
+        CgroupDriver::None => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use clap::Parser;
 use launchpad_agent::execute::facts::CgroupDriver;
 use launchpad_agent::execute::gate::GateClient;
+use launchpad_agent::execute::kernel::Kernel;
 use launchpad_agent::execute::tenant;
 use launchpad_agent::gate::ingress::options::IngressArgs;
 use launchpad_agent::gate::policy::Change;
@@ -83,6 +84,7 @@ impl Gatekeeper {
             self = Self::start(&self.dir).await;
         }
         let told = self.client().look().await.expect("the gate answers");
+        let kernel = Kernel::beneath(&self.dir);
         for deployment in told.instances.into_keys() {
             self.client().change(Change::DropInstance { deployment }).await.expect("dropped");
         }
@@ -91,7 +93,8 @@ impl Gatekeeper {
             // What the engine leaves of tenants whose network the test has not removed.
             for driver in [CgroupDriver::Cgroupfs, CgroupDriver::Systemd] {
                 if !groups_of(account).is_empty() {
-                    tenant::remove(account, driver).await;
+                    // By whichever of the two this host has.
+                    let _ = tenant::remove(&kernel, account, driver).await;
                 }
             }
         }
