@@ -13,8 +13,8 @@ use serde::Deserialize;
 mod contract;
 
 pub(crate) use contract::{
-    Denials, DnsRecord, Domain, Egress, Enforcement, EnforcementSummary, Gate, SnapshotAsked, SnapshotOperation,
-    Snapshots, Volume,
+    Denials, DnsRecord, Domain, Egress, Enforcement, EnforcementSummary, Gate, Plan, SnapshotAsked,
+    SnapshotOperation, Snapshots, Volume,
 };
 
 /// One page of a list.

@@ -10,7 +10,7 @@ use crate::failure::EXITS;
 mod contract;
 
 pub(crate) use contract::{
-    DomainTarget, DomainVerb, EgressVerb, HostsVerb, Rules, SnapshotTarget, SnapshotVerb, SomeRules,
+    ChangePlan, DomainTarget, DomainVerb, EgressVerb, HostsVerb, Rules, SnapshotTarget, SnapshotVerb, SomeRules,
 };
 
 /// Seconds that `deploy`, `restart` and `rm` wait unless told otherwise: openclaw may take 300 s to start on the
@@ -81,6 +81,8 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: SecretVerb,
     },
+    /// Choose another plan for a bot: what it may use. It runs on; no volume is made smaller.
+    Plan(ChangePlan),
     /// Show or change what a bot may reach.
     Egress {
         /// What about it.
@@ -230,7 +232,8 @@ pub(crate) struct Remove {
 /// `secret …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretVerb {
-    /// Give a secret a value, from stdin unless a file is named. What runs is not restarted unless asked to.
+    /// Give a secret a value, from stdin unless a file is named. What runs is not restarted unless asked to,
+    /// but for a secret in its environment: that comes with a new container, at once.
     Set(SecretSet),
     /// List a bot's secrets: their names, never their values.
     Ls(Target),

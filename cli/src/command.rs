@@ -8,6 +8,7 @@ mod hosts;
 mod key;
 mod login;
 mod logs;
+mod plan;
 mod ps;
 mod recover;
 mod restart;
@@ -37,6 +38,7 @@ pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Verb::Logs(logs) => logs::run(&client()?, &logs, *output),
         Verb::Restart(awaited) => restart::run(&client()?, &awaited, *output),
         Verb::Rm(remove) => rm::run(&client()?, &remove, *output),
+        Verb::Plan(wanted) => plan::run(&client()?, &wanted, *output),
         Verb::Egress { verb: EgressVerb::Show(target) } => egress::show(&client()?, &target, *output),
         Verb::Egress { verb: EgressVerb::Set(rules) } => egress::set(&client()?, &rules, *output),
         Verb::Egress { verb: EgressVerb::Add(rules) } => egress::add(&client()?, &rules, *output),

@@ -1,4 +1,4 @@
-//! Answers about a bot's contract: what holds of it, what it may reach, where it is reached, and its snapshots.
+//! Answers about a bot's contract: what holds of it, what it may use and reach, where it is reached, and its snapshots.
 
 use std::collections::BTreeMap;
 
@@ -47,6 +47,17 @@ pub(crate) struct Egress {
     pub(crate) profile: Vec<String>,
     pub(crate) allow: Vec<String>,
     pub(crate) granted: u32,
+}
+
+/// What a bot may use.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) plan: String,
+    pub(crate) cpu_millis: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) storage_bytes: u64,
+    pub(crate) egress_rules: u32,
+    pub(crate) retention_days: u32,
 }
 
 /// What the bots of an account were kept from on one host.

@@ -1,8 +1,19 @@
-//! Arguments of the verbs about what a bot may reach, where it is reached, and its snapshots.
+//! Arguments of the verbs about what a bot may use and reach, where it is reached, and its snapshots.
 
 use clap::{Args, Subcommand};
 
 use super::{HostTarget, Target, Wait};
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct ChangePlan {
+    /// Whose.
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The plan's name: `pro`.
+    #[arg(value_name = "PLAN")]
+    pub(crate) plan: String,
+}
 
 /// `egress …`.
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,4 @@
-//! The verbs about what a bot may reach, where it is reached, its snapshots, and how its contract holds.
+//! The verbs about what a bot may use and reach, where it is reached, its snapshots, and how its contract holds.
 
 use serde_json::{Value, json};
 
@@ -24,6 +24,33 @@ fn rules_are_added_to_and_taken_from_those_that_are_there() {
     assert_eq!(bodies, [r#"{"allow":["b.example.com","c.example.com"]}"#, r#"{"allow":[]}"#, r#"{"allow":[]}"#]);
     let line = refusal(&script.run(&["egress", "rm", "web", "a.example.com"]), 1);
     assert!(line.contains("no-such-rule") && line.contains("what the profile allows stays"), "{line}");
+}
+
+#[test]
+fn a_plan_is_asked_for_by_its_name_and_told_with_all_that_it_grants() {
+    let granted = json!({
+        "plan": "pro", "cpu_millis": 1000, "memory_bytes": 2_147_483_648_u64, "storage_bytes": 25_000_000_000_u64,
+        "retention_days": 30, "egress_rules": 16, "revision": 2,
+    });
+    let script = Script::of([Reply::Json(200, granted)]);
+    let told = text(&script.run(&["plan", "web", "pro"]).stdout);
+    for part in ["pro", "1.000 cores", "2.0 GiB", "23.3 GiB", "16", "30 days", "launchpad status web"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(asked_lines(&script), ["PUT /deployments/web/plan"]);
+    assert_eq!(script.asked()[0].body, r#"{"plan":"pro"}"#);
+    assert_eq!(script.run(&["plan", "web"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_plan_that_is_refused_ends_with_one_and_says_why_and_how_to_go_on() {
+    let why = json!({
+        "type": "urn:launchpad:plan-shrinks-volume", "title": "plan shrinks volume", "status": 422,
+        "detail": "its volume has 25000 MB", "mend": "choose a plan with as much storage",
+    });
+    let script = Script::of([Reply::Json(422, why)]);
+    let line = refusal(&script.run(&["plan", "web", "starter"]), 1);
+    assert!(line.contains("plan-shrinks-volume") && line.contains("as much storage"), "{line}");
 }
 
 #[test]
