@@ -36,7 +36,7 @@ use super::rules::Wanted;
 use super::state::State;
 use super::talk::{InstanceSight, Look};
 use super::watch::{Heard, Own, Watch};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskError};
 
 /// Orders that wait: as many answers of the name server, mostly, as one batch takes.
 const ORDERS_QUEUED: usize = 256;
@@ -136,7 +136,9 @@ impl Keeper {
     /// Changes the policy. For an instance that was put, how it stands then.
     ///
     /// # Errors
-    /// When the change makes no sense, or kernel or disk does not take it; nothing has changed then.
+    /// When the change makes no sense or the kernel does not take it: nothing has changed then. When the disk does not
+    /// take it, it counts, as it does in the kernel, and is written later ([`Keeping::save`]): whoever asks again is
+    /// answered when it is kept.
     pub async fn change(&self, change: Change) -> Result<Option<InstanceSight>, Reason> {
         self.ask(|reply| Order::Change(change, reply)).await?
     }
@@ -256,6 +258,18 @@ impl Keeping {
         self.kernel.replace(&wanted).await
     }
 
+    /// Sees that the disk has the state, if it does not. Tried again with each change and each look, until it has.
+    fn save(&mut self) -> Result<(), Reason> {
+        if !self.is_saved {
+            let failed = |error: DiskError| {
+                Reason::new("state-file", error.to_string()).mend("free some space in the gate's directory")
+            };
+            self.state.write(&self.disk).map_err(failed)?;
+            self.is_saved = true;
+        }
+        Ok(())
+    }
+
     /// Somebody else has written rules.
     async fn touched(&mut self, heard: std::io::Result<Heard>, at: Instant) {
         let heard = heard.unwrap_or_else(|error| {
@@ -280,6 +294,9 @@ impl Keeping {
     /// Looks without being told anything, and tries again what failed.
     async fn look_around(&mut self) {
         self.look_at = Instant::now() + LOOK_EVERY;
+        if let Err(reason) = self.save() {
+            tracing::warn!(%reason, "a gate that started now would not know the latest changes");
+        }
         if let Some(Trouble { since, .. }) = self.trouble {
             let made = self.replace().await;
             return self.mended(made, since, "the rules");

@@ -200,7 +200,7 @@ impl Lab {
 
     /// A keeper of the host's rules without a gate around it, until the guard is dropped.
     pub(crate) fn keeper(&self) -> (Keeper, DropGuard) {
-        let (name, data) = (self.name.clone(), self.dir.path().join("data"));
+        let (name, data) = (self.name.clone(), self.data_dir());
         let (tell, told) = std::sync::mpsc::channel();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -237,7 +237,7 @@ impl Lab {
             .arg(env!("CARGO_BIN_EXE_launchpad-agent"))
             .arg("gate")
             .arg("--data-dir")
-            .arg(self.dir.path().join("data"))
+            .arg(self.data_dir())
             .arg("--run-dir")
             .arg(&run_dir);
         command.args(["--resolver", &format!("{THERE}:53")]);
@@ -269,6 +269,10 @@ impl Lab {
         let process = nix::unistd::Pid::from_raw(i32::try_from(gate.id()).unwrap());
         nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
         gate.wait().unwrap().success()
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     pub(crate) fn run_dir(&self) -> PathBuf {

@@ -109,3 +109,25 @@ async fn an_order_that_makes_no_sense_is_refused_and_changes_nothing() {
     assert_eq!((lab.rules(), lab.look().await.instances), before);
     assert_eq!(lab.look().await.instances.keys().collect::<Vec<_>>(), [&bot.deployment()]);
 }
+
+#[tokio::test]
+async fn a_change_that_the_disk_refuses_counts_and_is_kept_as_soon_as_the_disk_takes_it() {
+    let Some(mut lab) = Lab::new() else { return };
+    let (keeper, _stop) = lab.keeper();
+    lab.bridge(Tenant(1));
+    let bot = lab.bot(Tenant(1), 2);
+    let kept = lab.data_dir().join("gate");
+    // Where a state is written before it takes the place of the older one.
+    let in_the_way = lab.data_dir().join("gate.new");
+    fs::create_dir(&in_the_way).unwrap();
+    let tenant = Change::PutTenant { account: bot.tenant.account(), tenant: bot.tenant.told() };
+    for _ in ["once", "and again"] {
+        let refused = keeper.change(tenant.clone()).await.expect_err("the disk refuses");
+        assert_eq!(refused.code, "state-file", "{refused}");
+    }
+    assert!(keeper.policy().borrow().tenants.contains_key(&bot.tenant.account()));
+    assert!(lab.rules().contains(&bot.tenant.told().bridge) && !kept.exists());
+    fs::remove_dir(&in_the_way).unwrap();
+    until("the gate has written it without being asked", || kept.exists());
+    keeper.change(tenant).await.unwrap();
+}

@@ -106,10 +106,7 @@ impl Keeping {
             self.policy.send_replace(std::sync::Arc::new(self.state.policy.clone()));
             self.ring();
         }
-        if !self.is_saved {
-            self.state.write(&self.disk).map_err(|error| Reason::new("state-file", error.to_string()))?;
-            self.is_saved = true;
-        }
+        self.save()?;
         Ok(match change {
             Change::PutInstance { deployment, .. } => self.sight(*deployment, &Differences::default()),
             Change::PutTenant { .. }
