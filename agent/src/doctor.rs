@@ -30,7 +30,7 @@ use crate::execute::engine::Engine;
 use crate::execute::facts::EngineFacts;
 use crate::execute::gate::GateClient;
 use crate::execute::places::Places;
-use crate::execute::volume::Volumes;
+use crate::execute::volume::{Volumes, reach};
 use crate::gate::nft;
 use crate::reconcile::facts::HostFacts;
 
@@ -78,7 +78,12 @@ pub struct Whereabouts {
 /// Looks at the host.
 pub async fn examine(at: &Whereabouts) -> Examination {
     let engine = EngineFacts::read(&Engine::behind(&at.docker)).await.map_err(|error| error.reason().clone());
-    let volumes = Volumes::foresee(&Places::under(&at.data_dir, &at.data_dir)).await;
+    let places = Places::under(&at.data_dir, &at.data_dir);
+    // A volume that the engine does not see is none.
+    let volumes = match Volumes::foresee(&places).await {
+        Ok(kind) => reach::reaches(&places.volumes(), &at.docker).await.map(|()| kind),
+        Err(reason) => Err(reason),
+    };
     let gate = match &at.gate {
         Some(run_dir) => GateClient::at(run_dir).look().await.map(drop),
         None => Ok(()),

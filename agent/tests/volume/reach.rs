@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use launchpad_agent::doctor::{Whereabouts, examine};
 use launchpad_agent::execute::volume::reach;
+use launchpad_protocol::capability::VOLUME_QUOTA;
+use launchpad_protocol::report::Capability;
 use nix::mount::{MsFlags, mount};
 
 use crate::ground::{Alive, Ground, run};
@@ -51,11 +54,16 @@ async fn whoever_listens_on_the_engines_socket_is_the_engine() {
     // Nobody listens: the first process counts, and where it may not be looked at, nothing is said.
     reach::reaches(&data, &socket).await.unwrap();
     let listens = format!(
-        "$s = IO::Socket::UNIX->new(Local => '{}', Listen => 1) or die; $| = 1; print \"ready\\n\"; sleep 600",
+        "$s = IO::Socket::UNIX->new(Local => '{}', Listen => 1) or die; $| = 1; print \"ready\\n\"; \
+         close $_ while $_ = $s->accept",
         socket.display()
     );
     let mut command = std::process::Command::new("unshare");
     let engine = Alive::ready(command.args(["--mount", "perl", "-MIO::Socket::UNIX", "-e", &listens]));
     let reason = reach::reaches(&data, &socket).await.unwrap_err();
     assert!(reason.cause.as_ref().unwrap().contains(&engine.id().to_string()), "{reason}");
+    // And `doctor` says so before a bot is refused for it.
+    let found = examine(&Whereabouts { docker: socket, data_dir: data, gate: None }).await;
+    let told = &found.capabilities[VOLUME_QUOTA];
+    assert!(matches!(told, Capability::Absent { reason: same } if *same == reason), "{told:?}");
 }
