@@ -124,9 +124,11 @@ pub async fn run(outside: Outside, stop: CancellationToken) -> Result<(), AgentE
     Ok(())
 }
 
-/// Every point at which a test kills the agent: around each action of a plan, and each durable step.
+/// Every point at which a test kills the agent: around each action of a plan, each durable note, and each step that a
+/// volume takes on its way.
 #[must_use]
 pub fn kill_points() -> Vec<&'static str> {
     let by_hand = plan::action::Action::KINDS.into_iter().filter(|kind| !plan::action::BY_LEDGER.contains(kind));
-    by_hand.chain(ledger::Commit::ALL.map(ledger::Commit::name)).chain([book::COMMIT]).collect()
+    let volumes = execute::volume::step::KILL_POINTS;
+    by_hand.chain(ledger::Commit::ALL.map(ledger::Commit::name)).chain([book::COMMIT]).chain(volumes).collect()
 }

@@ -34,8 +34,7 @@ const FIRST_BOT: [&str; 3] = ["pull_image", "ensure_network", "remove_network"];
 /// What follows when somebody changes a running container's limits behind the agent's back.
 const TAMPERED: [&str; 1] = ["update_resources"];
 /// What is asked for of a volume, and the steps that nothing else takes.
-const COPYING: [&str; 5] =
-    ["snapshot_volume", "restore_volume", "drop_snapshot", "volume_copy_image", "volume_note"];
+const COPYING: [&str; 5] = ["snapshot_volume", "restore_volume", "drop_snapshot", "volume_copy_image", "volume_note"];
 /// What a person on the host does.
 const ON_THE_HOST: [&str; 1] = ["ledger-local-stop"];
 
@@ -140,8 +139,7 @@ fn a_coordinator_killed_while_a_secret_changes_has_changed_it_or_changes_it_when
 }
 
 #[test]
-fn a_coordinator_killed_while_a_bots_reach_plan_or_names_change_has_changed_them_or_does_later()
--> Result<()> {
+fn a_coordinator_killed_while_a_bots_reach_plan_or_names_change_has_changed_them_or_does_later() -> Result<()> {
     visit_all(&points("coordinator", &OPENING), Site::with_neighbour, tenant::opened)
 }
 
