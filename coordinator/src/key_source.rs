@@ -60,6 +60,15 @@ impl KeySource {
         Self::Keyring(place)
     }
 
+    /// The file that the keys are in, if they are in one.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&Path> {
+        match self {
+            Self::Keyring(place) => Some(&place.keyring),
+            Self::Kms(_) => None,
+        }
+    }
+
     /// The file that opens the keyring, if the keys are in one.
     #[must_use]
     pub fn identity(&self) -> Option<&Path> {

@@ -63,7 +63,14 @@ async fn run_init(arguments: &InitArguments) -> Result<(), Reason> {
     let made = init(arguments, &Outside::machine()).await.map_err(|error| error.reason())?;
     match arguments.output {
         Output::Json => {
-            let result = json!({ "token": *made.token, "login": made.login(), "root_sha256": made.root_hex() });
+            let result = json!({
+                "token": *made.token,
+                "login": made.login(),
+                "root_sha256": made.root_hex(),
+                "root_key": made.root_key,
+                "keyring": made.keyring,
+                "keyring_identity": made.keyring_identity,
+            });
             println!("{result}");
         }
         Output::Text => println!("{}", told(arguments, &made)),

@@ -117,6 +117,13 @@ fn init_serve_and_stop_go_in_order() {
     let token = made["token"].as_str().unwrap();
     assert!(made["login"].as_str().unwrap().ends_with(token));
     assert_eq!(made["root_sha256"].as_str().unwrap().len(), 64);
+    // What is to be moved, kept with backups, and kept out of them.
+    for (told, file) in
+        [("root_key", "ca/root.key"), ("keyring", "keyring"), ("keyring_identity", "keyring.identity")]
+    {
+        assert_eq!(made[told].as_str(), installation.data_dir().join(file).to_str(), "{told}");
+        assert!(installation.data_dir().join(file).is_file(), "{file}");
+    }
     let (serving, url) = installation.serve();
     assert_eq!(get(&url, "/healthz", "")["status"], "ok");
     assert_eq!(get(&url, "/recovery", token)["frozen"], false);

@@ -41,6 +41,8 @@ pub struct Installation {
     pub root: Digest,
     /// The root's key, which should be moved off this machine.
     pub root_key: PathBuf,
+    /// The keys that wrap what the store holds, which belongs into its backups; none: they are not in a file.
+    pub keyring: Option<PathBuf>,
     /// What opens the keyring, which no backup of the store should hold; none: the keys are not in a file.
     pub keyring_identity: Option<PathBuf>,
 }
@@ -141,6 +143,7 @@ pub async fn init(arguments: &InitArguments, outside: &Outside) -> Result<Instal
         token: token.to_text(),
         root: ca.root_digest(),
         root_key: files.root_key(),
+        keyring: keys.keyring().map(Path::to_owned),
         keyring_identity: keys.identity().map(Path::to_owned),
     })
 }
