@@ -95,7 +95,7 @@ fn all_but(process: &str, places: Vec<&str>, elsewhere: &[&str]) -> Vec<String> 
 }
 
 #[test]
-fn an_agent_killed_at_any_action_note_or_step_of_a_volume_finishes_the_journey_and_leaves_the_neighbour_alone() -> Result<()> {
+fn an_agent_killed_at_any_action_note_or_step_of_a_volume_goes_on_and_leaves_the_neighbour_alone() -> Result<()> {
     let points = all_but("agent", launchpad_agent::kill_points(), &agents_own());
     visit_all(&points, Site::with_neighbour, tenant::deploy_restart_purge)
 }
