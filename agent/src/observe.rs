@@ -99,8 +99,28 @@ pub struct VolumeSight {
     pub mounted: bool,
     /// Whether it is mounted without devices and setuid.
     pub flags_right: bool,
+    /// Whether it can be made larger while its bot runs.
+    pub grows_in_use: bool,
     /// Its whole snapshots, by name.
     pub snapshots: BTreeMap<String, SnapshotSight>,
+}
+
+impl VolumeSight {
+    /// Why it is smaller than was asked, where only a stop of its bot lets it grow; none: it is not, or it grows around
+    /// the running bot.
+    #[must_use]
+    pub fn waits_for_a_stop(&self, asked_bytes: u64) -> Option<Reason> {
+        (self.bytes < asked_bytes && !self.grows_in_use).then(grows_stopped)
+    }
+}
+
+/// What is said of a volume that its bot must stop for.
+#[must_use]
+pub fn grows_stopped() -> Reason {
+    Reason::new("volume-grows-stopped", "the volume can grow only while its bot is stopped").mend(
+        "restart the bot, and it is grown before it starts: launchpad restart NAME; an agent with CAP_SYS_RESOURCE grows \
+         it under the running bot",
+    )
 }
 
 /// One snapshot of a volume.

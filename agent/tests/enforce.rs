@@ -296,6 +296,17 @@ fn a_volume_of_a_larger_plan_keeps_its_data_and_is_told() {
 }
 
 #[test]
+fn a_volume_that_waits_for_a_stop_says_what_ends_the_waiting() {
+    let mut world = World::new();
+    world.observed.volumes.values_mut().for_each(|volume| (volume.bytes, volume.grows_in_use) = (1, false));
+    assert_eq!(world.broken(), [(Item::VolumeQuota, Mend::Around)]);
+    let found = world.judge();
+    let reason = found[&Item::VolumeQuota].enforcement.reason().expect("a reason");
+    assert_eq!(reason.code, "volume-grows-stopped");
+    assert!(reason.mend.as_ref().is_some_and(|mend| mend.contains("launchpad restart")), "{reason}");
+}
+
+#[test]
 fn a_tenant_weighs_what_all_its_bots_are_granted() {
     let second = InstanceSpec { deployment: support::id(0xe), ..bot() };
     let other = InstanceSpec { deployment: support::id(0xb), account: support::id(0xc), ..bot() };

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use launchpad_agent::enforce::{self, Finding};
 use launchpad_agent::observe::kernel::{Ceiling, KernelView};
-use launchpad_agent::observe::{Container, ContainerState, Exit, Observed};
+use launchpad_agent::observe::{Container, ContainerState, Exit, Observed, VolumeSight};
 use launchpad_agent::plan::action::Action;
 use launchpad_agent::plan::instance::current_container;
 use launchpad_agent::plan::marks::{Marks, OperationMark};
-use launchpad_agent::plan::model::Model;
+use launchpad_agent::plan::model::{Model, ideal};
 use launchpad_agent::plan::record::Record;
 use launchpad_agent::plan::{Context, Health, Knowledge, Plan, plan};
 use launchpad_protocol::arbitrary;
@@ -213,9 +213,35 @@ fn host(spec: &HostSpec, found: &[Found]) -> Observed {
     Observed { containers: found.iter().enumerate().map(one).collect(), ..Observed::default() }
 }
 
+/// A volume that might be found: whose, how much smaller than its plan grants, and whether it grows under a bot.
+#[derive(Debug, Clone)]
+struct Kept {
+    whose: Index,
+    part: u64,
+    grows_in_use: bool,
+    stands: bool,
+}
+
+fn kept() -> impl Strategy<Value = Vec<Kept>> {
+    let one = (any::<Index>(), 1..4_u64, any::<bool>(), any::<bool>());
+    let one = one.prop_map(|(whose, part, grows_in_use, stands)| Kept { whose, part, grows_in_use, stands });
+    proptest::collection::vec(one, 0..4)
+}
+
+fn volumes(spec: &HostSpec, kept: &[Kept]) -> BTreeMap<DeploymentId, VolumeSight> {
+    let bots: Vec<_> = spec.instances.values().collect();
+    let one = |kept: &Kept| {
+        let bot = bots[kept.whose.index(bots.len())];
+        let (bytes, grows_in_use) = (bot.volume.bytes / kept.part, kept.grows_in_use);
+        let flags_right = kept.stands;
+        (bot.deployment, VolumeSight { bytes, grows_in_use, flags_right, ..ideal::volume(bot) })
+    };
+    if bots.is_empty() { BTreeMap::new() } else { kept.iter().map(one).collect() }
+}
+
 fn world() -> impl Strategy<Value = World> {
-    (spec(), found()).prop_map(|(spec, found)| {
-        let observed = host(&spec, &found);
+    (spec(), found(), kept()).prop_map(|(spec, found, kept)| {
+        let observed = Observed { volumes: volumes(&spec, &kept), ..host(&spec, &found) };
         World::new(spec, observed)
     })
 }
@@ -321,6 +347,31 @@ proptest! {
         }).filter(|(_, (item, _))| *item != Item::ProcessEnvironment).collect();
         prop_assert!(broken.is_empty(), "{broken:#?}");
         prop_assert_eq!(before, world.model.observed.containers.keys().cloned().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_larger_volume_is_there_at_once_or_after_the_next_restart_and_no_bot_is_stopped_for_it(mut world in calm_world()) {
+        world.settle();
+        let before = world.model.observed.containers.clone();
+        let grows = |world: &World, bot: &InstanceSpec| world.model.observed.volumes[&bot.deployment].grows_in_use;
+        for instance in world.spec.instances.values_mut() {
+            instance.revision = instance.revision.next();
+            instance.volume.bytes = instance.volume.bytes.saturating_mul(2).saturating_add(1);
+        }
+        world.settle();
+        prop_assert_eq!(&world.model.observed.containers, &before);
+        for bot in world.spec.instances.values() {
+            let is_large = world.model.observed.volumes[&bot.deployment].bytes >= bot.volume.bytes;
+            prop_assert_eq!(is_large, grows(&world, bot));
+        }
+        for instance in world.spec.instances.values_mut() {
+            let id = OperationId::from(instance.deployment.uuid());
+            instance.operations.push(Operation { id, action: OperationAction::Restart });
+        }
+        world.settle();
+        for bot in world.spec.instances.values() {
+            prop_assert!(world.model.observed.volumes[&bot.deployment].bytes >= bot.volume.bytes);
+        }
     }
 
     #[test]

@@ -240,6 +240,93 @@ fn a_volume_that_its_plan_outgrew_is_grown_under_the_running_bot() {
     ");
 }
 
+/// A bot on a larger plan, on a host that grows no volume in use.
+fn outgrown() -> Story {
+    let mut story = Story::running(bot());
+    let volume = story.model.observed.volumes.get_mut(&id(0xd)).expect("its volume");
+    volume.grows_in_use = false;
+    story.bot().revision = Revision(2);
+    story.bot().volume.bytes *= 2;
+    story.bot().resources.cpu_millis *= 2;
+    story
+}
+
+#[test]
+fn a_volume_that_grows_only_at_rest_is_told_and_keeps_nothing_else_of_a_larger_plan_waiting() {
+    let mut story = outgrown();
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Ready: the volume can grow only while its bot is stopped; restart the bot, and it is grown before it starts: launchpad restart NAME; an agent with CAP_SYS_RESOURCE grows it under the running bot
+    to do for dep_0000000000000000000000000000000d:
+      shape_tenant acct_0000000000000000000000000000000a weight=100 pids=64 high=966367638
+      update_resources dep_0000000000000000000000000000000d-1 cpu=1000m memory=1073741824 pids=64
+    ");
+    story.carry_out();
+    let at_rest = story.look();
+    assert!(at_rest.work.is_empty() && at_rest.is_settled(), "{at_rest}");
+}
+
+#[test]
+fn a_restart_grows_the_volume_that_waits_for_it_before_the_bot_starts() {
+    let mut story = outgrown();
+    story.carry_out();
+    story.bot().operations.push(Operation { id: id(0x0b), action: OperationAction::Restart });
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Ready: the volume can grow only while its bot is stopped; restart the bot, and it is grown before it starts: launchpad restart NAME; an agent with CAP_SYS_RESOURCE grows it under the running bot
+    to do for dep_0000000000000000000000000000000d:
+      begin_operation op_0000000000000000000000000000000b
+      stop_container dep_0000000000000000000000000000000d-1 within 10s: asked for by op_0000000000000000000000000000000b
+      prepare_volume dep_0000000000000000000000000000000d
+      start_container dep_0000000000000000000000000000000d
+      finish_operation op_0000000000000000000000000000000b
+    ");
+    story.carry_out();
+    let wanted = story.bot().volume.bytes;
+    assert_eq!(story.model.observed.volumes[&id(0xd)].bytes, wanted);
+    assert_snapshot!(story.look(), @r"dep_0000000000000000000000000000000d Ready");
+}
+
+#[test]
+fn a_new_container_waits_for_no_growth_that_only_the_end_of_the_old_one_allows() {
+    let mut story = outgrown();
+    story.bot().recreate_hash = Digest::of(b"second");
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Preparing
+    to do for dep_0000000000000000000000000000000d:
+      shape_tenant acct_0000000000000000000000000000000a weight=100 pids=64 high=966367638
+      stop_container dep_0000000000000000000000000000000d-1 within 10s: its spec needs a new container
+      remove_container dep_0000000000000000000000000000000d-1
+      prepare_volume dep_0000000000000000000000000000000d
+      create_container dep_0000000000000000000000000000000d
+      start_container dep_0000000000000000000000000000000d
+    ");
+}
+
+#[test]
+fn a_bot_that_crashed_starts_in_the_volume_of_its_plan() {
+    let mut story = outgrown();
+    story.carry_out();
+    story.exit(3, "boom\n", false);
+    story.look();
+    story.pass(2);
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Starting: the bot exited with code 3 (its last words: boom); read its log: launchpad logs NAME --tail 50
+    to do for dep_0000000000000000000000000000000d:
+      prepare_volume dep_0000000000000000000000000000000d
+      start_container dep_0000000000000000000000000000000d
+    ");
+}
+
+#[test]
+fn flags_that_somebody_changed_are_put_right_though_the_volume_cannot_grow_yet() {
+    let mut story = outgrown();
+    story.carry_out();
+    let volume = story.model.observed.volumes.get_mut(&id(0xd)).expect("its volume");
+    volume.flags_right = false;
+    let bytes = volume.bytes;
+    let planned: Vec<Action> = story.look().work.into_values().flatten().collect();
+    assert!(matches!(&planned[..], [Action::PrepareVolume { spec }] if spec.volume.bytes == bytes), "{planned:?}");
+}
+
 #[test]
 fn a_bot_that_is_turned_off_is_stopped_and_keeps_its_container() {
     let mut story = Story::running(bot());

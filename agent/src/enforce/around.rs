@@ -49,6 +49,9 @@ impl Case<'_> {
                 .because("it was made for a larger plan, and a volume is never shrunk under its data");
             return Finding::lacks(seen, reason);
         }
+        if let Some(reason) = volume.waits_for_a_stop(asked) {
+            return Finding::broken(seen, reason, Mend::Around);
+        }
         Finding::compare(Item::VolumeQuota, volume.bytes >= asked, seen, wanted, Mend::Around)
     }
 

@@ -241,6 +241,8 @@ impl Volumes {
             flags_right: look
                 .as_ref()
                 .is_some_and(|look| look.mounted == Mounted::Right && !look.damaged && !look.has_holes),
+            // What no host knows how to hold is prepared, and that says why not.
+            grows_in_use: self.backend().ok().zip(world).is_none_or(|(backend, world)| backend.grows_in_use(world)),
             snapshots: snapshot::sights(home),
         }
     }

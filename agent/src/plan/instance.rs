@@ -11,6 +11,7 @@
 //! is touched.
 
 mod operations;
+mod volume;
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ use super::record::Record;
 use super::{Context, Health, Knowledge, Standing, strain};
 use crate::enforce::Finding;
 use crate::enforce::shape::TenantShape;
-use crate::observe::{Container, ContainerState, GateSight, Observed, VolumeSight};
+use crate::observe::{Container, ContainerState, GateSight, Observed};
 use operations::{finish, is_restart, needs_a_stop};
 
 /// What is to be done about one instance.
@@ -213,6 +214,7 @@ impl Scene<'_> {
         for old in self.current.into_iter().chain(self.others.iter().copied()) {
             actions.extend(self.take_away(old));
         }
+        actions.extend(self.growth());
         actions.extend(self.volume_work());
         actions.push(Action::CreateContainer { spec: Box::new(self.spec.clone()) });
         actions.push(Action::StartContainer { deployment: self.spec.deployment, container: None });
@@ -228,6 +230,7 @@ impl Scene<'_> {
         actions.extend(self.surroundings());
         actions.extend(self.limits(container));
         actions.extend(self.begin_stopping());
+        actions.extend(self.growth());
         actions.extend(self.volume_work());
         actions
             .push(Action::StartContainer { deployment: self.spec.deployment, container: Some(container.id.clone()) });
@@ -247,6 +250,7 @@ impl Scene<'_> {
             // Something about this revision cannot be done while it runs; it is told, and not tried again and again.
             Some(refusal) => standing.reason = Some(refusal.clone()),
         }
+        standing.reason = standing.reason.or_else(|| self.waits_for_a_stop());
         if let Some(verdict) = self.health.and_then(|health| health.verdict.clone()) {
             actions.push(self.stop(container, StopCause::Unhealthy(verdict)));
             return Decision::act(standing, actions);
@@ -262,6 +266,7 @@ impl Scene<'_> {
         if let Some(first) = stopping.first() {
             actions.extend(self.begin_stopping());
             actions.push(self.stop(container, StopCause::Operation(first.id)));
+            actions.extend(self.growth());
             actions.extend(stopping.iter().filter_map(|operation| self.volume_action(operation)));
             actions.push(Action::StartContainer {
                 deployment: self.spec.deployment,
@@ -274,6 +279,7 @@ impl Scene<'_> {
         let wake_at = if let Restart::At(at) = drift { Some(at) } else { None };
         if let Restart::Now(reason) = drift {
             actions.push(self.stop(container, StopCause::Drift(reason)));
+            actions.extend(self.growth());
             actions.push(Action::StartContainer {
                 deployment: self.spec.deployment,
                 container: Some(container.id.clone()),
@@ -306,12 +312,7 @@ impl Scene<'_> {
         if !self.observed.tenants.get(&self.spec.account).is_some_and(|group| shape.fits(group)) {
             actions.push(Action::ShapeTenant { account: self.spec.account, shape });
         }
-        let volume = self.observed.volumes.get(&self.spec.deployment);
-        let is_right =
-            |volume: &VolumeSight| volume.mounted && volume.flags_right && volume.bytes >= self.spec.volume.bytes;
-        if !volume.is_some_and(is_right) {
-            actions.push(Action::PrepareVolume { spec: Box::new(self.spec.clone()) });
-        }
+        actions.extend(self.volume());
         if self.observed.files.get(&self.spec.deployment) != Some(&files_digest(&self.spec.files)) {
             actions.push(Action::WriteFiles { spec: Box::new(self.spec.clone()) });
         }

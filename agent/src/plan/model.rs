@@ -47,8 +47,12 @@ impl Model {
                 observed.tenants.insert(*account, ideal::tenant(shape));
             }
             Action::PrepareVolume { spec } => {
+                let mut containers = observed.containers.values();
+                let in_use = containers.any(|one| one.deployment == spec.deployment && one.running_since().is_some());
                 let prepared = observed.volumes.entry(spec.deployment).or_insert_with(|| ideal::volume(spec));
-                prepared.bytes = prepared.bytes.max(spec.volume.bytes);
+                if prepared.grows_in_use || !in_use {
+                    prepared.bytes = prepared.bytes.max(spec.volume.bytes);
+                }
                 (prepared.mounted, prepared.flags_right) = (true, true);
             }
             Action::OpenGate { spec } => drop(observed.gates.insert(spec.deployment, ideal::gate(spec))),

@@ -230,6 +230,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Makes an empty volume in a directory of its own; it is not mounted there.
     fn make(&self, making: &Home, bytes: u64) -> Result<Vec<Step>, Reason>;
 
+    /// Whether a volume can be made larger while somebody uses it.
+    fn grows_in_use(&self, world: &World) -> bool;
+
     /// Makes a volume that is there as it is wished to be: nothing to do is an empty list.
     ///
     /// # Errors

@@ -95,12 +95,16 @@ impl Backend for Images {
         ])
     }
 
+    fn grows_in_use(&self, world: &World) -> bool {
+        world.may_enlarge_mounted
+    }
+
     fn mend(&self, home: &Home, look: &Look, wish: Wish, world: &World) -> Result<Vec<Step>, Reason> {
         let (image, at) = (home.image(), home.mount());
         let grows = wish.bytes > look.bytes;
         let in_use = look.mounted.is_ours() || look.attached;
         let must_stop =
-            look.damaged || look.mounted == Mounted::ReadOnly || grows && !world.may_enlarge_mounted && in_use;
+            look.damaged || look.mounted == Mounted::ReadOnly || grows && !self.grows_in_use(world) && in_use;
         let mut steps = if in_use && must_stop { self.release(home) } else { Vec::new() };
         let (free, stays) = (!in_use || must_stop, look.mounted.is_ours() && !must_stop);
         if free && look.damaged {

@@ -16,6 +16,7 @@ use super::step::Step;
 use super::work::not_hidden;
 use super::{Owner, Volumes, reach};
 use crate::execute::places::Home;
+use crate::observe::grows_stopped;
 
 impl Volumes {
     /// Sees that an instance has a volume of at least that many bytes, mounted, and its user's: makes it,
@@ -119,20 +120,12 @@ fn nothing_precious(home: &Home) -> Result<(), Reason> {
 
 fn why_it_must_stop(look: &Look, wish: Wish, users: Reason) -> Reason {
     let why = if look.damaged || look.mounted == Mounted::ReadOnly {
-        Reason::new(
-            "volume-damaged",
-            "the volume's filesystem is damaged, and is repaired only while its bot is stopped",
-        )
+        let sentence = "the volume's filesystem is damaged, and is repaired only while its bot is stopped";
+        Reason::new("volume-damaged", sentence).mend("stop the bot, and start it again")
     } else if wish.bytes > look.bytes {
-        Reason::new("volume-grows-stopped", "the volume can grow only while its bot is stopped")
+        grows_stopped()
     } else {
         return users;
     };
-    let mend = if why.code == "volume-damaged" {
-        "stop the bot, and start it again"
-    } else {
-        "run the agent with CAP_SYS_RESOURCE, without which the kernel enlarges no mounted ext4; or stop the bot, \
-         and start it again"
-    };
-    why.because(users.cause.unwrap_or(users.sentence)).mend(mend)
+    why.because(users.cause.unwrap_or(users.sentence))
 }

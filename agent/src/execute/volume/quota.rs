@@ -194,6 +194,10 @@ impl Backend for Folders {
         self.folder(making, bytes)
     }
 
+    fn grows_in_use(&self, _world: &World) -> bool {
+        true
+    }
+
     fn mend(&self, home: &Home, look: &Look, wish: Wish, _world: &World) -> Result<Vec<Step>, Reason> {
         let (tree, at) = (home.tree(), home.mount());
         let record = record(&tree)?.ok_or_else(|| damaged(&tree))?;

@@ -23,6 +23,7 @@ pub fn volume(spec: &InstanceSpec) -> VolumeSight {
         used_bytes: 0,
         mounted: true,
         flags_right: true,
+        grows_in_use: true,
         snapshots: BTreeMap::new(),
     }
 }
