@@ -14,8 +14,11 @@
 //! What never happens here: a benefit of the doubt. What could not be tried, a control that failed, a record
 //! that nobody expected: each is a breach, because each would let a wall that is missing pass unseen.
 
+mod aftermath;
 pub mod backend;
 pub mod site;
+pub mod summary;
+pub mod watch;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

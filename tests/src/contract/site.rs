@@ -7,25 +7,28 @@
 //! ```text
 //!  fabric: stand-ins, DNS, coordinator, registry
 //!     ▲ IPv4 and IPv6
-//!  host h1 ── gate, agent; somebody waits on its own addresses
+//!  host h1 ── gate, agent, Caddy; somebody waits on its own addresses, beside Caddy
 //!     ├─ blue: hostile, sibling
 //!     └─ red:  stranger, inside whose container somebody waits, too
 //! ```
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use launchpad_agent::gate::ingress::options::DIRECTORY;
 use launchpad_coordinator::domain::actor::Role;
 use launchpad_hostile::{Bounds, Orders, Report, Room};
 use launchpad_protocol::enforcement::Item;
 use serde_json::{Value, json};
 
 use super::Evidence;
+use super::aftermath::Aftermath;
 use super::backend::Backend;
+use super::watch::Watch;
 use crate::accounts::sign_up;
 use crate::api::Api;
 use crate::coordinator::Place;
@@ -53,6 +56,15 @@ const TMPFS_MB: [(&str, u64); 2] = [("/tmp", 16), ("/dev/shm", 64)];
 const EGRESS: [&str; 3] = ["alias.allowed.test", "*.rebind.test", "203.0.113.128/25:8443"];
 /// What the other tenant may reach: names that the hostile bot's tenant may not.
 const STRANGERS_EGRESS: [&str; 2] = ["evil.test", "xrebind.test"];
+/// Below which the coordinator names every bot: so the way in is there, as on a host that customers use.
+const INGRESS_DOMAIN: &str = "bots.example";
+/// Where Caddy lets visitors in, on every address of the host. A bot is no visitor: the host's own addresses
+/// are denied to it whatever the port, so that what trusts the host's network cannot be had by way of them.
+const CADDY_PORTS: [u16; 2] = [80, 443];
+/// Where Caddy can be ordered about, unless it is told otherwise: the gate has it on a socket of root's.
+const CADDY_ADMIN_PORT: u16 = 2019;
+/// For a visit to Caddy on the same machine.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Every kind of attack. What is written last is bombs, which change most.
 const ROOMS: [Room; 5] = [Room::Network, Room::Looks, Room::Kernel, Room::Files, Room::Bombs];
 /// Texts that only the neighbours know.
@@ -68,8 +80,6 @@ struct Neighbour {
     name: &'static str,
     deployment: Deployment,
     before: Identity,
-    /// When it became ready: another time later means that it was not ready in between.
-    ready_at_us: Value,
 }
 
 /// The whole scene. Dropping it removes everything.
@@ -99,6 +109,7 @@ impl Site {
         host.net.add_ipv6()?;
         host.outside.resolver = format!("{UPSTREAM}:53");
         lab.start_agent(0)?;
+        lab.host(0)?.start_caddy()?;
 
         let operator = lab.api()?;
         let blue = operator.as_caller(&sign_up(&mut lab, "blue", &[Role::Owner])?[0]);
@@ -119,6 +130,7 @@ impl Site {
     pub fn attack(&mut self) -> Result<Evidence> {
         let address = self.hostile.address()?;
         self.world.forget()?;
+        let watch = self.watch()?;
         let hostile = Hostile::new(self.lab.host(0)?.bot(&address));
         let controls =
             || Cast::controls().iter().map(|visit| hostile.attack(&visit.name)).collect::<Result<Vec<_>>>();
@@ -128,20 +140,39 @@ impl Site {
         let is_control = |report: &Report| Cast::controls().iter().any(|visit| visit.name == report.attack.name);
         let (again, attacks): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_control);
         allowed.extend(again);
-        let harm = self.harm()?;
+        let harm = [watch.end(), self.harm()?, self.untold()].concat();
         Ok(Evidence { attacks, controls: allowed, harm, ..self.recorded()? })
     }
 
-    /// Tries these attacks alone.
+    /// Tries these attacks alone, without controls; `meanwhile` is what else befalls the host.
     ///
     /// # Errors
-    /// As [`Site::attack`].
-    pub fn attack_by(&mut self, names: &[&str]) -> Result<Evidence> {
+    /// As [`Site::attack`], and as `meanwhile`.
+    pub fn attack_by(
+        &mut self,
+        names: &[&str],
+        meanwhile: impl FnOnce(&mut Lab, &Watch) -> Result<()>,
+    ) -> Result<Evidence> {
         let address = self.hostile.address()?;
         self.world.forget()?;
+        let watch = self.watch()?;
         let hostile = Hostile::new(self.lab.host(0)?.bot(&address));
         let attacks = names.iter().map(|name| hostile.attack(name)).collect::<Result<_>>()?;
-        Ok(Evidence { attacks, ..self.recorded()? })
+        meanwhile(&mut self.lab, &watch)?;
+        let harm = [watch.end(), self.harm()?].concat();
+        Ok(Evidence { attacks, harm, ..self.recorded()? })
+    }
+
+    /// The first process of the other tenant's bot, in the machine's own counting.
+    pub fn pid_of_stranger(&self) -> u64 {
+        self.neighbours[0].before.pid
+    }
+
+    /// Begins to ask the neighbours.
+    fn watch(&mut self) -> Result<Watch> {
+        let addresses = self.neighbours.iter().map(|neighbour| Ok((neighbour.name, neighbour.deployment.address()?)));
+        let addresses = addresses.collect::<Result<Vec<_>>>()?;
+        Watch::over(&self.lab.host(0)?.net.path(), &addresses)
     }
 
     /// Who came, and for what.
@@ -196,27 +227,19 @@ impl Site {
     fn harm(&mut self) -> Result<Vec<String>> {
         let mut harm = Vec::new();
         self.lab.wait_for_report(0)?;
-        for Neighbour { name, deployment, before, ready_at_us } in &self.neighbours {
+        for Neighbour { name, deployment, before } in &self.neighbours {
             let now = deployment.get()?;
-            let host = self.lab.host(0)?;
             if now["state"] != "running" || now["instance"]["phase"] != "ready" {
                 harm.push(format!("{name} is {} and {}", now["state"], now["instance"]["phase"]));
-            } else if deployment.identity(&host.engine)? != *before {
-                harm.push(format!("{name} was started again: {}", now["instance"]));
-            } else if now["instance"]["ready_at_us"] != *ready_at_us {
-                harm.push(format!("{name} was not ready for a while: {}", now["instance"]));
-            } else if !host.bot(&deployment.address()?).get("/readyz").is_ok_and(|answer| answer.status == 200) {
-                harm.push(format!("{name} does not answer its readiness probe"));
+                continue;
+            }
+            match deployment.identity(&self.lab.host(0)?.engine) {
+                Ok(identity) if identity == *before => {}
+                Ok(_) => harm.push(format!("{name} was started again: {}", now["instance"])),
+                Err(error) => harm.push(format!("{name} cannot be looked at: {error:#}")),
             }
         }
-        let host = self.lab.host(0)?;
-        if !host.agent()?.process().is_running()? {
-            harm.push("the host's agent has ended".to_owned());
-        }
-        if !host.gate()?.process().is_running()? {
-            harm.push("the host's gate has ended".to_owned());
-        }
-        harm.extend(self.untold());
+        harm.extend(Aftermath::look(self.lab.host(0)?)?.harm());
         Ok(harm)
     }
 
@@ -239,7 +262,9 @@ impl Site {
 fn start_coordinator(lab: &mut Lab) -> Result<()> {
     let mut place = Place::new(lab.dir(), &http_address());
     place.plans = Some(PLANS.to_owned());
-    place.arguments.extend(["--profiles".to_owned(), programs::test_profiles().display().to_string()]);
+    let profiles = programs::test_profiles().display().to_string();
+    let arguments = ["--profiles", &profiles, "--ingress-domain", INGRESS_DOMAIN];
+    place.arguments.extend(arguments.map(str::to_owned));
     lab.start_coordinator_at(place).map(drop)
 }
 
@@ -252,8 +277,7 @@ fn neighbour(lab: &mut Lab, owner: &Api, name: &'static str, secret: &str, egres
     let deployment = Deployment::order(owner, &body)?;
     deployment.wait_state("running")?;
     let before = deployment.identity(&lab.host(0)?.engine)?;
-    let ready_at_us = deployment.get()?["instance"]["ready_at_us"].clone();
-    Ok(Neighbour { name, deployment, before, ready_at_us })
+    Ok(Neighbour { name, deployment, before })
 }
 
 /// Has somebody wait on the host's own addresses and inside the stranger's container, and sends the bot
@@ -263,7 +287,13 @@ fn wait_inside(lab: &mut Lab, world: &World, cast: &mut Cast, stranger: &Neighbo
     let inside = [Port::Tcp(INSIDE_PORT), Port::Udp(INSIDE_PORT)];
     let of_host = [&inside[..], &[Port::Tcp(GATEWAY_PORT)]].concat();
     let host = lab.host(0)?;
+    let own: IpAddr = host.net.address().parse()?;
     world.listen("host", host.net.inside(|| Sockets::open(anywhere, &of_host))?)?;
+    // Nobody can wait there beside a directory, or a Caddy, that listens on more than it should: so this proves
+    // that they do not, and that a bot could not go there if they did.
+    let directory = DIRECTORY.parse::<SocketAddrV4>().context("the directory's place")?.port();
+    let doors = [Port::Tcp(directory), Port::Tcp(CADDY_ADMIN_PORT)];
+    world.listen("host", host.net.inside(|| Sockets::open(own, &doors))?)?;
     world.listen("stranger", open_beside(stranger.before.pid, anywhere, &inside)?)?;
     let kept = format!("/proc/{}/root/state/kept", stranger.before.pid);
     fs::write(&kept, STRANGERS_FILE).with_context(|| format!("write {kept}"))?;
@@ -275,8 +305,15 @@ fn wait_inside(lab: &mut Lab, world: &World, cast: &mut Cast, stranger: &Neighbo
         let text = network[field].as_str().with_context(|| format!("the stranger's network tells no {field}"))?;
         text.parse().with_context(|| format!("`{text}` is no address"))
     };
-    cast.visit_inside("host", host.net.address().parse()?, &[GATEWAY_PORT]);
-    cast.visit_inside("strangers-gateway", address("Gateway")?, &[GATEWAY_PORT]);
+    let gateway = address("Gateway")?;
+    for (address, port) in [own, gateway].into_iter().flat_map(|address| CADDY_PORTS.map(|port| (address, port))) {
+        let at = SocketAddr::new(address, port);
+        let visit = host.net.inside(|| Ok(TcpStream::connect_timeout(&at, CONNECT_WITHIN)?));
+        visit.with_context(|| format!("visit Caddy on {at}, from the host itself"))?;
+    }
+    let everywhere = [&[GATEWAY_PORT][..], &CADDY_PORTS].concat();
+    cast.visit_inside("host", own, &[&everywhere[..], &[directory, CADDY_ADMIN_PORT]].concat());
+    cast.visit_inside("strangers-gateway", gateway, &everywhere);
     cast.visit_inside("stranger", address("IPAddress")?, &[8080]);
     Ok(())
 }
