@@ -43,7 +43,7 @@ pub struct Finding {
 /// What would make a promise hold again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mend {
-    /// It holds, or nothing on this host would.
+    /// It holds, or nothing that the agent does to a container that is there would: its reason says who can.
     Nothing,
     /// Setting the container's limits again.
     Limits,
@@ -66,6 +66,15 @@ impl Finding {
 
     fn broken(seen: impl Into<String>, reason: Reason, mend: Mend) -> Self {
         Self { enforcement: Enforcement::failed(seen, reason), mend }
+    }
+
+    /// It does not hold, and the engine fixes it when it makes a container: limits and new starts leave it as it is. The
+    /// agent asks for the right thing, so this is no container of its making, and not its to remove.
+    fn made_otherwise(item: Item, seen: String, asked: &str) -> Self {
+        let reason = differs(item, &seen, asked).mend(
+            "remove its container on its host, `docker rm --force ID`: the agent makes it anew, as the spec says",
+        );
+        Self::broken(seen, reason, Mend::Nothing)
     }
 
     /// It holds if what was seen is right; if not, what was asked for stands in the reason.

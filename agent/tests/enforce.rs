@@ -162,6 +162,7 @@ const BREAKS: &[Break] = &[
     }),
     (Item::Files, Mend::Start, |world| world.mount("/run/secrets").read_only = false),
     (Item::Files, Mend::Start, |world| world.kernel().process.core_bytes = Ceiling::Open),
+    (Item::Files, Mend::Start, |world| world.kernel().process.core_bytes = Ceiling::At(2)),
     (Item::Files, Mend::Around, |world| world.observed.files.clear()),
     (Item::Network, Mend::Around, |world| world.observed.networks.clear()),
     (Item::Egress, Mend::Around, |world| {
@@ -183,6 +184,8 @@ fn each_promise_that_is_broken_is_found_broken_and_no_other() {
         let finding = &world.judge()[item];
         let reason = finding.enforcement.reason().expect("it is broken");
         assert!(!finding.enforcement.seen.is_empty() && !reason.sentence.is_empty(), "{item}");
+        let promised = reason.mend.as_ref().is_some_and(|mend| mend.contains("the agent mends it by itself"));
+        assert!(!(promised && *mend == Mend::Nothing), "nothing mends {item}, and this is said of it: {reason}");
     }
     let covered: BTreeSet<Item> = BREAKS.iter().map(|(item, ..)| *item).collect();
     // Nobody outside breaks that one: a profile asks for it.
@@ -284,6 +287,13 @@ fn kernels_round_to_whole_pages_and_that_is_no_drift() {
     assert_eq!(world.broken(), []);
     world.kernel().group.memory_bytes = Ceiling::At(asked.memory_bytes + 4096);
     assert_eq!(world.broken(), [(Item::Memory, Mend::Limits)]);
+}
+
+#[test]
+fn a_container_from_before_dumps_were_limited_to_one_byte_is_left_as_it_is() {
+    let mut world = World::new();
+    world.kernel().process.core_bytes = Ceiling::At(0);
+    assert_eq!(world.broken(), []);
 }
 
 #[test]

@@ -30,7 +30,10 @@ impl Case<'_> {
         let found = self.container.log_bytes;
         let seen =
             found.map_or_else(|| "without a bound".to_owned(), |bytes| format!("{bytes} bytes in {files} files"));
-        Finding::compare(Item::Log, found == Some(asked), seen, format!("{asked} bytes"), Mend::Nothing)
+        if found == Some(asked) {
+            return Finding::holds(seen);
+        }
+        Finding::made_otherwise(Item::Log, seen, &format!("{asked} bytes"))
     }
 
     /// Its volume holds what its plan grants, in whole grains.

@@ -8,8 +8,8 @@ use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::Seccomp;
 
-use super::{Case, Finding, Mend, differs};
-use crate::observe::kernel::{Capabilities, Ceiling, IdMap};
+use super::{Case, Finding, Mend};
+use crate::observe::kernel::{CORE_BYTES_MAX, Capabilities, Ceiling, IdMap};
 
 /// The kernel's number for a filter, in `/proc/PID/status`.
 const SECCOMP_FILTER: u32 = 2;
@@ -39,8 +39,7 @@ impl Case<'_> {
         if let Some(reason) = self.host.absent(USERNS_REMAP) {
             return Finding::lacks(seen, reason.clone());
         }
-        let reason = differs(Item::UserNamespace, &seen, "ids that are not the host's");
-        Finding::broken(seen, reason, Mend::Nothing)
+        Finding::made_otherwise(Item::UserNamespace, seen, "ids that are not the host's")
     }
 
     pub(super) fn capabilities(&self) -> Finding {
@@ -98,10 +97,12 @@ impl Case<'_> {
         Finding::compare(Item::OpenFiles, found == Ceiling::At(asked), seen, asked.to_string(), Mend::Start)
     }
 
-    /// Whether it would write its memory, and the secrets in it, to the host's disk when it crashes.
+    /// Whether it would write its memory, and the secrets in it, to the host's disk when it crashes. No bytes at all are as
+    /// good where the host does not hand dumps to a program: a container from before we asked for one byte has that.
     pub(super) fn dumps_core(&self) -> Option<Reason> {
         let found = self.kernel.process.core_bytes;
-        (found != Ceiling::At(0)).then(|| {
+        let is_right = matches!(found, Ceiling::At(bytes) if bytes <= u64::from(CORE_BYTES_MAX));
+        (!is_right).then(|| {
             Reason::new("core-dumps", "its memory, secrets included, would be written to disk when it crashes")
                 .because(format!("its limit for core dumps is {found}"))
         })

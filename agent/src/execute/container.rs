@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::cgroup;
 use super::facts::EngineFacts;
 use super::places::{Places, network_name};
+use crate::observe::kernel::CORE_BYTES_MAX;
 use crate::observe::{LABEL_ACCOUNT, LABEL_DEPLOYMENT, LABEL_EPOCH, LABEL_HOST, LABEL_RECREATE_HASH, LABEL_REVISION};
 
 /// Docker counts a core in billionths, a spec in thousandths.
@@ -99,8 +100,7 @@ fn host_config(spec: &InstanceSpec, around: &Surroundings<'_>) -> HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(isolation.capabilities.iter().cloned().collect()),
         security_opt: Some(security_options(isolation, around.facts)),
-        // A core dump would lay secrets in memory down on the host's disk.
-        ulimits: Some(vec![ulimit("nofile", isolation.open_files), ulimit("core", 0)]),
+        ulimits: Some(vec![ulimit("nofile", isolation.open_files), ulimit("core", CORE_BYTES_MAX)]),
         log_config: Some(log_config(isolation.log_bytes)),
         // The agent decides who starts again; Docker would do it after a tombstone, too.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),

@@ -6,6 +6,12 @@ use std::fmt;
 
 use launchpad_protocol::report::KernelLimits;
 
+/// The most bytes of a core dump that a bot may leave: none would do, and one means it. A kernel that hands dumps to a
+/// program, as systemd and Ubuntu have it, hands them over whatever the limit is, zero as well, but for this one
+/// (core(5), `fs/coredump.c`: `RLIMIT_CORE set to 1`); and a file of one byte it does not begin. So memory, and the secrets
+/// in it, comes to rest on no disk of the host's, unless a bot lowers its own limit to let it.
+pub const CORE_BYTES_MAX: u32 = 1;
+
 /// What the kernel shows of one running container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelView {

@@ -53,7 +53,7 @@ pub(crate) fn eat(megabytes: u64) -> ExitCode {
 /// Asks for cores of any size, and crashes.
 pub(crate) fn crash() -> ! {
     let mut unlimited = Page::new().with(0, [0xff; 16]);
-    // A hard limit of zero refuses this, which is what is looked for.
+    // A hard limit refuses this, which is what is looked for.
     let _ = sys!(SYS_prlimit64, 0, libc::RLIMIT_CORE, &mut unlimited);
     std::process::abort()
 }
