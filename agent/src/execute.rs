@@ -7,6 +7,7 @@
 pub mod docker;
 
 pub mod address;
+pub mod bridge;
 pub mod container;
 pub mod create;
 pub mod files;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Action ─┬─ PullImage ─────────────────────── image
-//!         ├─ EnsureNetwork, RemoveNetwork ──── network ── address, gate
+//!         ├─ EnsureNetwork, RemoveNetwork ──── network ── address, bridge, gate
 //!         ├─ ShapeTenant ───────────────────── tenant ─── cgroup, systemd
 //!         ├─ PrepareVolume, RemoveVolume ───── volume
 //!         ├─ WriteFiles, RemoveFiles ───────── files

@@ -14,11 +14,11 @@ use launchpad_protocol::id::{AccountId, DeploymentId, HostId};
 use launchpad_protocol::reason::Reason;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::ExecuteError;
 use super::address::{self, AddressBook, Subnet, Tenant};
 use super::engine::{self, CALL_TIMEOUT, Engine};
 use super::gate::{self, GateClient};
 use super::places::{bridge_name, network_name};
+use super::{ExecuteError, bridge};
 use crate::disk::{Disk, Found};
 use crate::gate::policy::Change;
 use crate::gate::talk::Look;
@@ -67,7 +67,7 @@ impl Networks {
         let mut guard = self.book.lock().await;
         let book = self.loaded(&mut guard).await?;
         match self.find(account).await? {
-            Some(network) if linked(account) => {
+            Some(network) if bridge::is_there(account) => {
                 self.adopt(book, account, &network)?;
             }
             Some(network) => {
@@ -92,6 +92,7 @@ impl Networks {
         if let Some(network) = self.find(account).await? {
             self.remove_from_docker(&network).await?;
         }
+        bridge::remove(account)?;
         self.turn(book, |next| {
             next.tenants.remove(&account);
             Ok(())
@@ -149,7 +150,8 @@ impl Networks {
         let networks = self.all().await?;
         let whole = networks.iter().filter_map(|network| {
             let (account, subnet) = (account_of(network)?, subnet_of(network)?);
-            (linked(account) && gate::stands(look, account, &bridge_name(account), subnet)).then_some(account)
+            (bridge::is_there(account) && gate::stands(look, account, &bridge_name(account), subnet))
+                .then_some(account)
         });
         Ok(whole.collect())
     }
@@ -286,11 +288,6 @@ fn disk_failed(error: crate::disk::DiskError) -> ExecuteError {
 
 fn unknown(account: AccountId) -> Reason {
     Reason::new("network-missing", format!("{account} has no network on this host yet"))
-}
-
-/// Whether the tenant's bridge is there, in the network namespace that the agent is in.
-fn linked(account: AccountId) -> bool {
-    nix::net::if_::if_nametoindex(bridge_name(account).as_str()).is_ok()
 }
 
 fn account_of(network: &Network) -> Option<AccountId> {

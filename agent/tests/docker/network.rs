@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use launchpad_agent::execute::address::Subnet;
-use launchpad_agent::execute::{Eyes as _, Hands as _};
+use launchpad_agent::execute::places::bridge_name;
+use launchpad_agent::execute::{Eyes as _, Hands as _, bridge};
 use launchpad_agent::plan::action::Action;
 use launchpad_protocol::spec::InstanceSpec;
 
@@ -193,6 +194,26 @@ async fn a_subnet_that_another_network_has_is_passed_over() {
         ensured.unwrap();
         let subnets = ground.networks().await;
         assert_eq!(subnets, ["172.29.0.64/26"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bridge_that_a_dying_engine_left_goes_with_the_network_that_found_it() {
+    on_ground(|ground| async move {
+        let host = ground.host().await;
+        for engine_has_come_back_to_it in [true, false] {
+            let account = ground.bot("").account;
+            let bridge = bridge_name(account);
+            outside::run(&format!("ip link add {bridge} type bridge"));
+            if engine_has_come_back_to_it {
+                host.execute(&Action::EnsureNetwork { account }).await.unwrap();
+            }
+            for _ in ["once", "twice"] {
+                host.execute(&Action::RemoveNetwork { account }).await.unwrap();
+            }
+            assert!(!bridge::is_there(account), "{bridge} is left over");
+        }
     })
     .await;
 }
