@@ -16,7 +16,7 @@ use super::docker::DockerHost;
 use super::engine::{self, CALL_TIMEOUT, START_TIMEOUT};
 use super::inspect::{self, Labels};
 use super::places::container_name;
-use super::{ExecuteError, resolv, stop, tenant};
+use super::{ExecuteError, network, resolv, stop, tenant};
 use crate::enforce;
 use crate::observe::Container;
 
@@ -97,8 +97,17 @@ pub async fn start(host: &DockerHost, deployment: DeploymentId, named: Option<&s
     };
     write_resolv_conf(host, deployment).await?;
     let id = id.as_str();
-    let started = host.engine.ask(START_TIMEOUT, |docker| async move { docker.start_container(id, None).await });
-    match started.await? {
+    let go = || host.engine.ask(START_TIMEOUT, |docker| async move { docker.start_container(id, None).await });
+    let mut started = go().await?;
+    if let Err(error) = &started
+        && network::is_gone(engine::status(error), &engine::message(error))
+    {
+        let mut labels = present.iter().filter_map(|container| Labels::read(container.labels.as_ref()?, host.id));
+        let account = labels.next().ok_or_else(|| ExecuteError::Passing(missing(deployment)))?.account;
+        host.networks.rejoin(account, deployment, id).await?;
+        started = go().await?;
+    }
+    match started {
         Ok(()) => slow_down(host, id).await,
         // runc's exit codes 126 and 127: the command is missing or cannot be run. The image will not change.
         Err(error) if engine::status(&error) == Some(400) => Err(ExecuteError::Refused(

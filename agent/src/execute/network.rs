@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
+use bollard::models::{
+    EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest,
+};
 use bollard::query_parameters::ListNetworksOptions;
 use launchpad_protocol::id::{AccountId, DeploymentId, HostId};
 use launchpad_protocol::reason::Reason;
@@ -89,6 +91,10 @@ impl Networks {
     pub async fn remove(&self, account: AccountId) -> Result<(), ExecuteError> {
         let mut guard = self.book.lock().await;
         let book = self.loaded(&mut guard).await?;
+        if self.find(account).await?.is_none() && bridge::is_there(account) {
+            // What a dying engine left is known to no other, until that has made the network anew.
+            self.create(book, account).await?;
+        }
         if let Some(network) = self.find(account).await? {
             self.remove_from_docker(&network).await?;
         }
@@ -108,6 +114,30 @@ impl Networks {
         let mut guard = self.book.lock().await;
         let book = self.loaded(&mut guard).await?;
         self.turn(book, |next| next.address_for(account, deployment))
+    }
+
+    /// Puts a container that stands still on its tenant's network as it is now. Docker knows by number the one that it
+    /// was made on, and starts it on no other of that name.
+    ///
+    /// # Errors
+    /// When the tenant has no network, or Docker fails.
+    pub async fn rejoin(
+        &self,
+        account: AccountId,
+        deployment: DeploymentId,
+        container: &str,
+    ) -> Result<(), ExecuteError> {
+        let address = self.address(account, deployment).await?;
+        let name = &network_name(account);
+        let at = EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..EndpointIpamConfig::default() };
+        let endpoint = EndpointSettings { ipam_config: Some(at), ..EndpointSettings::default() };
+        let joining = NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(endpoint) };
+        let joined =
+            self.engine.ask(CALL_TIMEOUT, |docker| async move { docker.connect_network(name, joining).await });
+        match joined.await? {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.engine.unchanged("put the container on its tenant's network", &error).await),
+        }
     }
 
     /// Gives up an instance's address. Only when its last container is gone: Docker would let another start
@@ -298,6 +328,11 @@ fn subnet_of(network: &Network) -> Option<Subnet> {
     network.ipam.as_ref()?.config.as_ref()?.first()?.subnet.as_ref()?.parse().ok()
 }
 
+/// What Docker says of a container whose network was removed since it was made.
+pub(super) fn is_gone(status: Option<u16>, message: &str) -> bool {
+    status == Some(404) && message.contains("network ") && message.contains(" not found")
+}
+
 /// libnetwork's own words; 20.10 answers 403, later ones 400.
 fn is_overlap(status: Option<u16>, message: &str) -> bool {
     matches!(status, Some(400 | 403 | 409 | 500)) && message.to_ascii_lowercase().contains("overlap")
@@ -345,6 +380,14 @@ pub fn request(host: HostId, account: AccountId, subnet: Subnet) -> NetworkCreat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_that_was_removed_under_a_container_is_known_by_its_words() {
+        let message = "network a3bca87abbfaa26b0976a934e941b191d5fde8a930ca5397ef56b66241b37960 not found";
+        assert!(is_gone(Some(404), message));
+        assert!(!is_gone(Some(404), "No such container: a3bca87abbfa"));
+        assert!(!is_gone(Some(500), message));
+    }
 
     #[test]
     fn a_subnet_that_docker_has_given_away_is_known_by_its_words() {
