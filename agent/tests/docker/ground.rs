@@ -109,6 +109,11 @@ fn skipped() {
     let _ = writeln!(std::io::stderr(), "SKIPPED on a real engine, {DOCKER} and {IMAGE} are not set: {test}");
 }
 
+/// A part of a test that this host has nothing for; told past the test harness as well.
+pub(crate) fn not_here(what: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED on this host, {reason}: {what}");
+}
+
 impl Ground {
     /// An agent's hands and eyes; called again, those of the same agent after a restart.
     pub(crate) async fn host(&self) -> DockerHost {
