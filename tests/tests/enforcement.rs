@@ -164,11 +164,13 @@ fn verdicts(scene: &Scene) -> Result<()> {
     for item in Item::ALL {
         let told = &scene.told[item.as_str()];
         let lacked = LACKED.iter().find(|(lacked, _)| lacked == item).and_then(|(_, by)| scene.absent(by));
-        let excuse = match item {
-            Item::Swap if group.swap_bytes()?.is_none() => Some("no-swap-limit"),
+        let excuse = if *item == Item::Swap && group.swap_bytes()?.is_none() {
+            Some("no-swap-limit")
+        } else if *item == Item::Io && lacked.is_none() && !is_disk_limited(&group)? {
             // A kernel without the controller, or a data directory on no single disk.
-            Item::Io if lacked.is_none() && !is_disk_limited(&group)? => Some("no-disk-limit"),
-            _ => lacked,
+            Some("no-disk-limit")
+        } else {
+            lacked
         };
         let wanted = if excuse.is_some() { "degraded" } else { "enforced" };
         assert_eq!(
@@ -192,6 +194,9 @@ fn process(scene: &Scene) -> Result<()> {
     let maps = scene.proc("uid_map")?;
     let maps: Vec<String> = maps.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     scene.holds(Item::UserNamespace, &format!("uid_map {}", maps.join(", ")))?;
+    if scene.absent(APPARMOR).is_none() {
+        scene.holds(Item::Apparmor, scene.proc("attr/current")?.trim())?;
+    }
     for set in ["CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert_eq!(scene.status(set)?, "0000000000000000", "{set}");
     }
@@ -231,7 +236,7 @@ fn cgroup(scene: &Scene) -> Result<()> {
         }
         None => scene.holds(Item::MemoryHigh, "not there")?,
     }
-    match tenants.v2("io.max")?.as_deref().and_then(|limits| limits.split_once(' ')) {
+    match tenants.v2("io.max")?.as_deref().and_then(|limits| limits.lines().next()?.split_once(' ')) {
         Some((_, share)) => scene.holds(Item::Io, share)?,
         None => scene
             .holds(Item::Io, if tenants.v2("cgroup.controllers")?.is_some() { "no io.max" } else { "not there" })?,
