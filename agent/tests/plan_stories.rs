@@ -11,7 +11,7 @@ use launchpad_agent::plan::action::{Action, StopCause};
 use launchpad_agent::plan::instance::current_container;
 use launchpad_agent::plan::marks::Marks;
 use launchpad_agent::plan::model::Model;
-use launchpad_agent::plan::record::Record;
+use launchpad_agent::plan::record::{Record, Trouble};
 use launchpad_agent::plan::{Context, Health, Knowledge, Plan, plan};
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::feature::Feature;
@@ -286,6 +286,16 @@ fn a_restart_grows_the_volume_that_waits_for_it_before_the_bot_starts() {
 }
 
 #[test]
+fn who_has_chosen_a_larger_plan_is_told_to_restart_and_not_to_choose_one() {
+    let mut story = outgrown();
+    story.carry_out();
+    let kernel = story.container().kernel.as_mut().expect("it runs");
+    kernel.group.oom_kills = 3;
+    let reason = story.look().standings.remove(&id(0xd)).and_then(|standing| standing.reason).expect("a reason");
+    assert_eq!(reason.code, "volume-grows-stopped");
+}
+
+#[test]
 fn a_new_container_waits_for_no_growth_that_only_the_end_of_the_old_one_allows() {
     let mut story = outgrown();
     story.bot().recreate_hash = Digest::of(b"second");
@@ -314,6 +324,36 @@ fn a_bot_that_crashed_starts_in_the_volume_of_its_plan() {
       prepare_volume dep_0000000000000000000000000000000d
       start_container dep_0000000000000000000000000000000d
     ");
+}
+
+#[test]
+fn a_disk_without_room_for_a_larger_volume_keeps_no_bot_from_running_in_the_one_that_it_has() {
+    let mut story = outgrown();
+    story.carry_out();
+    story.exit(3, "boom\n", false);
+    story.look();
+    story.pass(2);
+    let reason = Reason::new("disk-full", "the disk has no room for it");
+    story.record.trouble = Some(Trouble { reason, tries: 0, retry_at: BootMoment::from_micros(0) });
+    assert_snapshot!(story.look(), @r"
+    dep_0000000000000000000000000000000d Starting: the bot exited with code 3 (its last words: boom); read its log: launchpad logs NAME --tail 50
+    to do for dep_0000000000000000000000000000000d:
+      start_container dep_0000000000000000000000000000000d
+    ");
+}
+
+#[test]
+fn a_volume_grows_in_use_after_all_else_and_with_a_restart_between_stop_and_start() {
+    let mut story = outgrown();
+    let volume = story.model.observed.volumes.get_mut(&id(0xd)).expect("its volume");
+    volume.grows_in_use = true;
+    let kinds = |plan: Plan| plan.work.values().flatten().map(Action::kind).collect::<Vec<_>>();
+    assert_eq!(kinds(story.look()), ["shape_tenant", "update_resources", "prepare_volume"]);
+    story.bot().operations.push(Operation { id: id(0x0b), action: OperationAction::Restart });
+    let with_restart = kinds(story.look());
+    let stands_still = ["stop_container", "prepare_volume", "start_container", "finish_operation"];
+    assert!(with_restart.ends_with(&stands_still), "{with_restart:?}");
+    assert_eq!(with_restart.iter().filter(|kind| **kind == "prepare_volume").count(), 1);
 }
 
 #[test]

@@ -242,6 +242,12 @@ impl Scene<'_> {
     fn tend(&self, container: &Container) -> Decision {
         let mut actions: Vec<Action> = self.others.iter().flat_map(|other| self.take_away(other)).collect();
         let mut standing = self.health_standing();
+        // Before any strain: a larger plan is what mends that, and it has been chosen.
+        if standing.phase == Phase::Ready
+            && let Some(waiting) = self.waits_for_a_stop()
+        {
+            standing.reason = Some(waiting);
+        }
         match &self.record.refusal {
             None => {
                 actions.extend(self.surroundings());
@@ -250,7 +256,6 @@ impl Scene<'_> {
             // Something about this revision cannot be done while it runs; it is told, and not tried again and again.
             Some(refusal) => standing.reason = Some(refusal.clone()),
         }
-        standing.reason = standing.reason.or_else(|| self.waits_for_a_stop());
         if let Some(verdict) = self.health.and_then(|health| health.verdict.clone()) {
             actions.push(self.stop(container, StopCause::Unhealthy(verdict)));
             return Decision::act(standing, actions);
@@ -284,6 +289,9 @@ impl Scene<'_> {
                 deployment: self.spec.deployment,
                 container: Some(container.id.clone()),
             });
+        } else if self.record.refusal.is_none() {
+            // Last, so that a disk without room for it keeps nothing else waiting.
+            actions.extend(self.growth_in_use());
         }
         Decision { wake_at, ..Decision::act(standing, actions) }
     }

@@ -1,10 +1,13 @@
 //! What is to be done about an instance's volume, and when. A part of [`Scene`].
 //!
 //! ```text
-//! too small ─► grows around a running bot ──yes──► now, in use
-//!                                         ──no───► told beside the phase ─► grown at the next stop, before the start
+//! too small ─► its bot runs ──no──► grown before the start; where that has just failed, it starts in what it has
+//!                 │ yes
+//!                 └─► grows in use ──yes──► grown, after all else
+//!                                  ──no───► told beside the phase; grown at the next stop
 //! ```
-//! No bot is stopped for a larger volume: whoever wants it at once asks for a restart.
+//! No bot is stopped for a larger volume, and none is kept from running for want of one: whoever wants it at once asks
+//! for a restart.
 
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::{InstanceSpec, Volume};
@@ -14,27 +17,40 @@ use crate::observe::VolumeSight;
 use crate::plan::action::Action;
 
 impl Scene<'_> {
-    /// Its volume, as far as it can be prepared without a stop.
+    /// Its volume, as a container stands on it: there, mounted, and before a start as large as its plan grants.
     pub(super) fn volume(&self) -> Option<Action> {
-        let seen = self.observed.volumes.get(&self.spec.deployment);
-        // One that must wait is still mounted as it should be, at the size that it has.
-        let waiting = seen.filter(|_| self.waits_for_a_stop().is_some());
-        let bytes = waiting.map_or(self.spec.volume.bytes, |volume| volume.bytes);
+        let stays =
+            self.too_small().filter(|volume| self.runs() || volume.flags_right && self.record.trouble.is_some());
+        let bytes = stays.map_or(self.spec.volume.bytes, |volume| volume.bytes);
         let is_right = |volume: &VolumeSight| volume.mounted && volume.flags_right && volume.bytes >= bytes;
+        let seen = self.observed.volumes.get(&self.spec.deployment);
         (!seen.is_some_and(is_right)).then(|| self.prepare_volume(bytes))
     }
 
-    /// What is left of its volume for when its bot stands still.
+    /// What is left of it for the moment in which the bot that runs stands still.
     pub(super) fn growth(&self) -> Option<Action> {
-        self.waits_for_a_stop().map(|_| self.prepare_volume(self.spec.volume.bytes))
+        self.too_small().filter(|_| self.runs()).map(|_| self.prepare_volume(self.spec.volume.bytes))
     }
 
-    /// Why its volume cannot grow now; none: it can, or has no need to. Nobody is stopped for it.
+    /// The same around the running bot, where that can be.
+    pub(super) fn growth_in_use(&self) -> Option<Action> {
+        self.growth().filter(|_| self.waits_for_a_stop().is_none())
+    }
+
+    /// Why it cannot grow now; none: it can, or has no need to.
     pub(super) fn waits_for_a_stop(&self) -> Option<Reason> {
+        let volume = self.too_small().filter(|_| self.runs())?;
+        volume.waits_for_a_stop(self.spec.volume.bytes)
+    }
+
+    fn too_small(&self) -> Option<&VolumeSight> {
+        let volume = self.observed.volumes.get(&self.spec.deployment);
+        volume.filter(|volume| volume.mounted && volume.bytes < self.spec.volume.bytes)
+    }
+
+    fn runs(&self) -> bool {
         let mut containers = self.current.into_iter().chain(self.others.iter().copied());
-        let runs = containers.any(|container| container.running_since().is_some());
-        let volume = self.observed.volumes.get(&self.spec.deployment).filter(|volume| runs && volume.mounted);
-        volume.and_then(|volume| volume.waits_for_a_stop(self.spec.volume.bytes))
+        containers.any(|container| container.running_since().is_some())
     }
 
     fn prepare_volume(&self, bytes: u64) -> Action {
