@@ -1,8 +1,9 @@
 //! A tenant's bridge as the kernel has it. Docker makes it and takes it away, in all cases but one.
 //!
-//! An engine that dies between making a bridge and writing the network down finds the bridge there when it is asked
-//! again. It takes that for somebody else's, uses it, and leaves it behind when the network goes. So `network.rs` calls
-//! [`remove`] when Docker has no network of that tenant any more.
+//! An engine that dies between making a bridge and writing the network down leaves the bridge, and its own filters for
+//! it. The one that comes back knows of neither; asked to make that network again it finds the bridge, takes it for
+//! somebody else's, and later takes the filters away but not the bridge. So `network.rs` has the network made once more
+//! where only a bridge [`is_there`], and calls [`remove`] when Docker has let go of all that it will.
 
 use std::io;
 

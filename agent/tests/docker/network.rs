@@ -199,21 +199,38 @@ async fn a_subnet_that_another_network_has_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_bridge_that_a_dying_engine_left_goes_with_the_network_that_found_it() {
+async fn what_a_dying_engine_left_of_a_network_goes_with_the_tenant() {
     on_ground(|ground| async move {
         let host = ground.host().await;
-        for engine_has_come_back_to_it in [true, false] {
+        for engine_is_asked_again_before in [true, false] {
             let account = ground.bot("").account;
             let bridge = bridge_name(account);
+            host.execute(&Action::EnsureNetwork { account }).await.unwrap();
+            let filters = engines_filters(&bridge);
+            assert!(!filters.is_empty());
+            host.execute(&Action::RemoveNetwork { account }).await.unwrap();
+            assert_eq!(engines_filters(&bridge), Vec::<String>::new());
+
+            // As it is when the engine was killed before it wrote the network down.
             outside::run(&format!("ip link add {bridge} type bridge"));
-            if engine_has_come_back_to_it {
+            filters.iter().for_each(|filter| outside::run(&format!("iptables {filter}")));
+            if engine_is_asked_again_before {
                 host.execute(&Action::EnsureNetwork { account }).await.unwrap();
             }
             for _ in ["once", "twice"] {
                 host.execute(&Action::RemoveNetwork { account }).await.unwrap();
             }
             assert!(!bridge::is_there(account), "{bridge} is left over");
+            assert_eq!(engines_filters(&bridge), Vec::<String>::new());
         }
     })
     .await;
+}
+
+/// What Docker filters at that bridge, as iptables would be told of it.
+fn engines_filters(bridge: &str) -> Vec<String> {
+    let saved = std::process::Command::new("iptables-save").args(["-t", "filter"]).output().unwrap();
+    assert!(saved.status.success(), "{}", String::from_utf8_lossy(&saved.stderr));
+    let saved = String::from_utf8(saved.stdout).unwrap();
+    saved.lines().filter(|line| line.starts_with("-A ") && line.contains(bridge)).map(str::to_owned).collect()
 }
