@@ -108,6 +108,14 @@ impl Deployment {
         self.api.delete(&format!("{}{}", self.path(), if purge { "?purge=true" } else { "" }))?.success()
     }
 
+    /// The id of its account.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub fn account(&self) -> Result<String> {
+        Ok(self.get()?["account"].as_str().context("the API tells no account")?.to_owned())
+    }
+
     /// Where its bot listens, as its host sees it.
     ///
     /// # Errors

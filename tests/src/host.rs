@@ -4,6 +4,7 @@
 //! coordinator knows it: what was true a moment before may still be shown, so a wait that must see news compares reports.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -119,7 +120,15 @@ impl Lab {
     /// # Errors
     /// When it does not soon.
     pub fn wait_settled(&self, index: usize) -> Result<Value> {
-        self.wait_shown(index, "connected and settled", |host| {
+        self.wait_settled_within(SOON, index)
+    }
+
+    /// As [`Lab::wait_settled`], for a host with so much to do that it may take that long.
+    ///
+    /// # Errors
+    /// When it does not within `deadline`.
+    pub fn wait_settled_within(&self, deadline: Duration, index: usize) -> Result<Value> {
+        self.wait_shown_within(deadline, index, "connected and settled", |host| {
             host["connected"] == true && host["generation"]["applied"] == host["generation"]["published"]
         })
     }
@@ -129,7 +138,17 @@ impl Lab {
     /// # Errors
     /// When it does not hold soon, with the host as it was seen last.
     pub fn wait_shown(&self, index: usize, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
-        wait_for(&format!("host {index} to be {what}"), SOON, || {
+        self.wait_shown_within(SOON, index, what, holds)
+    }
+
+    fn wait_shown_within(
+        &self,
+        deadline: Duration,
+        index: usize,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        wait_for(&format!("host {index} to be {what}"), deadline, || {
             Ok(match self.shown(index) {
                 Ok(host) if holds(&host) => Ok(host),
                 Ok(host) => Err(host.to_string()),

@@ -3,12 +3,14 @@
 //! Called by scenarios after everything was purged. It looks with the programs that a person would use, at the places
 //! that people look at; `sweep` is what cleans up behind a laboratory, and does not come before this.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::agent::Place;
 use crate::host::Host;
 use crate::process::run;
 
@@ -28,21 +30,24 @@ const NAME_DIGITS: usize = 12;
 pub fn of_account(host: &Host, account: &str) -> Result<Vec<String>> {
     let digits = &account[account.len().saturating_sub(NAME_DIGITS)..];
     let mut left: Vec<String> = network_parts(host)?.into_iter().filter(|part| part.contains(digits)).collect();
-    let groups = hierarchies()?.into_iter().map(|folder| folder.join(CGROUP_PARENT).join(account));
-    left.extend(groups.filter(|group| group.exists()).map(|group| format!("cgroup {}", group.display())));
+    left.extend(groups_of(account)?);
     Ok(left)
 }
 
-/// Everything of any tenant: containers, networks, bridges, rules, routes, mounts and loop devices.
+/// Everything of any tenant: containers, networks, bridges, rules, routes, mounts and loop devices. Control groups of
+/// these accounts only: a machine's other laboratories have theirs in the same place.
 ///
 /// # Errors
 /// When the host cannot be looked at.
-pub fn of_anybody(host: &mut Host) -> Result<Vec<String>> {
+pub fn of_anybody(host: &mut Host, accounts: &BTreeSet<String>) -> Result<Vec<String>> {
     let containers = host.engine.docker(&["ps", "--all", "--format", "{{.Names}}"])?;
     let mut left: Vec<String> = containers.lines().map(|name| format!("container {name}")).collect();
     left.extend(network_parts(host)?);
+    for account in accounts {
+        left.extend(groups_of(account)?);
+    }
     let place = host.agent()?.place().clone();
-    left.extend(mounts_below(&place.data)?);
+    left.extend(mounts(&place)?);
     left.extend(loops_below(&place.data)?);
     for folder in
         [place.data.join("volumes"), place.data.join("trash"), place.run.join("files"), place.run.join("resolv")]
@@ -52,6 +57,16 @@ pub fn of_anybody(host: &mut Host) -> Result<Vec<String>> {
         left.extend(names.filter(|name| name.contains("dep_")).map(|name| folder.join(name).display().to_string()));
     }
     Ok(left)
+}
+
+/// An account's control groups, by whichever driver the engine makes them, and in whichever hierarchy.
+fn groups_of(account: &str) -> Result<Vec<String>> {
+    let by_driver = [
+        Path::new(CGROUP_PARENT).join(account),
+        Path::new(&format!("{CGROUP_PARENT}.slice")).join(format!("{CGROUP_PARENT}-{account}.slice")),
+    ];
+    let groups = hierarchies()?.into_iter().flat_map(|folder| by_driver.each_ref().map(|below| folder.join(below)));
+    Ok(groups.filter(|group| group.exists()).map(|group| format!("cgroup {}", group.display())).collect())
 }
 
 /// Lines of what Docker, `ip` and `nft` show that name a tenant's network.
@@ -82,11 +97,23 @@ fn names_a_tenant(line: &str) -> bool {
         || line.match_indices("_").any(|(at, _)| is_digits(&line[at + 1..]))
 }
 
-fn mounts_below(dir: &Path) -> Result<Vec<String>> {
+/// Mounts in the agent's two directories. One is the agent's own, for as long as the machine is up: the tmpfs of the
+/// tenants' files.
+fn mounts(place: &Place) -> Result<Vec<String>> {
     let table = fs::read_to_string("/proc/self/mountinfo").context("read the mount table")?;
-    let points =
-        table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| Path::new(point).starts_with(dir));
-    Ok(points.map(|point| format!("a mount at {point}")).collect())
+    Ok(mounts_below(&table, place).into_iter().map(|point| format!("a mount at {}", point.display())).collect())
+}
+
+fn mounts_below(table: &str, place: &Place) -> Vec<PathBuf> {
+    let points = table.lines().filter_map(|line| Some(PathBuf::from(line.split(' ').nth(4)?)));
+    let mut points: Vec<PathBuf> =
+        points.filter(|point| point.starts_with(&place.data) || point.starts_with(&place.run)).collect();
+    let files = place.run.join("files");
+    // That one, once: a second tmpfs would hide the first, and whoever has that mounted.
+    if let Some(own) = points.iter().position(|point| *point == files) {
+        points.remove(own);
+    }
+    points
 }
 
 fn loops_below(dir: &Path) -> Result<Vec<String>> {
@@ -110,5 +137,17 @@ mod tests {
         assert!(names_a_tenant("\tchain out_1a2b3c4d5e6f {"));
         assert!(!names_a_tenant("1: lpab12cdh1@if2: <UP>"));
         assert!(!names_a_tenant("table inet launchpad {"));
+    }
+
+    #[test]
+    fn of_the_agents_mounts_one_tmpfs_is_its_own_and_every_other_is_left_over() {
+        let place = Place::new("h1", Path::new("/lab/h1"), Path::new("/docker.sock"), Path::new("/netns"));
+        let line = |point: &str| format!("30 29 0:40 / {point} rw - tmpfs launchpad-files rw\n");
+        let table = ["/lab/h1/data", "/lab/h1/agent-run/files"].map(line).concat();
+        assert_eq!(mounts_below(&table, &place), [] as [PathBuf; 0]);
+        let left =
+            ["/lab/h1/agent-run/files", "/lab/h1/agent-run/resolv/dep_1", "/lab/h1/agent/volumes/dep_1/mount/data"];
+        let table = table + &left.map(line).concat();
+        assert_eq!(mounts_below(&table, &place), left.map(PathBuf::from));
     }
 }

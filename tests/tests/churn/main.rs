@@ -3,8 +3,9 @@
 //!
 //! ```text
 //!  a prober inside a bot ──ten tries a second──► stand-ins that it may not reach, and one that it may
-//!  changes: deploy, purge, restart, egress, secrets ──► API       (one after the other, none waited for)
+//!  changes: deploy, purge, restart, egress, secrets ──► API       (of two accounts, none waited for)
 //!  chaos:   agent, gate, dockerd, Caddy ── SIGKILL, and started again some changes later
+//!  rests:   an account without a guest ─► nothing of it on the host
 //!  end:     all purged ─► no mount, loop device, network, rule, route or cgroup ─► the stand-ins' record
 //! ```
 //! A few changes in `make test`, two hundred in `make soak` (`LAUNCHPAD_CHURN_CHANGES`). The seed is told first, and
@@ -36,6 +37,8 @@ use prober::{Prober, Target};
 const CHANGES: usize = 12;
 /// Changes after which everything is let come to rest.
 const REST_EVERY: usize = 8;
+/// Changes after which an account has surely lost its last guest, and the host has come to rest before the next one.
+const ENOUGH: usize = 200;
 /// For a host with everything to do to come to rest, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -44,6 +47,8 @@ const ALLOWED: &str = "203.0.113.10";
 /// The port of it that is allowed; the other one is not.
 const ALLOWED_PORT: u16 = 443;
 const OTHER_PORT: u16 = 80;
+/// What the record calls whoever waits there.
+const OTHER: &str = "allowed, another port";
 /// Where somebody listens on the host itself, beside Caddy.
 const HOST_PORT: u16 = 9100;
 
@@ -71,37 +76,50 @@ fn whoever_is_killed_while_a_spec_changes_nothing_is_left_over_and_nothing_denie
     let identity = bot.identity(&lab.host(0)?.engine)?;
     let prober = Prober::inside(identity.pid, targets(&mut lab)?)?;
 
-    let mut changes = Changes::of(&lab)?;
+    let mut changes = Changes::of(&mut lab)?;
     let mut chaos = Chaos::default();
     for change in 1..=count {
         changes.make_one(&mut random)?;
         chaos.strike(&mut lab, &mut random)?;
         if change % REST_EVERY == 0 {
             chaos.revive_all(&mut lab)?;
-            at_rest(&lab)?;
+            lab.wait_settled_within(PATIENCE, 0)?;
+            changes.see_losses(&mut lab)?;
         }
     }
     chaos.revive_all(&mut lab)?;
-    at_rest(&lab)?;
+    lab.wait_settled_within(PATIENCE, 0)?;
+    changes.see_losses(&mut lab)?;
     ensure!(bot.identity(&lab.host(0)?.engine)? == identity, "the bot that was left alone is another one");
 
     let told = prober.end()?;
     ensure!(told.allowed > 0, "the prober never reached what it may: it proves nothing\n{told:?}");
     ensure!(told.denied.is_empty(), "the prober reached what it may not: {:?}", told.denied);
-    for (name, ..) in DENIED.into_iter().chain([("host", "", 0)]) {
+    for (name, ..) in DENIED.into_iter().chain([(OTHER, "", 0), ("host", "", 0)]) {
         let arrivals = world.record().at(name);
         ensure!(arrivals.is_empty(), "somebody came to `{name}`: {arrivals:?}");
     }
 
+    let losses = changes.losses();
+    ensure!(count < ENOUGH || losses.seen > 0, "no network was seen to go: {losses}");
+    let mut accounts = changes.accounts();
+    accounts.insert(bot.account()?);
+
     changes.purge_all()?;
     bot.delete(true)?;
     bot.wait_state("terminated")?;
-    at_rest(&lab)?;
+    lab.wait_settled_within(PATIENCE, 0)?;
     wait_for("nothing of ours to be left on the host", PATIENCE, || {
-        let left = remains::of_anybody(lab.host(0)?)?;
+        let left = remains::of_anybody(lab.host(0)?, &accounts)?;
         Ok(if left.is_empty() { Ok(()) } else { Err(left.join("\n")) })
     })?;
-    println!("{} tries reached what they may, {} what they may not; {}", told.allowed, told.tries, chaos.told());
+    println!(
+        "{} tries reached what they may, {} were in vain; {}; {}",
+        told.allowed,
+        told.tries,
+        losses,
+        chaos.told()
+    );
     drop(world);
     lab.close()
 }
@@ -134,7 +152,7 @@ fn people(world: &World, lab: &mut Lab) -> Result<()> {
         world.stand_in(name, address, &[Port::Tcp(port)])?;
     }
     world.stand_in("allowed", ALLOWED, &[Port::Tcp(ALLOWED_PORT)])?;
-    world.stand_in("allowed, another port", ALLOWED, &[Port::Tcp(OTHER_PORT)])?;
+    world.stand_in(OTHER, ALLOWED, &[Port::Tcp(OTHER_PORT)])?;
     let net = &lab.host(0)?.net;
     let (address, port) = (net.address().parse()?, Port::Tcp(HOST_PORT));
     world.listen("host", net.inside(|| launchpad_tests::stand_in::Sockets::open(address, &[port]))?)
@@ -157,13 +175,4 @@ fn prober_bot(lab: &Lab) -> Result<Deployment> {
     let bot = Deployment::order(&lab.api()?, &body)?;
     bot.wait_state("running")?;
     Ok(bot)
-}
-
-/// Waits until the host has done all that it was told.
-fn at_rest(lab: &Lab) -> Result<()> {
-    wait_for("the host to come to rest", PATIENCE, || {
-        let host = lab.shown(0)?;
-        let settled = host["connected"] == true && host["generation"]["applied"] == host["generation"]["published"];
-        Ok(if settled { Ok(()) } else { Err(host.to_string()) })
-    })
 }
