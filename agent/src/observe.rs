@@ -95,6 +95,8 @@ pub struct VolumeSight {
     pub bytes: u64,
     /// Bytes that it holds.
     pub used_bytes: u64,
+    /// Bytes that its bot can still write; none where nobody knows.
+    pub free_bytes: Option<u64>,
     /// Whether it is mounted where containers find it.
     pub mounted: bool,
     /// Whether it is mounted without devices and setuid.

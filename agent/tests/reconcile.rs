@@ -17,7 +17,7 @@ use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::generation::{Generation, Revision};
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::{HostReport, InstanceReport, Phase};
+use launchpad_protocol::report::{HostReport, InstanceReport, Phase, VOLUME_FULL};
 use launchpad_protocol::spec::{HostSpec, InstanceSpec, Operation, OperationAction};
 use launchpad_protocol::time::Clock;
 use launchpad_protocol::wire::encode_spec;
@@ -209,6 +209,27 @@ async fn an_engine_that_was_away_is_told_and_held_against_nobody() {
     host.world.set_away(None);
     let back = host.until("well again", |report| report.troubles.is_empty()).await;
     assert_eq!((one(&back).map(|bot| bot.phase), host.starts()), (Some(Phase::Ready), 1));
+}
+
+#[tokio::test]
+async fn a_volume_that_fills_is_told_once_until_there_is_room_again_and_the_bot_stays_ready() {
+    let mut host = Host::new().await;
+    host.offer(&spec(1, [bot()])).await;
+    let ready = host.until_phase(Phase::Ready).await;
+    let percent = bot().volume.bytes / 100;
+    for (filled, code) in [(96, Some(VOLUME_FULL)), (93, Some(VOLUME_FULL)), (97, Some(VOLUME_FULL)), (80, None)] {
+        host.world.fill(bot().deployment, filled * percent);
+        let seen = |report: &HostReport| one(report).and_then(|bot| bot.volume.as_ref()).map(|seen| seen.used_bytes);
+        let told = host.until("seen", |report| seen(report) == Some(filled * percent)).await;
+        assert_eq!((one(&told).map(|bot| bot.phase), reason_code(&told)), (Some(Phase::Ready), code), "{filled} %");
+    }
+    let before = ready.events.events.len();
+    let report = host.until("told", |report| report.events.events.len() >= before + 2).await;
+    let events = report.events.events.iter().skip(before);
+    let story: Vec<_> =
+        events.map(|event| (event.phase, event.reason.as_ref().map(|reason| reason.code.as_str()))).collect();
+    assert_eq!(story, [(Phase::Ready, Some(VOLUME_FULL)), (Phase::Ready, None)]);
+    assert_eq!(host.starts(), 1);
 }
 
 #[tokio::test]

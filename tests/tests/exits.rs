@@ -1,8 +1,18 @@
-//! What a bot's ends mean: a crash loop backs off, a config error is final, a lease is waited out, memory has a limit.
+//! What a bot's ends mean: a crash loop backs off, a config error is final, a lease is waited out, memory has a limit. And
+//! what is none, though its owner must hear of it: a full volume.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use launchpad_protocol::report::VOLUME_FULL;
 use launchpad_tests::deployment::Deployment;
 use launchpad_tests::lab::Lab;
+use serde_json::{Value, json};
+
+/// An agent looks at what no event tells of once a minute, and a report and a look at the API come on top.
+const LOOKED_WITHIN: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_bot_that_keeps_crashing_is_started_again_and_the_api_says_so() -> Result<()> {
@@ -40,6 +50,38 @@ fn a_bot_over_its_memory_is_killed_told_apart_and_started_again() -> Result<()> 
     })?;
     let timeline = after["timeline"].to_string().to_lowercase();
     assert!(timeline.contains("memory") || timeline.contains("oom"), "{after}");
+    lab.close()
+}
+
+#[test]
+fn a_bot_that_fills_its_volume_runs_on_and_its_timeline_says_when_it_was_full_and_when_no_longer() -> Result<()> {
+    let mut lab = Lab::with_hosts(1)?;
+    let deployment = Deployment::running(&lab, "hoarder")?;
+    let before = deployment.identity(&lab.host(0)?.engine)?;
+    let hoard = format!("/proc/{}/root/state/hoard", before.pid);
+    let mut file = File::create(&hoard)?;
+    let block = vec![7; 1 << 20];
+    let full = loop {
+        if let Err(error) = file.write_all(&block) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+    let last = |now: &Value| now["timeline"].as_array().and_then(|lines| lines.last()).cloned().unwrap_or_default();
+    let wait = |what, holds: &dyn Fn(&Value) -> bool| {
+        deployment.api.wait_for_deployment(&deployment.id, what, LOOKED_WITHIN, holds)
+    };
+    let told = wait("its volume to be called full", &|now| last(now)["reason"]["code"] == VOLUME_FULL)?;
+    assert_eq!((&told["state"], &last(&told)["state"]), (&json!("running"), &json!("running")), "{told}");
+    assert!(told["reason"]["mend"].to_string().contains("larger plan"), "{told}");
+
+    drop(file);
+    fs::remove_file(&hoard)?;
+    let after = wait("room in its volume", &|now| now["reason"].is_null())?;
+    assert_eq!((&last(&after)["state"], &last(&after)["reason"]), (&json!("running"), &Value::Null), "{after}");
+    let lines = after["timeline"].as_array().context("a deployment has a timeline")?;
+    assert_eq!(lines.iter().filter(|line| line["reason"]["code"] == VOLUME_FULL).count(), 1, "{after}");
+    assert_eq!(deployment.identity(&lab.host(0)?.engine)?, before, "nobody restarts it for that");
     lab.close()
 }
 

@@ -99,6 +99,16 @@ impl World {
         });
     }
 
+    /// A bot has so many bytes in its volume now.
+    pub fn fill(&self, deployment: DeploymentId, used_bytes: u64) {
+        self.change(|state| {
+            if let Some(volume) = state.observed.volumes.get_mut(&deployment) {
+                volume.used_bytes = used_bytes;
+                volume.free_bytes = Some(volume.bytes.saturating_sub(used_bytes));
+            }
+        });
+    }
+
     /// The machine boots: every process ends, unsealed files are gone.
     pub fn reboot(&self) {
         let now = self.clock.wall();

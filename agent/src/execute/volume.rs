@@ -236,6 +236,7 @@ impl Volumes {
             backend: kind.name().to_owned(),
             bytes: look.as_ref().map_or(0, |look| look.bytes),
             used_bytes: look.as_ref().map_or(0, |look| look.used),
+            free_bytes: look.as_ref().and_then(|look| look.free),
             // Only with the bot's directory in it has the mounting come to its end.
             mounted: look.as_ref().is_some_and(|look| look.mounted.is_ours() && look.owner.is_some()),
             flags_right: look

@@ -374,7 +374,9 @@ impl Scene<'_> {
     /// It answers, perhaps under strain.
     fn ready(&self) -> Standing {
         let kernel = self.current.and_then(|container| container.kernel.as_deref());
-        Standing { phase: Phase::Ready, reason: kernel.and_then(strain::strain) }
+        let volume = self.observed.volumes.get(&self.spec.deployment);
+        let told = self.record.told.as_ref().and_then(|(_, code)| code.as_deref());
+        Standing { phase: Phase::Ready, reason: strain::strain(kernel, volume, told) }
     }
 
     fn troubled(&self, reason: Reason) -> Standing {

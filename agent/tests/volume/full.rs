@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Write as _};
 
 use launchpad_agent::execute::volume::door::Machine;
 use launchpad_agent::execute::volume::space::RESERVE_BYTES;
+use launchpad_agent::plan::strain::strain;
+use launchpad_protocol::report::VOLUME_FULL;
 use nix::sys::statvfs::statvfs;
 
 use crate::doors::{Meddle, Meddling};
@@ -29,6 +31,8 @@ async fn a_full_volume_gives_the_bot_enospc_and_takes_nothing_more_of_the_host()
     file.sync_all().unwrap();
     let seen = sight(&volumes).await;
     assert!(seen.used_bytes > SMALL - 32 * MIB && seen.used_bytes <= SMALL, "{} bytes", seen.used_bytes);
+    // What the filesystem itself takes is not the bot's to fill.
+    assert_eq!(strain(None, Some(&seen), None).map(|reason| reason.code).as_deref(), Some(VOLUME_FULL), "{seen:#?}");
     // A write of the host's own bookkeeping aside.
     assert!(on_the_disk(&image) <= before + MIB, "{before} before, {} after", on_the_disk(&image));
 }

@@ -185,6 +185,9 @@ pub struct Look {
     pub has_holes: bool,
     /// Bytes that the bot has filled; none while it is not mounted, because only the kernel knows.
     pub used: u64,
+    /// Bytes that the bot can still write, which with those is less than the volume has: a filesystem needs some itself.
+    /// None where nobody knows: while it is not mounted, or without a bound.
+    pub free: Option<u64>,
     /// How it is mounted.
     pub mounted: Mounted,
     /// Whether a loop device has it, mounted or not.

@@ -71,7 +71,12 @@ impl Backend for Images {
         let point = home.mount();
         let mounted = Mounted::at(&point, &parts, world);
         let held = file.blocks().saturating_mul(STAT_BLOCK_BYTES);
-        let (used, owner) = if mounted.is_ours() { (used(&point)?, owner_of(&home.data())) } else { (0, None) };
+        let (used, free, owner) = if mounted.is_ours() {
+            let (used, free) = fill(&point)?;
+            (used, Some(free), owner_of(&home.data()))
+        } else {
+            (0, None, None)
+        };
         Ok(Look {
             bytes: superblock.bytes,
             promised: file.len(),
@@ -79,6 +84,7 @@ impl Backend for Images {
             held,
             has_holes: held.saturating_add(HOLES_MAX_BYTES) < superblock.bytes,
             used,
+            free,
             mounted,
             attached: !devices.is_empty(),
             damaged: superblock.damaged,
@@ -192,10 +198,12 @@ fn attached<'a>(image: &'a Path, world: &'a World) -> impl Iterator<Item = &'a L
     world.loops.iter().filter(move |device| device.file == image && !device.deleted)
 }
 
-fn used(point: &Path) -> Result<u64, Reason> {
+/// Bytes that are filled, and that can still be: without what the kernel keeps back, which fills nobody's volume.
+fn fill(point: &Path) -> Result<(u64, u64), Reason> {
     let filesystem = statvfs(point).map_err(|errno| cannot("look at", point)(errno.into()))?;
     let filled = filesystem.blocks().saturating_sub(filesystem.blocks_free());
-    Ok(filled.saturating_mul(filesystem.fragment_size()))
+    let bytes = |blocks: u64| blocks.saturating_mul(filesystem.fragment_size());
+    Ok((bytes(filled), bytes(filesystem.blocks_available())))
 }
 
 #[cfg(test)]
@@ -214,6 +222,7 @@ mod tests {
             held: SIZE,
             has_holes: false,
             used: 0,
+            free: Some(SIZE),
             mounted: Mounted::Right,
             attached: true,
             damaged: false,

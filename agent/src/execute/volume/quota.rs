@@ -183,6 +183,7 @@ impl Backend for Folders {
             held: usage.used,
             has_holes: false,
             used: usage.used,
+            free: (usage.limit > 0).then(|| usage.limit.saturating_sub(usage.used)),
             owner: if mounted.is_ours() { owner_of(&home.data()) } else { None },
             mounted,
             attached: false,

@@ -7,7 +7,7 @@ use launchpad_protocol::spec::{InstanceSpec, LOG_FILES, Resources, Seccomp};
 
 use crate::enforce::shape::TenantShape;
 use crate::observe::kernel::{
-    Capabilities, Ceiling, GroupView, IdMap, IdRange, KernelView, MountView, ProcessView, TenantGroup,
+    CORE_BYTES_MAX, Capabilities, Ceiling, GroupView, IdMap, IdRange, KernelView, MountView, ProcessView, TenantGroup,
 };
 use crate::observe::{Container, ContainerState, GateSight, VolumeSight, gate_digest};
 
@@ -21,6 +21,7 @@ pub fn volume(spec: &InstanceSpec) -> VolumeSight {
         backend: "ideal".to_owned(),
         bytes: spec.volume.bytes,
         used_bytes: 0,
+        free_bytes: Some(spec.volume.bytes),
         mounted: true,
         flags_right: true,
         grows_in_use: true,
@@ -86,7 +87,7 @@ fn process(spec: &InstanceSpec) -> ProcessView {
         seccomp_filters: 1,
         confinement: Some(isolation.apparmor.clone().unwrap_or_else(|| "docker-default".to_owned()) + " (enforce)"),
         open_files: Ceiling::At(isolation.open_files.into()),
-        core_bytes: Ceiling::At(0),
+        core_bytes: Ceiling::At(u64::from(CORE_BYTES_MAX)),
         ..ProcessView::default()
     }
 }
