@@ -86,6 +86,10 @@ pub struct Container {
     pub image: Option<Digest>,
 }
 
+/// A volume's size is a whole number of these, and so up to one larger than asked: one group of blocks of an ext4, which
+/// would leave a smaller rest unused and then never be as large as was asked.
+pub const VOLUME_GRAIN_BYTES: u64 = 128 << 20;
+
 /// A volume as its filesystem and the mount table show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeSight {

@@ -6,10 +6,7 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::{InstanceSpec, LOG_FILES};
 
 use super::{Case, Finding, Mend, differs};
-use crate::observe::{GateSight, gate_digest};
-
-/// A volume is made in whole groups of an ext4's blocks (`execute/volume/space.rs`): up to so much larger than asked.
-const VOLUME_GRAIN_BYTES: u64 = 128 << 20;
+use crate::observe::{GateSight, VOLUME_GRAIN_BYTES, gate_digest};
 
 /// A secret in the environment is shown by `docker inspect`.
 pub(super) fn environment(spec: &InstanceSpec) -> Finding {

@@ -11,15 +11,12 @@ use launchpad_protocol::reason::Reason;
 use nix::sys::statvfs::statvfs;
 
 use super::failure::{failed, mib};
+use crate::observe::VOLUME_GRAIN_BYTES;
 
 /// Bytes of the host's disk that no volume gets: what dockerd needs to unpack an image of a bot (openclaw's
 /// takes 1 GB), and as much again for logs, the ledger and the journal. Placement keeps a tenth of the disk
 /// on top of it free.
 pub const RESERVE_BYTES: u64 = 2 << 30;
-
-/// A volume's size is a whole number of these: one group of blocks of an ext4, which would leave a smaller
-/// rest unused and then never be as large as was asked.
-pub const GRAIN_BYTES: u64 = 128 << 20;
 
 /// The size of a volume that is to hold that many bytes: no less, and exactly what the kernel will tell.
 ///
@@ -27,7 +24,8 @@ pub const GRAIN_BYTES: u64 = 128 << 20;
 /// When it is nothing, or more than any disk holds.
 pub fn rounded(bytes: u64) -> Result<u64, Reason> {
     let fits = |bytes: &u64| i64::try_from(*bytes).is_ok();
-    let grains = Some(bytes).filter(|bytes| *bytes > 0).and_then(|bytes| bytes.checked_next_multiple_of(GRAIN_BYTES));
+    let grains =
+        Some(bytes).filter(|bytes| *bytes > 0).and_then(|bytes| bytes.checked_next_multiple_of(VOLUME_GRAIN_BYTES));
     grains.filter(fits).ok_or_else(|| {
         Reason::new("volume-size", format!("a volume of {bytes} bytes cannot be made"))
             .mend("ask for a size that the host's disk has")
@@ -101,8 +99,8 @@ mod tests {
 
     #[test]
     fn a_size_is_rounded_up_to_what_the_kernel_will_tell() {
-        assert_eq!(rounded(1).unwrap(), GRAIN_BYTES);
-        assert_eq!(rounded(GRAIN_BYTES).unwrap(), GRAIN_BYTES);
+        assert_eq!(rounded(1).unwrap(), VOLUME_GRAIN_BYTES);
+        assert_eq!(rounded(VOLUME_GRAIN_BYTES).unwrap(), VOLUME_GRAIN_BYTES);
         assert_eq!(rounded(10_000_000_000).unwrap(), 10_066_329_600);
         assert!(rounded(0).is_err() && rounded(u64::MAX).is_err() && rounded(i64::MAX as u64).is_err());
     }
