@@ -45,10 +45,11 @@ pub fn instance_spec(deployment: DeploymentId) -> impl Strategy<Value = Instance
     let body = (image(), process(), resources(), isolation(), volume(), egress(), ingress());
     let delivery = (files(), variables());
     let conduct = (probes(), restart_policy(), span(), requires(), digest(), operations());
-    (wish, body, delivery, conduct).prop_map(move |(wish, body, (files, secret_environment), conduct)| {
+    (wish, body, delivery, conduct).prop_map(move |(wish, body, (mut files, secret_environment), conduct)| {
         let (account, name, revision, epoch, lease, power, profile) = wish;
-        let (image, process, resources, isolation, volume, egress, ingress) = body;
+        let (image, process, resources, mut isolation, mut volume, egress, ingress) = body;
         let (probes, restart, stop_grace, requires, recreate_hash, operations) = conduct;
+        apart(&mut isolation.tmpfs, &mut volume, &mut files);
         InstanceSpec {
             deployment,
             account,
@@ -148,6 +149,18 @@ fn isolation() -> impl Strategy<Value = Isolation> {
             }
         },
     )
+}
+
+/// Gives each kind of mount a directory of its own, and each tmpfs: of two mounts at one place the upper hides the
+/// lower, and no host can keep both promises. Files may share theirs.
+fn apart(tmpfs: &mut [Tmpfs], volume: &mut Volume, files: &mut [SealedFile]) {
+    for (nth, tmpfs) in tmpfs.iter_mut().enumerate() {
+        tmpfs.path.insert_str(0, &format!("/tmpfs{nth}"));
+    }
+    volume.path.insert_str(0, "/volume");
+    for file in files {
+        file.dir.insert_str(0, "/files");
+    }
 }
 
 fn tmpfs() -> impl Strategy<Value = Tmpfs> {
