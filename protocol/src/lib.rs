@@ -10,7 +10,8 @@
 //! desired        profile ──(domain::compile, coordinator)──► spec
 //! observed       report ◄──(observe, agent)
 //! the talk       frame ─ what travels · session ─ what is said when · wire ─ as which bytes (proto/launchpad/v1)
-//! the outside    time, entropy ─ the only doors to clocks and chance · killpoint ─ where a test may kill us
+//! the outside    time, entropy ─ the only doors to clocks and chance · killpoint ─ where a test may kill us ·
+//!                settings ─ what an operator writes into /etc/launchpad
 //! ```
 //!
 //! One deployment passes through here three times: as a [`spec::InstanceSpec`] in the coordinator's compiler, as bytes
@@ -46,6 +47,9 @@ pub mod wire;
 pub mod entropy;
 pub mod killpoint;
 pub mod time;
+
+#[cfg(feature = "settings")]
+pub mod settings;
 
 #[cfg(feature = "arbitrary")]
 pub mod arbitrary;
