@@ -4,12 +4,16 @@
 //! known for what it is. A damaged file is set aside under another name, never deleted and never believed. `ledger`,
 //! `identity` and the address book use this; nobody else in the agent writes state.
 
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+mod files;
+
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use launchpad_protocol::digest::Digest;
+
+use files::Machine;
+pub use files::{Files, FreshFile};
 
 /// The first word of every state file.
 const MAGIC: &str = "launchpad-state-1";
@@ -60,6 +64,7 @@ pub enum Found {
 #[derive(Debug, Clone)]
 pub struct Disk {
     root: PathBuf,
+    files: Arc<dyn Files>,
 }
 
 impl Disk {
@@ -68,12 +73,17 @@ impl Disk {
     /// # Errors
     /// [`DiskError`] names the path.
     pub fn open(root: &Path) -> Result<Self, DiskError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|source| DiskError::Io {
-            step: "create",
-            path: root.to_owned(),
-            source,
-        })?;
-        Ok(Self { root: root.to_owned() })
+        Self::open_on(Arc::new(Machine), root)
+    }
+
+    /// The same among other files than the machine's: the simulator's.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(files: Arc<dyn Files>, root: &Path) -> Result<Self, DiskError> {
+        let path = root.to_owned();
+        files.create_directory(root, 0o700).map_err(|source| DiskError::Io { step: "create", path, source })?;
+        Ok(Self { root: root.to_owned(), files })
     }
 
     /// Where a state file is.
@@ -94,18 +104,12 @@ impl Disk {
             let path = path.to_owned();
             move |source| DiskError::Io { step, path, source }
         };
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)
-            .map_err(step("create", &fresh))?;
+        let mut file = self.files.create(&fresh, 0o600).map_err(step("create", &fresh))?;
         file.write_all(header(content).as_bytes())
             .and_then(|()| file.write_all(content))
             .map_err(step("write", &fresh))?;
-        file.sync_all().map_err(step("sync", &fresh))?;
-        fs::rename(&fresh, &path).map_err(step("rename", &path))?;
+        file.sync().map_err(step("sync", &fresh))?;
+        self.files.rename(&fresh, &path).map_err(step("rename", &path))?;
         self.sync_directory()
     }
 
@@ -115,7 +119,7 @@ impl Disk {
     /// [`DiskError`] when the operating system will not read it; that is not damage, and nothing is moved.
     pub fn read(&self, name: &str) -> Result<Found, DiskError> {
         let path = self.path(name);
-        let bytes = match fs::read(&path) {
+        let bytes = match self.files.read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
             Err(source) => return Err(DiskError::Io { step: "read", path, source }),
@@ -132,9 +136,9 @@ impl Disk {
     /// [`DiskError`] names the path.
     pub fn set_aside(&self, name: &str) -> Result<PathBuf, DiskError> {
         let path = self.path(name);
-        let free = (1..).map(|n| self.path(&format!("{name}.damaged-{n}"))).find(|path| !path.exists());
+        let free = (1..).map(|n| self.path(&format!("{name}.damaged-{n}"))).find(|path| !self.files.exists(path));
         let aside = free.unwrap_or_else(|| self.path(&format!("{name}.damaged")));
-        fs::rename(&path, &aside).map_err(|source| DiskError::Io { step: "rename", path, source })?;
+        self.files.rename(&path, &aside).map_err(|source| DiskError::Io { step: "rename", path, source })?;
         self.sync_directory()?;
         Ok(aside)
     }
@@ -145,7 +149,7 @@ impl Disk {
     /// [`DiskError`] names the path.
     pub fn remove(&self, name: &str) -> Result<(), DiskError> {
         let path = self.path(name);
-        match fs::remove_file(&path) {
+        match self.files.remove(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(DiskError::Io { step: "remove", path, source }),
             Ok(()) => self.sync_directory(),
@@ -153,11 +157,8 @@ impl Disk {
     }
 
     fn sync_directory(&self) -> Result<(), DiskError> {
-        fs::File::open(&self.root).and_then(|directory| directory.sync_all()).map_err(|source| DiskError::Io {
-            step: "sync",
-            path: self.root.clone(),
-            source,
-        })
+        let synced = self.files.sync_directory(&self.root);
+        synced.map_err(|source| DiskError::Io { step: "sync", path: self.root.clone(), source })
     }
 }
 
@@ -172,16 +173,15 @@ pub fn publish(path: &Path, content: &[u8]) -> Result<(), DiskError> {
         move |source| DiskError::Io { step, path, source }
     };
     let directory = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(step("create", directory))?;
+    Machine.create_directory(directory, 0o755).map_err(step("create", directory))?;
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
-    let options = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh);
-    let mut file = options.map_err(step("create", &fresh))?;
+    let mut file = Machine.create(&fresh, 0o644).map_err(step("create", &fresh))?;
     file.write_all(content).map_err(step("write", &fresh))?;
-    file.sync_all().map_err(step("sync", &fresh))?;
-    fs::rename(&fresh, path).map_err(step("rename", path))?;
-    fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(step("sync", directory))
+    file.sync().map_err(step("sync", &fresh))?;
+    Machine.rename(&fresh, path).map_err(step("rename", path))?;
+    Machine.sync_directory(directory).map_err(step("sync", directory))
 }
 
 fn header(content: &[u8]) -> String {
@@ -196,6 +196,8 @@ fn content_of(bytes: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn disk() -> (tempfile::TempDir, Disk) {
