@@ -80,6 +80,13 @@ impl TrustBundle {
         self.roots.iter().map(|root| Digest::of(root)).collect()
     }
 
+    /// What tells this bundle from another: SHA-256 over its roots' hashes, in ascending order.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let hashes = self.digests();
+        Digest::of(&hashes.iter().flat_map(|hash| *hash.as_bytes()).collect::<Vec<_>>())
+    }
+
     /// The roots in the form that rustls takes.
     pub(crate) fn store(&self) -> Arc<RootCertStore> {
         let mut store = RootCertStore::empty();

@@ -17,8 +17,9 @@ use launchpad_protocol::digest::Digest;
 use launchpad_protocol::id::HostId;
 use launchpad_protocol::time::Moment;
 use rcgen::{
-    BasicConstraints, CertificateRevocationListParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, RevocationReason, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, RevocationReason,
+    RevokedCertParams, SerialNumber,
 };
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer,
@@ -33,7 +34,7 @@ use crate::serial::{NoEntropy, Serial};
 
 mod profile;
 
-use profile::{asn1, ca_params, leaf_params, server_name, uri, whole_seconds};
+use profile::{asn1, ca_params, common_name, leaf_params, server_name, uri, whole_seconds};
 
 /// How long a root is in force: longer than anybody wants to think about it; a rotation replaces it earlier.
 pub const ROOT_LIFE: Duration = Duration::from_hours(24 * 3_652);
@@ -55,6 +56,10 @@ pub const CRL_LIFE: Duration = Duration::from_hours(24 * 7);
 /// How far before its issue a certificate is in force, so that a host whose clock is behind can use it at
 /// once.
 pub const BACKDATED: Duration = Duration::from_secs(5 * 60);
+
+/// The same for what hosts check by their own clocks, CAs and servers: a host whose clock is an hour behind (a time zone
+/// taken for UTC, a summer time) still knows the coordinator, and can be told so.
+pub const SERVER_BACKDATED: Duration = Duration::from_hours(2);
 
 /// The most bytes of a CSR: one of ours has about 200.
 const CSR_BYTES_MAX: usize = 4 * 1024;
@@ -178,15 +183,25 @@ impl RootCa {
     /// When there are no random bytes, or the moment is beyond all calendars.
     pub fn sign_issuing(&self, trust_domain: &TrustDomain, now: Moment) -> Result<IssuingCa, CaError> {
         let key = new_ca_key()?;
-        let mut params = ca_params(&format!("{trust_domain} issuing"), now, now + ISSUING_LIFE)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.use_authority_key_identifier_extension = true;
-        // The SPIFFE X.509-SVID standard §4.2: a signing certificate may name its trust domain, without a
-        // path.
-        params.subject_alt_names.push(uri(&format!("spiffe://{trust_domain}"))?);
-        let issuer = issuer("root", &self.certificate, &self.key)?;
-        let certificate = params.signed_by(&key, &issuer).map_err(CaError::Signing)?.der().clone();
+        let params = issuing_params(trust_domain, now, now + ISSUING_LIFE)?;
+        let certificate = self.sign(&params, &key)?;
         IssuingCa::load(self.certificate.clone(), certificate, &Zeroizing::new(key.serialize_der()))
+    }
+
+    /// A second certificate for an issuing CA that another root has signed: a bridge to it for whoever knows this root
+    /// alone. Same name, same key, same end.
+    ///
+    /// # Errors
+    /// When there are no random bytes, or the issuing CA's own certificate has no name.
+    pub fn bridge_to(&self, issuing: &IssuingCa, now: Moment) -> Result<CertificateDer<'static>, CaError> {
+        let mut params = issuing_params(&issuing.trust_domain, now, issuing.not_after)?;
+        params.distinguished_name = common_name(&issuing.certificate)?;
+        self.sign(&params, issuing.issuer.key())
+    }
+
+    fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Result<CertificateDer<'static>, CaError> {
+        let issuer = issuer("root", &self.certificate, &self.key)?;
+        Ok(params.signed_by(key, &issuer).map_err(CaError::Signing)?.der().clone())
     }
 
     /// The root's certificate.
@@ -254,7 +269,8 @@ impl IssuingCa {
         if names.is_empty() {
             return Err(CaError::NoNames);
         }
-        let (not_before, not_after) = self.span(now, SERVER_LIFE)?;
+        let (_, not_after) = self.span(now, SERVER_LIFE)?;
+        let not_before = whole_seconds(now - SERVER_BACKDATED);
         let mut params = leaf_params(Serial::random()?, not_before, not_after)?;
         for name in names {
             params.subject_alt_names.push(server_name(name)?);
@@ -305,6 +321,18 @@ impl IssuingCa {
         Ok(TrustBundle::new(vec![self.root.clone()])?)
     }
 
+    /// The root above this CA.
+    #[must_use]
+    pub const fn root(&self) -> &CertificateDer<'static> {
+        &self.root
+    }
+
+    /// The SHA-256 of this CA's own certificate (DER): what the store and hosts know it by.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.certificate)
+    }
+
     /// The SHA-256 of the root's DER: what join tokens carry.
     #[must_use]
     pub fn root_digest(&self) -> Digest {
@@ -344,6 +372,13 @@ impl IssuingCa {
     }
 }
 
+/// Until when a certificate is in force, by what it says.
+#[must_use]
+pub fn in_force_until(certificate: &CertificateDer<'_>) -> Option<Moment> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(Moment::from_micros(parsed.validity().not_after.timestamp().checked_mul(1_000_000)?))
+}
+
 /// The public key of a CSR which that key has signed. Everything else in the CSR is let go.
 fn checked_csr(csr_der: &[u8]) -> Result<rcgen::PublicKey, CaError> {
     if csr_der.len() > CSR_BYTES_MAX {
@@ -361,6 +396,15 @@ fn checked_csr(csr_der: &[u8]) -> Result<rcgen::PublicKey, CaError> {
         return Err(CaError::Request("its key is not ECDSA P-256"));
     }
     Ok(csr.public_key)
+}
+
+fn issuing_params(trust_domain: &TrustDomain, now: Moment, not_after: Moment) -> Result<CertificateParams, CaError> {
+    let mut params = ca_params(&format!("{trust_domain} issuing"), now, not_after)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.use_authority_key_identifier_extension = true;
+    // The SPIFFE X.509-SVID standard §4.2: a signing certificate may name its trust domain, without a path.
+    params.subject_alt_names.push(uri(&format!("spiffe://{trust_domain}"))?);
+    Ok(params)
 }
 
 fn new_ca_key() -> Result<KeyPair, NoEntropy> {

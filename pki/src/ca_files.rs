@@ -96,6 +96,25 @@ impl CaFiles {
         RootCa::load(certificate, &key).map_err(|source| self.refused(source))
     }
 
+    /// A root whose certificate is known, with its key from wherever that was taken to.
+    ///
+    /// # Errors
+    /// When the file is absent, open to others or damaged, or the key is another root's.
+    pub fn root_with_key(&self, certificate: CertificateDer<'static>, key: &Path) -> Result<RootCa, CaFilesError> {
+        RootCa::load(certificate, &read_key(key)?).map_err(|source| self.refused(source))
+    }
+
+    /// Writes a new root's key to a place of the operator's choice.
+    ///
+    /// # Errors
+    /// When something is there already, or the operating system refuses.
+    pub fn write_root_key(path: &Path, root: &RootCa) -> Result<(), CaFilesError> {
+        if path.try_exists().unwrap_or(true) {
+            return Err(FileError::Exists { path: path.to_owned() }.into());
+        }
+        Ok(files::write_private(path, Zeroizing::new(pem("PRIVATE KEY", &root.key_pkcs8())).as_bytes())?)
+    }
+
     fn write(&self, name: &str, label: &str, der: &[u8]) -> Result<(), FileError> {
         files::write_private(&self.dir.join(name), Zeroizing::new(pem(label, der)).as_bytes())
     }

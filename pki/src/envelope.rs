@@ -13,8 +13,10 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use futures::future::BoxFuture;
+use launchpad_protocol::digest::Digest;
 use launchpad_protocol::id::{AccountId, DeploymentId};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::serial::NoEntropy;
@@ -161,6 +163,17 @@ impl Envelope {
 }
 
 impl EnvelopeContext {
+    /// That of an issuing CA's key, which is no tenant's. No deployment has the id that is all zeros.
+    #[must_use]
+    pub fn of_issuer(certificate: Digest) -> Self {
+        Self {
+            account: AccountId::from(Uuid::nil()),
+            deployment: DeploymentId::from(Uuid::nil()),
+            file: format!("issuing CA {certificate}"),
+            version: 0,
+        }
+    }
+
     /// All but the last field have a fixed length, so that no two contexts encode alike.
     fn aad(&self) -> Vec<u8> {
         let mut aad = ENVELOPE_FOR.to_vec();

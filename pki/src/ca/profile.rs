@@ -2,10 +2,11 @@
 
 use launchpad_protocol::time::Moment;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyUsagePurpose, SanType, SerialNumber};
-use rustls::pki_types::DnsName;
+use rustls::pki_types::{CertificateDer, DnsName};
+use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
-use super::{BACKDATED, CaError};
+use super::{CaError, SERVER_BACKDATED};
 use crate::serial::Serial;
 
 /// A CA: it signs certificates and lists of revoked ones, and nothing else. Its name ends in its serial,
@@ -13,11 +14,22 @@ use crate::serial::Serial;
 /// rotation, confuse them.
 pub(super) fn ca_params(name: &str, now: Moment, not_after: Moment) -> Result<CertificateParams, CaError> {
     let serial = Serial::random()?;
-    let mut params = leaf_params(serial, now - BACKDATED, not_after)?;
+    let mut params = leaf_params(serial, now - SERVER_BACKDATED, not_after)?;
     params.distinguished_name.push(DnType::CommonName, format!("{name} {serial}"));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = false;
     Ok(params)
+}
+
+/// The name that a CA's certificate bears, as [`ca_params`] made it.
+pub(super) fn common_name(certificate: &CertificateDer<'_>) -> Result<DistinguishedName, CaError> {
+    let unreadable = || CaError::Material { which: "issuing", source: rcgen::Error::CouldNotParseCertificate };
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| unreadable())?;
+    let text =
+        parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).ok_or_else(unreadable)?;
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, text);
+    Ok(name)
 }
 
 /// A host or a server: without a name but its alternative one, which the caller adds along with what it is

@@ -9,6 +9,7 @@ mod certificates;
 mod enrolment;
 mod grpc;
 mod reload;
+mod rotation;
 mod renewal;
 mod revocation;
 mod route;
