@@ -13,6 +13,7 @@
 //! Rows of tenants carry their account, and every query for a person is scoped by [`crate::domain::actor::Scope`].
 //! Nothing here decides: that is `domain`. Nobody but `app`, `jobs` and `fleet` calls this.
 
+mod access;
 mod backend;
 mod commit;
 mod migrate;
@@ -56,8 +57,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use launchpad_protocol::killpoint::{self, Side};
-use sqlx::AnyPool;
 
+use access::Access;
 use backend::Backend;
 
 /// This process among the kill points: `coordinator:<commit>:<before|after>`.
@@ -65,13 +66,11 @@ const PROCESS: &str = "coordinator";
 
 /// The store. Clones are the same store.
 #[derive(Clone)]
-pub struct Store(Arc<Pools>);
+pub struct Store(Arc<Opened>);
 
-struct Pools {
+struct Opened {
     backend: Backend,
-    /// One connection: writers wait for each other here, and not in the database with a lock in their hands.
-    writes: AnyPool,
-    reads: AnyPool,
+    access: Access,
 }
 
 impl Store {
@@ -87,12 +86,18 @@ impl Store {
         commit: Commit,
         body: impl AsyncFnOnce(&mut Tx) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut tx = Tx::begin_writing(&self.0.writes, self.0.backend).await?;
-        let value = body(&mut tx).await?;
-        killpoint::visit(PROCESS, commit.name(), Side::Before);
-        tx.commit(commit).await?;
-        killpoint::visit(PROCESS, commit.name(), Side::After);
-        Ok(value)
+        let transaction = async {
+            let mut tx = Tx::begin_writing(&self.0.access, self.0.backend).await?;
+            let value = match body(&mut tx).await {
+                Ok(value) => value,
+                Err(error) => return Err(tx.abandon(error).await),
+            };
+            killpoint::visit(PROCESS, commit.name(), Side::Before);
+            tx.commit(commit).await?;
+            killpoint::visit(PROCESS, commit.name(), Side::After);
+            Ok(value)
+        };
+        self.0.access.drive(transaction).await
     }
 
     /// Runs `body` on a snapshot: all that it reads is of one moment. It cannot write.
@@ -103,16 +108,21 @@ impl Store {
         &self,
         body: impl AsyncFnOnce(&mut Tx) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut tx = Tx::begin_reading(&self.0.reads, self.0.backend).await?;
-        let value = body(&mut tx).await?;
-        tx.end().await?;
-        Ok(value)
+        let transaction = async {
+            let mut tx = Tx::begin_reading(&self.0.access, self.0.backend).await?;
+            let value = match body(&mut tx).await {
+                Ok(value) => value,
+                Err(error) => return Err(tx.abandon(error).await),
+            };
+            tx.end().await?;
+            Ok(value)
+        };
+        self.0.access.drive(transaction).await
     }
 
     /// Waits for running transactions and closes all connections. For SQLite this also empties the write-ahead log.
     pub async fn close(&self) {
-        self.0.reads.close().await;
-        self.0.writes.close().await;
+        self.0.access.close().await;
     }
 }
 

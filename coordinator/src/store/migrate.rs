@@ -5,8 +5,8 @@
 
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::time::Moment;
-use sqlx::AnyPool;
 
+use super::access::Access;
 use super::backend::Backend;
 use super::tx::{StoreError, Tx};
 
@@ -59,8 +59,8 @@ pub enum MigrateError {
 ///
 /// One transaction from the first look to the last record, in line with everybody else who opens the store: of two
 /// replicas that start together one migrates, and the other finds it done. Both databases can undo a CREATE TABLE.
-pub(super) async fn migrate(pool: &AnyPool, backend: Backend, now: Moment) -> Result<usize, MigrateError> {
-    let mut tx = Tx::begin_migrating(pool, backend).await?;
+pub(super) async fn migrate(access: &Access, backend: Backend, now: Moment) -> Result<usize, MigrateError> {
+    let mut tx = Tx::begin_migrating(access, backend).await?;
     tx.script("make the record of migrations", backend.translate(LEDGER).into_owned()).await?;
     let applied = applied(&mut tx).await?;
     for (index, (name, sql)) in MIGRATIONS.iter().enumerate().skip(applied) {

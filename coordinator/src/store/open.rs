@@ -10,9 +10,10 @@ use launchpad_protocol::time::Moment;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
+use super::access::Access;
 use super::backend::Backend;
 use super::migrate::{self, MigrateError};
-use super::{Pools, Store, StoreUrl, meta};
+use super::{Opened, Store, StoreUrl, meta};
 use crate::store::StoreError;
 
 /// Connections that read at once. A request reads for well under a millisecond; this many are never all busy.
@@ -89,19 +90,34 @@ impl Store {
     /// [`OpenError`] says what is wrong with which file or server, and how to mend it. Nothing was changed then, except
     /// that an absent file may have been made.
     pub async fn open(url: &StoreUrl, intent: Intent, now: Moment) -> Result<Self, OpenError> {
-        sqlx::any::install_default_drivers();
-        let (backend, options) = match url {
-            StoreUrl::Sqlite(path) => (Backend::Sqlite, sqlite(url, path, intent)?),
-            StoreUrl::Postgres(text) => (Backend::Postgres, text.clone()),
-        };
+        let (backend, options) = options(url, intent)?;
         let unusable = |source| unusable(url, source);
-        let options: AnyConnectOptions = options.parse().map_err(unusable)?;
         try_once(backend, &options).await.map_err(unusable)?;
         let writes = pool(backend, 1, &[], options.clone()).await.map_err(unusable)?;
-        let schema = |source| schema(url, source);
-        migrate::migrate(&writes, backend, now).await.map_err(schema)?;
         let reads = pool(backend, READERS, backend.greet_reader(), options).await.map_err(unusable)?;
-        let store = Self(Arc::new(Pools { backend, writes, reads }));
+        let access = Access::Pools { writes, reads };
+        migrate::migrate(&access, backend, now).await.map_err(|source| schema(url, source))?;
+        Self::stamped(url, intent, Opened { backend, access }).await
+    }
+
+    /// The same over one connection, on which every transaction is carried out from its first word to its last before
+    /// anything else happens: no pool, no timer and no other thread has a say in what comes first, so that a simulated
+    /// coordinator goes the same way each time.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_inline(url: &StoreUrl, intent: Intent, now: Moment) -> Result<Self, OpenError> {
+        let (backend, options) = options(url, intent)?;
+        let access = Access::inline(backend, &options).map_err(|source| unusable(url, source))?;
+        let migrated = access.drive(migrate::migrate(&access, backend, now)).await;
+        migrated.map_err(|source| schema(url, source))?;
+        Self::stamped(url, intent, Opened { backend, access }).await
+    }
+
+    /// A store that is what it was opened for.
+    async fn stamped(url: &StoreUrl, intent: Intent, opened: Opened) -> Result<Self, OpenError> {
+        let schema = |source| schema(url, source);
+        let store = Self(Arc::new(opened));
         let stamped =
             store.read(async |tx| meta::is_stamped(tx).await).await.map_err(|error| schema(error.into()))?;
         let refused = match (intent, stamped) {
@@ -113,6 +129,16 @@ impl Store {
         store.close().await;
         Err(refused)
     }
+}
+
+/// Which database that is, and how to connect to it.
+fn options(url: &StoreUrl, intent: Intent) -> Result<(Backend, AnyConnectOptions), OpenError> {
+    sqlx::any::install_default_drivers();
+    let (backend, options) = match url {
+        StoreUrl::Sqlite(path) => (Backend::Sqlite, sqlite(url, path, intent)?),
+        StoreUrl::Postgres(text) => (Backend::Postgres, text.clone()),
+    };
+    Ok((backend, options.parse().map_err(|source| unusable(url, source))?))
 }
 
 /// One connection by itself, before there is a pool: a pool tries again until its patience ends, and then has forgotten

@@ -1,9 +1,10 @@
 //! One transaction, as the resource files use it: a statement, and the step that it is, for errors.
 
+use sqlx::AssertSqlSafe;
 use sqlx::any::{Any, AnyArguments};
 use sqlx::query::Query;
-use sqlx::{AnyPool, AssertSqlSafe, Transaction};
 
+use super::access::{Access, Open};
 use super::backend::Backend;
 use super::commit::Commit;
 use super::row::{Row, Unreadable};
@@ -52,24 +53,24 @@ pub(super) type Sql = Query<'static, Any, AnyArguments>;
 
 /// A transaction. Dropped without a commit it has written nothing.
 #[derive(Debug)]
-pub struct Tx(Transaction<'static, Any>);
+pub struct Tx(Open);
 
 impl Tx {
-    pub(super) async fn begin_writing(pool: &AnyPool, backend: Backend) -> Result<Self, StoreError> {
-        let mut inner = pool.begin_with(backend.begin_writing()).await.map_err(StoreError::Begin)?;
+    pub(super) async fn begin_writing(access: &Access, backend: Backend) -> Result<Self, StoreError> {
+        let mut inner = access.begin_writing(backend).await.map_err(StoreError::Begin)?;
         if let Some(wait) = backend.wait_for_other_writers() {
             sqlx::query(wait).execute(&mut *inner).await.map_err(StoreError::Begin)?;
         }
         Ok(Self(inner))
     }
 
-    pub(super) async fn begin_reading(pool: &AnyPool, backend: Backend) -> Result<Self, StoreError> {
-        pool.begin_with(backend.begin_reading()).await.map(Self).map_err(StoreError::Begin)
+    pub(super) async fn begin_reading(access: &Access, backend: Backend) -> Result<Self, StoreError> {
+        access.begin_reading(backend).await.map(Self).map_err(StoreError::Begin)
     }
 
     /// A transaction that may change the schema, in line with everybody else's: there may be no table to lock yet.
-    pub(super) async fn begin_migrating(pool: &AnyPool, backend: Backend) -> Result<Self, StoreError> {
-        let mut inner = pool.begin_with(backend.begin_writing()).await.map_err(StoreError::Begin)?;
+    pub(super) async fn begin_migrating(access: &Access, backend: Backend) -> Result<Self, StoreError> {
+        let mut inner = access.begin_writing(backend).await.map_err(StoreError::Begin)?;
         if let Some(wait) = backend.wait_for_other_migrations() {
             sqlx::query(wait).execute(&mut *inner).await.map_err(StoreError::Begin)?;
         }
@@ -90,6 +91,12 @@ impl Tx {
 
     pub(super) async fn commit(self, commit: Commit) -> Result<(), StoreError> {
         self.0.commit().await.map_err(|source| StoreError::Commit { commit, source })
+    }
+
+    /// Ends a transaction whose body has failed, so that nothing of it is written; answers why.
+    pub(super) async fn abandon<E>(self, error: E) -> E {
+        self.0.abandon().await;
+        error
     }
 
     /// Ends a transaction that only read.
