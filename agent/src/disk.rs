@@ -92,6 +92,12 @@ impl Disk {
         self.root.join(name)
     }
 
+    /// Whether there is a state file of that name, whole or not.
+    #[must_use]
+    pub fn holds(&self, name: &str) -> bool {
+        self.files.exists(&self.path(name))
+    }
+
     /// Replaces a state file durably: after this returns, a crash of the machine leaves the new content; before, the
     /// old one or the new one, never a mixture.
     ///

@@ -105,7 +105,7 @@ impl Ledger {
     fn leave_another_hosts(&mut self) -> Result<(), DiskError> {
         let Some(former) = self.marks.host.filter(|former| *former != self.host) else { return Ok(()) };
         for name in [MARKS, SPEC] {
-            if self.disk.path(name).exists() {
+            if self.disk.holds(name) {
                 self.disk.set_aside(name)?;
             }
         }

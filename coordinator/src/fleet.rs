@@ -19,6 +19,7 @@
 
 pub mod server;
 
+pub(crate) mod pipes;
 mod service;
 mod session;
 

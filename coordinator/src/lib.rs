@@ -33,7 +33,7 @@ pub mod outside;
 pub mod run;
 pub mod signals;
 
-pub use run::{CoordinatorError, run};
+pub use run::{CoordinatorError, run, run_over};
 
 /// An error and what caused it, on one line. Causes that the error itself repeats are left out.
 #[must_use]

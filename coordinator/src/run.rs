@@ -10,11 +10,14 @@
 //! Nothing is served until everything is open: a coordinator that starts is one that can work. A crash at any moment
 //! loses nothing, because whatever was promised is in the store; the orderly end only saves hosts a reconnection.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures::Stream;
 use launchpad_pki::ca::IssuingCa;
 use launchpad_pki::ca_files::{CaFiles, CaFilesError};
+use launchpad_pki::pipe::PeerPipe;
 use launchpad_protocol::reason::Reason;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +28,7 @@ use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::dns::{ByHand, Resolver};
 use crate::fleet::Fleet;
+use crate::fleet::pipes;
 use crate::fleet::server::{FleetConfig, FleetError, FleetParts, FleetServer};
 use crate::key_source::{KeySource, KeySourceError};
 use crate::outside::{Addresses, Outside};
@@ -59,7 +63,7 @@ pub enum CoordinatorError {
         /// Where.
         address: SocketAddr,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The fleet's doors.
     #[error(transparent)]
@@ -128,6 +132,34 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
     store.close().await;
     tracing::info!("stopped");
     ended
+}
+
+/// Runs the same coordinator over pipes that somebody else opens, until `stop`: sessions, publishing and all jobs are those
+/// of [`run`], and only its doors are missing. Whoever holds the `app` is its API.
+///
+/// # Errors
+/// [`CoordinatorError`] when the pipes break.
+pub async fn run_over(
+    peers: impl Stream<Item = io::Result<PeerPipe>>,
+    app: &App,
+    ca: IssuingCa,
+    stop: CancellationToken,
+) -> Result<(), CoordinatorError> {
+    let parts = FleetParts {
+        store: app.store.clone(),
+        signals: app.signals.clone(),
+        fleet: app.fleet.clone(),
+        ca,
+        clock: app.clock.clone(),
+        entropy: app.entropy.clone(),
+    };
+    let fleet = async {
+        let ended = pipes::serve(parts, peers, stop.clone()).await;
+        stop.cancel();
+        ended
+    };
+    let (ended, ()) = tokio::join!(fleet, jobs::run(app, stop.clone()));
+    Ok(ended?)
 }
 
 /// Every address, bound, and nothing served yet.

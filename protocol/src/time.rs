@@ -109,7 +109,7 @@ pub struct Clock(Source);
 #[derive(Debug, Clone)]
 enum Source {
     Machine { wall_skew_micros: i64 },
-    Manual { wall: Arc<AtomicI64>, boot_offset_micros: i64 },
+    Manual { wall: Arc<AtomicI64>, boot: Arc<AtomicI64> },
 }
 
 impl Clock {
@@ -129,13 +129,30 @@ impl Clock {
     #[must_use]
     pub fn manual(start: Moment) -> Self {
         let wall = Arc::new(AtomicI64::new(start.micros()));
-        Self(Source::Manual { wall, boot_offset_micros: start.micros() })
+        Self(Source::Manual { wall, boot: Arc::default() })
     }
 
     /// Moves a manual clock on; a machine's clock is not ours to move, and stays.
     pub fn advance(&self, span: Duration) {
+        if let Source::Manual { wall, boot } = &self.0 {
+            let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+            wall.fetch_add(micros, Ordering::SeqCst);
+            boot.fetch_add(micros, Ordering::SeqCst);
+        }
+    }
+
+    /// Sets the wall time of a manual clock by that many microseconds (positive: ahead), as by somebody with a wristwatch:
+    /// the time since boot does not notice.
+    pub fn jump(&self, micros: i64) {
         if let Source::Manual { wall, .. } = &self.0 {
-            wall.fetch_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            wall.fetch_add(micros, Ordering::SeqCst);
+        }
+    }
+
+    /// The machine of a manual clock boots: the time since boot begins anew, the wall clock goes on.
+    pub fn reboot(&self) {
+        if let Source::Manual { boot, .. } = &self.0 {
+            boot.store(0, Ordering::SeqCst);
         }
     }
 
@@ -155,7 +172,7 @@ impl Clock {
     pub fn boot(&self) -> BootMoment {
         let micros = match &self.0 {
             Source::Machine { .. } => read_micros(ClockId::CLOCK_BOOTTIME),
-            Source::Manual { wall, boot_offset_micros } => wall.load(Ordering::SeqCst) - boot_offset_micros,
+            Source::Manual { boot, .. } => boot.load(Ordering::SeqCst),
         };
         BootMoment(u64::try_from(micros).unwrap_or(0))
     }
@@ -178,6 +195,20 @@ mod tests {
         clock.advance(Duration::from_secs(2));
         assert_eq!(held.wall(), Moment::from_micros(7_000_000));
         assert_eq!(held.boot().since(BootMoment::from_micros(0)), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn setting_the_wall_clock_or_booting_moves_nothing_else() {
+        let clock = Clock::manual(Moment::from_micros(5_000_000));
+        clock.advance(Duration::from_secs(2));
+        clock.jump(-6_999_999);
+        assert_eq!((clock.wall(), clock.boot()), (Moment::from_micros(1), BootMoment::from_micros(2_000_000)));
+        clock.reboot();
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(
+            (clock.wall(), clock.boot()),
+            (Moment::from_micros(1_000_001), BootMoment::from_micros(1_000_000))
+        );
     }
 
     #[test]

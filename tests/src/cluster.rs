@@ -33,7 +33,7 @@ mod turn;
 mod faults;
 mod oracle;
 mod settled;
-mod trace;
+pub mod trace;
 
 use std::fmt;
 

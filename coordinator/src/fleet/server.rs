@@ -234,7 +234,7 @@ impl FleetAddress {
 }
 
 /// The fleet port, until the coordinator stops.
-async fn serve_fleet(
+pub(super) async fn serve_fleet(
     ground: &Arc<Ground>,
     pipes: impl Stream<Item = io::Result<PeerPipe>>,
 ) -> Result<(), FleetError> {

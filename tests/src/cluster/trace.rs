@@ -1,5 +1,5 @@
 //! What happened in a run, a line an event: always hashed, so that a seed can be seen to replay, and kept as text only
-//! when somebody wants to read it.
+//! when somebody wants to read it. The cluster test and the simulation of the real processes both tell in this way.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,19 +13,20 @@ const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 /// The trace of one run.
 #[derive(Debug)]
-pub(super) struct Trace {
+pub struct Trace {
     hash: u64,
     kept: Option<VecDeque<String>>,
 }
 
 impl Trace {
     /// An empty trace. Text costs more than the rest of the run together, so it is kept only if asked for.
-    pub(super) fn new(keep_text: bool) -> Self {
+    #[must_use]
+    pub fn new(keep_text: bool) -> Self {
         Self { hash: FNV_BASIS, kept: keep_text.then(VecDeque::new) }
     }
 
     /// Adds a line: when, in microseconds of the run, and what.
-    pub(super) fn line(&mut self, at: i64, what: fmt::Arguments<'_>) {
+    pub fn line(&mut self, at: i64, what: fmt::Arguments<'_>) {
         // Writing into a hash cannot fail.
         let _ = fmt::write(&mut Hasher(&mut self.hash), format_args!("{at} {what}\n"));
         if let Some(kept) = &mut self.kept {
@@ -37,12 +38,14 @@ impl Trace {
     }
 
     /// The hash of all lines.
-    pub(super) const fn hash(&self) -> u64 {
+    #[must_use]
+    pub const fn hash(&self) -> u64 {
         self.hash
     }
 
     /// The last lines, if text was asked for.
-    pub(super) fn story(&self) -> String {
+    #[must_use]
+    pub fn story(&self) -> String {
         self.kept.iter().flatten().fold(String::new(), |text, line| text + line + "\n")
     }
 }
@@ -59,7 +62,8 @@ impl fmt::Write for Hasher<'_> {
 }
 
 /// The end of an id: enough to tell one from another in a story.
-pub(super) struct Short(pub(super) uuid::Uuid);
+#[derive(Debug, Clone, Copy)]
+pub struct Short(pub uuid::Uuid);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
