@@ -1,7 +1,9 @@
 //! What the agent is told when it starts: every flag and every environment variable, read here and nowhere else.
 //!
-//! `main.rs` parses a [`Cli`]; tests build a [`Config`] by hand. Nothing here touches the disk, except that the
-//! machine's own name is asked for when none is given.
+//! `main.rs` has [`file`] read a [`Cli`]; tests build a [`Config`] by hand. Nothing here touches the disk but that file,
+//! and the machine's own name is asked for when none is given.
+
+pub mod file;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,6 +32,9 @@ pub const LOG_VARIABLE: &str = "LAUNCHPAD_LOG";
 #[derive(Debug, Parser)]
 #[command(name = "launchpad-agent", version, max_term_width = 100)]
 pub struct Cli {
+    /// A configuration file instead of /etc/launchpad/agent.toml
+    #[arg(long, global = true, env = "LAUNCHPAD_AGENT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -92,6 +97,9 @@ pub struct Config {
     /// Where the tenants' networks come from: a private range of which this host's own networks use nothing
     #[arg(long, env = "LAUNCHPAD_AGENT_SUBNET_POOL", value_name = "CIDR", default_value_t = DEFAULT_POOL)]
     pub subnet_pool: Subnet,
+    /// What is logged: a level, or levels by module, such as `info,launchpad_agent::link=debug`
+    #[arg(long, env = LOG_VARIABLE, value_name = "LEVELS", default_value = "info")]
+    pub log_filter: String,
 }
 
 /// What `gate` is told.
@@ -116,6 +124,9 @@ pub struct GateArgs {
         value_delimiter = ','
     )]
     pub public_addresses: Vec<String>,
+    /// What is logged: a level, or levels by module, such as `info,launchpad_agent::link=debug`
+    #[arg(long, env = LOG_VARIABLE, value_name = "LEVELS", default_value = "info")]
+    pub log_filter: String,
     /// The way in.
     #[command(flatten)]
     pub ingress: IngressArgs,
@@ -271,7 +282,7 @@ mod tests {
     #[test]
     fn the_gate_alone_is_told_whom_to_ask_for_names_one_by_one_or_in_a_list() {
         let parse = |args: &[&str]| match Cli::try_parse_from([&["launchpad-agent", "gate"], args].concat()) {
-            Ok(Cli { command: Command::Gate(args) }) => args.resolvers,
+            Ok(Cli { command: Command::Gate(args), .. }) => args.resolvers,
             other => panic!("{other:?}"),
         };
         let both = parse(&["--resolver", "9.9.9.9", "--resolver", "192.0.2.53"]);

@@ -8,7 +8,7 @@
 //! In the order of a deployment's journey: [`link`] · [`ledger`] · [`observe`] · [`plan`] · [`execute`] · [`probe`] ·
 //! [`reconcile`]. Around them: [`enroll`], [`identity`], [`renew`] (who this host is) · [`local`], [`socket`],
 //! [`status`], [`doctor`] (people on the host) · [`book`], [`journal`], [`disk`] (what is remembered) · [`answer`]
-//! (questions). [`gate`] is a process of its own: what bots may reach, and what may reach them.
+//! (questions) · [`supervise`] (what systemd hears). [`gate`] is a process of its own: what bots may reach, and what may reach them.
 //!
 //! [`run`] has no statics and ends no process: many agents live in one under the simulator. A crash is as good an end as
 //! any: nothing depends on a destructor, and bots run on.
@@ -34,6 +34,7 @@ pub mod reconcile;
 pub mod renew;
 pub mod socket;
 pub mod status;
+pub mod supervise;
 
 use std::sync::Arc;
 

@@ -4,35 +4,35 @@
 //! log goes to stderr, what was asked for to stdout. No bot is ever touched from here.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser as _;
 use launchpad_agent::book::SledBook;
-use launchpad_agent::config::{Cli, Command, Config, EnrollArgs, GateArgs, LOG_VARIABLE, LocalArgs, Output};
+use launchpad_agent::config::file::{self, Misled};
+use launchpad_agent::config::{Command, Config, EnrollArgs, GateArgs, LOG_VARIABLE, LocalArgs, Output};
 use launchpad_agent::disk::Disk;
 use launchpad_agent::doctor::{LiveFacts, Whereabouts, examine};
 use launchpad_agent::execute::docker::{DockerHost, HostConfig};
-use launchpad_agent::execute::gate::{GateClient, keep_away};
+use launchpad_agent::execute::gate::{GATE_AWAY, GateClient, keep_away};
 use launchpad_agent::gate::GateConfig;
 use launchpad_agent::identity::{Enrolled, is_enrolled};
 use launchpad_agent::link::{Pace, Reach};
 use launchpad_agent::local::lock::DataLock;
 use launchpad_agent::local::{LocalSocket, LocalView, REQUESTS_QUEUED, Request, Response};
+use launchpad_agent::reconcile::request::LocalRequest;
+use launchpad_agent::supervise::supervise;
 use launchpad_agent::{Outside, VERSION, enroll, status};
 use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::time::Clock;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-
-/// What is logged unless [`LOG_VARIABLE`] says otherwise.
-const LOG_DEFAULT: &str = "info";
 
 /// Threads for what blocks, at once: a volume that is emptied, a name that is looked up. Each costs memory.
 const BLOCKING_THREADS_MAX: usize = 4;
@@ -42,7 +42,15 @@ fn main() -> ExitCode {
         eprintln!("launchpad-agent: core dumps cannot be turned off: {errno}");
         return ExitCode::FAILURE;
     }
-    match dispatch(Cli::parse().command) {
+    let cli = match file::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(Misled::Words(error)) => error.exit(),
+        Err(Misled::File(reason)) => {
+            eprintln!("launchpad-agent: {reason}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match dispatch(cli.command) {
         Ok(code) => code,
         Err(error) => {
             // `{:#}` would put the sources behind it: each of ours says in its own text what is needed of them.
@@ -88,7 +96,7 @@ async fn join(args: &EnrollArgs) -> anyhow::Result<()> {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
-    start_log()?;
+    start_log(&config.log_filter)?;
     let enrolled = Enrolled::load(&config.data_dir)?;
     // Held until the process ends.
     let _lock = DataLock::take(&config.data_dir)?;
@@ -129,15 +137,41 @@ async fn run(config: Config) -> anyhow::Result<()> {
         troubles: damaged.into_iter().collect(),
     };
     tracing::info!(%host, version = VERSION, pid = std::process::id(), "the agent starts");
+    let at_work = supervise(answer_of(reconciler.clone()), stop.clone());
     let serving = socket.serve(LocalView { enrolled, reconciler }, stop.clone());
-    let (ended, ()) = tokio::join!(launchpad_agent::run(outside, stop), serving);
+    let running = async {
+        let ended = launchpad_agent::run(outside, stop.clone()).await;
+        stop.cancel();
+        ended
+    };
+    let (ended, (), ()) = tokio::join!(running, serving, at_work);
     ended?;
     tracing::info!("the agent has stopped; the bots run on");
     Ok(())
 }
 
+/// Asks the reconciler, which answers between two turns of its loop, once the ledger is open.
+fn answer_of(reconciler: mpsc::Sender<LocalRequest>) -> impl AsyncFnMut() -> Option<String> {
+    async move || {
+        let (reply, answer) = oneshot::channel();
+        reconciler.send(LocalRequest::Plan(reply)).await.ok()?;
+        answer.await.ok().map(|_| "the bots are looked after".to_owned())
+    }
+}
+
+/// Asks the keeper, through the gate's own socket. A refusal is an answer, too.
+fn answer_of_gate(run_dir: &Path) -> impl AsyncFnMut() -> Option<String> {
+    let gate = GateClient::at(run_dir);
+    async move || match gate.look().await {
+        Ok(look) => {
+            Some(format!("{} bots of {} tenants are let out and in", look.instances.len(), look.tenants.len()))
+        }
+        Err(reason) => (reason.code != GATE_AWAY).then(|| reason.to_string()),
+    }
+}
+
 async fn gate(args: GateArgs) -> anyhow::Result<()> {
-    start_log()?;
+    start_log(&args.log_filter)?;
     // The lock needs the directory.
     Disk::open(&args.data_dir)?;
     // Held until the process ends.
@@ -152,7 +186,14 @@ async fn gate(args: GateArgs) -> anyhow::Result<()> {
         ingress: args.ingress,
     };
     tracing::info!(version = VERSION, pid = std::process::id(), "the gate starts");
-    launchpad_agent::gate::run(config, Clock::machine(), stop).await?;
+    let at_work = supervise(answer_of_gate(&config.run_dir), stop.clone());
+    let running = async {
+        let ended = launchpad_agent::gate::run(config, Clock::machine(), stop.clone()).await;
+        stop.cancel();
+        ended
+    };
+    let (ended, ()) = tokio::join!(running, at_work);
+    ended?;
     tracing::info!("the gate has stopped; its rules stay");
     Ok(())
 }
@@ -199,12 +240,13 @@ fn say(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-fn start_log() -> anyhow::Result<()> {
-    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| LOG_DEFAULT.to_owned());
+fn start_log(wanted: &str) -> anyhow::Result<()> {
     // Levels by target, without patterns: an engine for regular expressions would cost the agent half a megabyte.
-    let filter: Targets = wanted
-        .parse()
-        .map_err(|error| anyhow::anyhow!("{LOG_VARIABLE}=`{wanted}` says nothing that can be logged by: {error}"))?;
+    let filter: Targets = wanted.parse().map_err(|error| {
+        anyhow::anyhow!(
+            "`{wanted}` ({LOG_VARIABLE}, or log_filter in the file) says nothing that can be logged by: {error}"
+        )
+    })?;
     let ansi = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(io::stderr);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();

@@ -1,4 +1,6 @@
-//! Arguments, environment and the settings that `init` writes: read here and nowhere else.
+//! Arguments, environment, the machine's file ([`file`]) and the settings that `init` writes: read here and nowhere else.
+
+pub mod file;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,8 +13,17 @@ use serde::{Deserialize, Serialize};
 use crate::data_dir::DataDir;
 use crate::domain::public_name::IngressDomain;
 
+/// Where the state is unless somebody says otherwise.
+pub const DATA_DIR: &str = "/var/lib/launchpad-coordinator";
+
 /// The variable that says what is logged, in `tracing`'s words: `info`, `launchpad_coordinator::fleet=debug`.
 pub const LOG_VARIABLE: &str = "LAUNCHPAD_LOG";
+
+/// The credential that opens the keyring: its name in the unit.
+const KEYRING_IDENTITY: &str = "keyring.identity";
+
+/// What the unit has in its place as long as the operator gives none.
+const NO_IDENTITY: &str = "none";
 
 /// Exit codes of the command: 0 done, 1 refused or failed, 2 misused.
 const EXITS: &str =
@@ -25,6 +36,9 @@ const NAME_SERVER_PORT: u16 = 53;
 #[derive(Debug, Parser)]
 #[command(name = "launchpad-coordinator", version, about = "The coordinator of a Launchpad fleet.", after_help = EXITS)]
 pub struct Arguments {
+    /// A configuration file instead of /etc/launchpad/coordinator.toml.
+    #[arg(long, global = true, env = "LAUNCHPAD_COORDINATOR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -47,7 +61,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Place {
     /// The directory that holds all state.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAUNCHPAD_DATA_DIR", default_value = DATA_DIR)]
     pub data_dir: PathBuf,
     /// A Postgres to use instead of a SQLite file in the data directory; `init` remembers it.
     #[arg(long, value_name = "URL", env = "LAUNCHPAD_DATABASE_URL", hide_env_values = true)]
@@ -142,6 +156,9 @@ pub struct ServeArguments {
     /// How to write the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log: LogFormat,
+    /// What is logged: a level, or levels by module, such as `info,launchpad_coordinator::fleet=debug`.
+    #[arg(long, env = LOG_VARIABLE, value_name = "LEVELS", default_value = "info")]
+    pub log_filter: String,
 }
 
 /// Arguments of `restore`.
@@ -312,7 +329,12 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] when there is no installation in the data directory.
     pub fn of(arguments: ServeArguments) -> Result<Self, ConfigError> {
-        let settings = Settings::load(&DataDir::new(&arguments.place.data_dir))?;
+        let mut settings = Settings::load(&DataDir::new(&arguments.place.data_dir))?;
+        if settings.keys.kms_key.is_none()
+            && let Some(identity) = credential()
+        {
+            settings.keys.keyring_identity = Some(identity);
+        }
         Ok(Self {
             database_url: arguments.place.database_url.or_else(|| settings.database_url.clone()),
             data_dir: arguments.place.data_dir,
@@ -327,6 +349,13 @@ impl Config {
             resolvers: arguments.resolvers,
         })
     }
+}
+
+/// The keyring's identity, where systemd has put it for us, unless it is the stand-in for one that nobody gave.
+fn credential() -> Option<PathBuf> {
+    let file = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join(KEYRING_IDENTITY);
+    let is_given = std::fs::metadata(&file).is_ok_and(|found| found.len() > NO_IDENTITY.len() as u64);
+    is_given.then_some(file)
 }
 
 /// A host and a port; the host is resolved by the agents, not here.

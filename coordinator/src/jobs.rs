@@ -80,6 +80,7 @@ async fn compiling(app: &App, stop: &CancellationToken) {
         if let Err(error) = compiler::round(app).await {
             tracing::error!(%error, "cannot compile specs; trying again");
         }
+        app.signals.compiled.ring();
         tokio::select! {
             () = app.signals.compiler.notified() => {}
             () = tokio::time::sleep(ROUND_INTERVAL) => {}

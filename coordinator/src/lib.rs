@@ -32,6 +32,7 @@ pub mod key_source;
 pub mod outside;
 pub mod run;
 pub mod signals;
+mod supervise;
 
 pub use run::{CoordinatorError, run, run_over};
 

@@ -4,12 +4,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use launchpad_coordinator::api::openapi;
 use launchpad_coordinator::app::init::{Installation, init};
 use launchpad_coordinator::app::restore::{Restored, restore};
+use launchpad_coordinator::config::file::{self, Misled};
 use launchpad_coordinator::config::{
-    Arguments, Command, Config, InitArguments, LOG_VARIABLE, LogFormat, Output, RestoreArguments, ServeArguments,
+    Command, Config, InitArguments, LOG_VARIABLE, LogFormat, Output, RestoreArguments, ServeArguments,
 };
 use launchpad_coordinator::outside::Outside;
 use launchpad_coordinator::run;
@@ -21,14 +21,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless [`LOG_VARIABLE`] says otherwise.
-const LOG_DEFAULT: &str = "info";
-
 fn main() -> ExitCode {
     if let Err(errno) = keep_memory_private() {
         return refused(&Reason::new("memory-not-private", format!("core dumps cannot be turned off: {errno}")));
     }
-    let arguments = Arguments::parse();
+    let arguments = match file::read(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(Misled::Words(error)) => error.exit(),
+        Err(Misled::File(reason)) => return refused(&reason),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refused(&Reason::new("no-runtime", format!("cannot start threads: {error}"))),
@@ -100,7 +101,7 @@ fn told(arguments: &InitArguments, made: &Installation) -> String {
 }
 
 async fn run_serve(arguments: ServeArguments) -> Result<(), Reason> {
-    start_log(arguments.log)?;
+    start_log(arguments.log, &arguments.log_filter)?;
     let config = Config::of(arguments).map_err(|error| error.reason())?;
     let stop = CancellationToken::new();
     stop_on_signals(&stop).map_err(|error| Reason::new("no-signals", format!("cannot take signals: {error}")))?;
@@ -123,12 +124,14 @@ fn print_openapi() -> Result<(), Reason> {
     Ok(())
 }
 
-fn start_log(format: LogFormat) -> Result<(), Reason> {
-    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| LOG_DEFAULT.to_owned());
-    let filter = EnvFilter::try_new(&wanted).map_err(|error| {
-        Reason::new("malformed-log-filter", format!("{LOG_VARIABLE}=`{wanted}` says nothing that can be logged by"))
-            .because(error.to_string())
-            .mend("give a level, such as `info`, or levels by module, such as `launchpad_coordinator::fleet=debug`")
+fn start_log(format: LogFormat, wanted: &str) -> Result<(), Reason> {
+    let filter = EnvFilter::try_new(wanted).map_err(|error| {
+        Reason::new(
+            "malformed-log-filter",
+            format!("`{wanted}` ({LOG_VARIABLE}, or log_filter in the file) says nothing that can be logged by"),
+        )
+        .because(error.to_string())
+        .mend("give a level, such as `info`, or levels by module, such as `launchpad_coordinator::fleet=debug`")
     })?;
     // A log that nobody reads any more is no reason to fail: complaining about it on the same closed stderr would be.
     let log =

@@ -34,6 +34,7 @@ use crate::key_source::{KeySource, KeySourceError};
 use crate::outside::{Addresses, Outside};
 use crate::signals::Signals;
 use crate::store::{Intent, OpenError, Store, StoreUrl, StoreUrlError};
+use crate::supervise::supervise;
 use crate::{api, jobs};
 
 /// Why a coordinator does not start, or stopped by itself.
@@ -128,7 +129,8 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
         staff_views: StaffViews::default(),
     };
     outside.listening.send_replace(Some(doors.addresses));
-    let ended = doors.serve(app, stop).await;
+    let at_work = supervise(doors.addresses, app.signals.compiled.listen(), stop.clone());
+    let (ended, ()) = tokio::join!(doors.serve(app, stop), at_work);
     store.close().await;
     tracing::info!("stopped");
     ended

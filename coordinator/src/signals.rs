@@ -22,6 +22,8 @@ pub struct Signals {
     pub publisher: Signal,
     /// Another key that wraps is wanted.
     pub rotator: Signal,
+    /// A round of the compiler is over, well or not: what systemd takes for the coordinator's pulse.
+    pub compiled: Bell,
     /// Something of a deployment has changed that people may be watching.
     pub timeline: Bell,
 }

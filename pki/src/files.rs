@@ -20,6 +20,9 @@ const FILE_MODE: u32 = 0o600;
 /// The mode bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
+/// The same of a file that root gave: its group is root's.
+const OTHERS_GIVEN: u32 = 0o037;
+
 /// The most bytes of a file that is read whole: a chain and a bundle of a few roots are under 10 KiB.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
@@ -146,10 +149,17 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let mut file = File::open(path).map_err(FileError::io("open", path))?;
     let found = file.metadata().map_err(FileError::io("look at", path))?;
     let mode = found.mode() & 0o7777;
-    if mode & OTHERS != 0 {
+    let is_given = is_given(found.uid(), found.gid(), nix::unistd::geteuid().as_raw());
+    if mode & (if is_given { OTHERS_GIVEN } else { OTHERS }) != 0 {
         return Err(FileError::Exposed { path: path.to_owned(), mode });
     }
     read_bounded(&mut file, path, found.len()).map(Zeroizing::new)
+}
+
+/// Whether root gave the reader a file of root's own, as systemd gives credentials: an access list names the reader, and
+/// shows as the group's right to read.
+const fn is_given(owner: u32, group: u32, reader: u32) -> bool {
+    owner == 0 && group == 0 && reader != 0
 }
 
 /// Reads a text file, of certificates for example, that others may read.
@@ -192,6 +202,12 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_root_gave_may_be_read_by_whom_it_was_given_and_root_keeps_its_own_closed() {
+        assert!(is_given(0, 0, 990));
+        assert!(!is_given(0, 0, 0) && !is_given(990, 0, 990) && !is_given(0, 990, 990));
     }
 
     #[test]

@@ -34,10 +34,20 @@ pub struct Table {
     pub command: &'static str,
 }
 
+/// What somebody may look for in a file, and is no key of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Elsewhere {
+    /// What they write.
+    pub key: &'static str,
+    /// Where it belongs: the mend of the complaint.
+    pub mend: &'static str,
+}
+
 /// What a file may hold.
 #[derive(Debug)]
 pub struct Form {
     keys: Vec<Key>,
+    elsewhere: &'static [Elsewhere],
     /// The shipped file: every key with its default or an example, behind a `#`.
     example: &'static str,
 }
@@ -54,21 +64,22 @@ struct Key {
 pub struct Values(BTreeMap<String, Vec<String>>);
 
 impl Form {
-    /// That of a command, apart from options that have no place in a file.
+    /// That of a command, apart from options that have their place elsewhere.
     #[must_use]
-    pub fn of(command: &Command, tables: &[Table], except: &[&str], example: &'static str) -> Self {
+    pub fn of(command: &Command, tables: &[Table], elsewhere: &'static [Elsewhere], example: &'static str) -> Self {
         let mut keys: Vec<Key> = Vec::new();
         for table in tables {
             let options = command.find_subcommand(table.command).into_iter().flat_map(Command::get_arguments);
-            for option in options.filter(|option| option.get_long().is_some()) {
+            // A hidden one is for tests, and no operator's business.
+            for option in options.filter(|option| option.get_long().is_some() && !option.is_hide_set()) {
                 let id = option.get_id().as_str();
                 let is_known = keys.iter().any(|key| key.name() == id);
-                if !is_known && id != FILE_OPTION && !except.contains(&id) {
+                if !is_known && id != FILE_OPTION && !elsewhere.iter().any(|other| other.key == id) {
                     keys.push(Key { table: table.name, option: option.clone() });
                 }
             }
         }
-        Self { keys, example }
+        Self { keys, elsewhere, example }
     }
 
     /// Every key, `gate.resolvers` where it stands below a header.
@@ -149,6 +160,9 @@ impl Form {
 
     /// What somebody meant who wrote that.
     fn meant(&self, table: &str, name: &str) -> String {
+        if let Some(other) = self.elsewhere.iter().find(|other| other.key == name) {
+            return other.mend.to_owned();
+        }
         if let Some(key) = self.keys.iter().find(|key| key.name() == name) {
             return match key.table {
                 "" => format!("move `{name}` to the top, above every [header]"),

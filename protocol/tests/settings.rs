@@ -5,9 +5,11 @@ use std::path::Path;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::settings::{Form, Table, Values};
+use launchpad_protocol::settings::{Elsewhere, Form, Table, Values};
 
 const TABLES: [Table; 2] = [Table { name: "", command: "run" }, Table { name: "gate", command: "gate" }];
+
+const ELSEWHERE: [Elsewhere; 1] = [Elsewhere { key: "once", mend: "say it to `x run --once`" }];
 
 const EXAMPLE: &str = "\
 # The port.
@@ -45,6 +47,8 @@ struct Run {
     colours: Vec<String>,
     #[arg(long)]
     once: Option<String>,
+    #[arg(long, hide = true)]
+    for_tests: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +69,7 @@ enum Signer {
 }
 
 fn form() -> Form {
-    Form::of(&Cli::command(), &TABLES, &["once"], EXAMPLE)
+    Form::of(&Cli::command(), &TABLES, &ELSEWHERE, EXAMPLE)
 }
 
 fn read(text: &str) -> Result<Values, Reason> {
@@ -123,6 +127,11 @@ fn an_unknown_key_is_refused_with_its_line_and_what_was_meant() {
 fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
     assert!(complaint("resolvers = []").ends_with("move `resolvers` below the header [gate]"));
     assert!(complaint("[gate]\nport = \"1\"").ends_with("move `port` to the top, above every [header]"));
+}
+
+#[test]
+fn what_has_its_place_elsewhere_is_told_where() {
+    assert!(complaint("once = \"1\"").ends_with("nobody knows the key `once`; say it to `x run --once`"));
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! `/etc/launchpad/agent.toml`: what agent and gate are told when neither command line nor environment says otherwise.
+//!
+//! Keys are the options of `run`, and below `[gate]` those that only `gate` has ([`launchpad_protocol::settings`]). The
+//! other subcommands read the same file, so that `status` looks for the socket where `run` makes it. No file is as good
+//! as an empty one, unless `--config` names it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory as _, Parser as _};
+use launchpad_protocol::reason::Reason;
+use launchpad_protocol::settings::{Elsewhere, Form, Table};
+
+use super::Cli;
+
+/// Where the file is unless `--config` says otherwise.
+pub const CONFIG_FILE: &str = "/etc/launchpad/agent.toml";
+
+/// The file as it is shipped: every key, explained.
+pub const EXAMPLE: &str = include_str!("../../../packaging/etc/agent.toml");
+
+const TABLES: [Table; 2] = [Table { name: "", command: "run" }, Table { name: "gate", command: "gate" }];
+
+/// What comes with joining, once, and is kept with the host's identity.
+const ELSEWHERE: [Elsewhere; 3] = [
+    Elsewhere { key: "coordinator", mend: "tell it to `launchpad-agent enroll --coordinator`" },
+    Elsewhere {
+        key: "token",
+        mend: "tell it to `launchpad-agent enroll --token`; it works once, and belongs in no file",
+    },
+    Elsewhere { key: "name", mend: "tell it to `launchpad-agent enroll --name`" },
+];
+
+/// Why there is nothing to do.
+#[derive(Debug)]
+pub enum Misled {
+    /// The command line; or it asks for help. Told as clap tells it.
+    Words(clap::Error),
+    /// The file.
+    File(Reason),
+}
+
+/// The command line, with what the file says where it says nothing.
+///
+/// # Errors
+/// [`Misled`] by the command line or by the file.
+pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Misled> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let cli = Cli::try_parse_from(&words).map_err(Misled::Words)?;
+    let path = cli.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_FILE));
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound && cli.config.is_none() => return Ok(cli),
+        Err(error) => return Err(Misled::File(unreadable(&path, &error))),
+    };
+    let values = form().read(&path, &text).map_err(Misled::File)?;
+    values.parse(words).map_err(Misled::Words)
+}
+
+/// What the file may hold.
+#[must_use]
+pub fn form() -> Form {
+    Form::of(&Cli::command(), &TABLES, &ELSEWHERE, EXAMPLE)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Reason {
+    Reason::new("config-unreadable", format!("cannot read {}", path.display()))
+        .because(error.to_string())
+        .mend("run as root, or name another file with --config")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::Command;
+
+    /// The example with every key in force.
+    fn uncommented() -> String {
+        let is_key = |line: &str| line.starts_with(|first: char| first.is_ascii_lowercase()) && line.contains(" = ");
+        let keys = EXAMPLE.lines().map(|line| line.strip_prefix('#').filter(|rest| is_key(rest)).unwrap_or(line));
+        keys.map(|line| format!("{line}\n")).collect()
+    }
+
+    fn keys_of(text: &str) -> BTreeSet<String> {
+        let table: toml::Table = text.parse().expect("TOML");
+        let below = |(name, value): (&String, &toml::Value)| match value.as_table() {
+            Some(table) => table.keys().map(|key| format!("{name}.{key}")).collect(),
+            None => vec![name.clone()],
+        };
+        table.iter().flat_map(below).collect()
+    }
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_shipped_file_names_every_key_there_is_and_no_other() {
+        assert_eq!(keys_of(&uncommented()), form().keys().collect::<BTreeSet<_>>());
+    }
+
+    #[test]
+    fn the_shipped_file_changes_nothing_as_it_is() {
+        assert_eq!(
+            form().read(Path::new("agent.toml"), EXAMPLE),
+            Ok(launchpad_protocol::settings::Values::default())
+        );
+    }
+
+    #[test]
+    fn every_key_of_the_shipped_file_can_be_used_and_shows_its_default() {
+        let text = uncommented();
+        form().read(Path::new("agent.toml"), &text).expect("every example is good");
+        let table: toml::Table = text.parse().expect("TOML");
+        for key in form().keys() {
+            let value = key.split('.').fold(toml::Value::Table(table.clone()), |value, name| value[name].clone());
+            let default = form().default_of(&key);
+            if !default.is_empty() {
+                assert_eq!(value.as_str(), Some(default.join(",").as_str()), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn status_looks_for_the_socket_where_run_makes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("agent.toml");
+        fs::write(&file, "run_dir = \"/run/elsewhere\"\n").unwrap();
+        for command in ["status", "run", "gate"] {
+            let cli = read(words(&format!("launchpad-agent {command} --config {}", file.display()))).unwrap();
+            let run_dir = match cli.command {
+                Command::Status { socket, .. } => socket.run_dir,
+                Command::Run(config) => config.run_dir,
+                Command::Gate(args) => args.run_dir,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(run_dir, Path::new("/run/elsewhere"));
+        }
+        let named = read(words(&format!("launchpad-agent --config {} status --run-dir /x", file.display()))).unwrap();
+        let Command::Status { socket, .. } = named.command else { panic!("status is status") };
+        assert_eq!(socket.run_dir, Path::new("/x"), "who says it there means it");
+    }
+
+    #[test]
+    fn a_file_that_is_named_and_not_there_is_refused() {
+        let Err(Misled::File(reason)) = read(words("launchpad-agent status --config /nowhere/agent.toml")) else {
+            panic!("there is no such file")
+        };
+        assert!(reason.to_string().contains("/nowhere/agent.toml"), "{reason}");
+    }
+}

@@ -1,0 +1,68 @@
+//! What systemd hears of the coordinator: ready, at work, ending. Nothing where nobody listens (`NOTIFY_SOCKET`).
+//!
+//! It is ready when every door is bound. A beat is a round of the compiler, which turns wishes into specs: it wakes every
+//! two seconds, reads the store and ends, well or not. A store that answers with an error is no reason to be killed,
+//! because another life would meet the same store; one that never answers is, because another life has a new connection.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::outside::Addresses;
+
+/// Beats for each span of silence that systemd allows: it takes three that go astray in a row to be killed by mistake.
+const BEATS: u32 = 4;
+
+/// Tells systemd how it goes until `stop`, and that it ends then.
+pub(crate) async fn supervise(addresses: Addresses, rounds: watch::Receiver<u64>, stop: CancellationToken) {
+    let words = format!("API {}, fleet {}, enrolment {}", addresses.http, addresses.fleet, addresses.enroll);
+    tell(&[NotifyState::Ready, NotifyState::Status(&words)]);
+    if let Some(silence_allowed) = sd_notify::watchdog_enabled() {
+        let beat = || tell(&[NotifyState::Watchdog]);
+        stop.run_until_cancelled(beat_with(rounds, silence_allowed, beat)).await;
+    }
+    stop.cancelled().await;
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Ends when nobody is left to end a round.
+async fn beat_with(mut rounds: watch::Receiver<u64>, silence_allowed: Duration, mut beat: impl FnMut()) {
+    while rounds.changed().await.is_ok() {
+        beat();
+        sleep(silence_allowed / BEATS).await;
+    }
+}
+
+fn tell(what: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(what) {
+        tracing::warn!(%error, "systemd cannot be told how it goes");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::signals::Bell;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_beats_with_the_rounds_and_no_oftener_than_needed() {
+        let (compiled, mut beats) = (Bell::default(), 0);
+        let ringing = async {
+            for _ in 0..20 {
+                sleep(Duration::from_secs(2)).await;
+                compiled.ring();
+            }
+        };
+        let beating = beat_with(compiled.listen(), Duration::from_secs(40), || beats += 1);
+        let hour = Duration::from_secs(3600);
+        let (_, ended) = tokio::join!(ringing, timeout(hour, beating));
+        assert!(ended.is_err(), "rounds may begin again");
+        // At 2, 12, 22, 32 and 42 seconds; then the compiler hangs.
+        assert_eq!(beats, 5);
+    }
+}
