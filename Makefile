@@ -3,7 +3,8 @@
 #   make demo [BOT=echo]   one real bot on this machine, in the foreground; Ctrl-C or `make demo-down` stops it
 #   make demo-check        the same unattended, for CI; prints one JSON line at the end
 #   make check-contract    a hostile bot attacks a host from inside; prints one JSON line at the end
-#   make soak              two hundred changes of a spec while everything is killed at random
+#   make test-vm           two whole hosts under emulation, each fault once; alone on the machine, please
+#   make soak              hundreds of changes while everything is killed at random; every fault at every moment of one
 #   make test              everything, with private Docker engines, registry and Postgres
 #   make bench             figures against plain Docker, also in target/bench/results.ndjson
 #   make lint fmt          what a change must pass
@@ -19,13 +20,13 @@ KILLPOINTS := --features launchpad-protocol/killpoints
 # dockerd, ip, nft and debootstrap live in sbin, which is on no ordinary user's PATH, nor on that of `su`.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build demo demo-down demo-check check-contract soak test bench lint fmt setup-build setup-demo-echo setup-demo setup-test
+.PHONY: build demo demo-down demo-check check-contract soak test test-vm bench lint fmt setup-build setup-demo-echo setup-demo setup-test setup-vm
 # Packages are installed one target after the other; cargo uses every core by itself.
 .NOTPARALLEL:
 
 # What each target needs, and no more: the echo bot wants neither npm nor Postgres.
 DEMO_SETUP := $(if $(filter echo,$(BOT)),setup-demo-echo,setup-demo)
-setup-build setup-demo-echo setup-demo setup-test:
+setup-build setup-demo-echo setup-demo setup-test setup-vm:
 	@packaging/setup.sh $(@:setup-%=%)
 
 build: setup-build
@@ -53,10 +54,18 @@ test: setup-test
 	$(CARGO) test -p launchpad-pki --features aws-kms --test kms
 	@$(TARGET)/debug/beside $(CARGO) test --offline --workspace $(KILLPOINTS)
 
-# The same scenario as in `make test`, with all its changes; a few minutes.
-soak: setup-test
+# Whole hosts: Debian guests with systemd, cgroup v2, AppArmor and XFS quotas, on which the package is installed as an operator
+# does. Each fault strikes once, in the middle of a change; `make soak` has all of the matrix. What came of it is a table, and
+# target/vm/report.json. Under emulation: whatever else runs on the machine makes it ten times slower.
+test-vm: setup-vm packages
+	$(CARGO) build --workspace --bins $(KILLPOINTS)
+	@$(TARGET)/debug/vm
+
+# The same scenario as in `make test`, with all its changes; a few minutes. Then every cell of the guests' matrix; an hour.
+soak: setup-test setup-vm packages
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	LAUNCHPAD_CHURN_CHANGES=200 $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test churn -- --nocapture
+	@$(TARGET)/debug/vm matrix
 
 # Release builds: the figures are for what is shipped.
 bench: setup-demo-echo

@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh build|demo-echo|demo|test: installs the Debian packages that this needs, on Debian 12 or later, as root.
+# setup.sh build|demo-echo|demo|test|vm: installs the Debian packages that this needs, on Debian 12 or later, as root.
 #
 # Called first by every Makefile target that runs something; run again, it finds everything and says nothing.
 # It installs programs only: no service is started (the demo and the tests run their own, private ones), and
@@ -12,8 +12,9 @@ build) scopes='build' ;;
 demo-echo) scopes='build run' ;;
 demo) scopes='build run openclaw' ;;
 test) scopes='build run test' ;;
+vm) scopes='build run vm' ;;
 *)
-    echo "usage: setup.sh build|demo-echo|demo|test" >&2
+    echo "usage: setup.sh build|demo-echo|demo|test|vm" >&2
     exit 2
     ;;
 esac
@@ -44,6 +45,13 @@ test      xfsprogs         mkfs.xfs          volumes on the other filesystem tha
 test      btrfs-progs      mkfs.btrfs        and on one that copies on write
 test      faketime         faketime          a host whose clock is wrong
 test      postgresql       /usr/lib/postgresql/*/bin/initdb  the second database of the store's tests
+vm        mmdebstrap       mmdebstrap        the root of the guests
+vm        qemu-system-x86  qemu-system-x86_64  the guests' machine
+vm        qemu-utils       qemu-img          a disk for each of them on top of one root
+vm        openssh-client   ssh               the way into a guest
+vm        e2fsprogs        mke2fs            the guests' root filesystem
+vm        xfsprogs         mkfs.xfs          the disk of their volumes
+vm        faketime         faketime          a coordinator that is a day ahead
 LIST
 }
 

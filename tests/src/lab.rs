@@ -85,6 +85,31 @@ impl Run {
     }
 }
 
+/// Held by the one process that may do a thing at a time.
+#[derive(Debug)]
+pub struct Sole(Lock);
+
+impl Sole {
+    /// The lock beside `path`.
+    ///
+    /// # Errors
+    /// When another process holds it: the error names that.
+    pub fn of(path: &Path) -> Result<Self> {
+        let path = path.with_extension("lock");
+        let Some(lock) = Lock::take(&path)? else {
+            let pid = fs::read_to_string(&path).unwrap_or_default();
+            bail!("process {pid} does the same already: wait for it, or interrupt it, then run this again");
+        };
+        Ok(Self(lock))
+    }
+}
+
+impl Drop for Sole {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
 /// What an interrupted laboratory left, for the thread that hears of the interrupt.
 #[derive(Debug)]
 pub struct Remains {

@@ -27,7 +27,7 @@ const CGROUP_EMPTY_WITHIN: Duration = Duration::from_secs(1);
 /// Where every containerd's shims listen, whatever its state folder.
 const SHIM_SOCKETS: &str = "/run/containerd/s/";
 /// Programs that a laboratory starts. Others that mention its path (an editor, `tail -f`) are a person's.
-const OURS: [&str; 9] = [
+const OURS: [&str; 11] = [
     "containerd",
     "containerd-shim",
     "runc",
@@ -37,6 +37,8 @@ const OURS: [&str; 9] = [
     "postgres",
     "caddy",
     "launchpad-",
+    "qemu-system-",
+    "ssh",
 ];
 
 /// Removes everything that belongs to the laboratory in `dir` with this run id, and `dir` itself.

@@ -1,0 +1,223 @@
+//! Two guests with the agent's package on them, one coordinator, and a bot on each that must never be restarted.
+//!
+//! Called by `bin/vm.rs`. The pool accepts nothing: a host that cannot keep every promise gets no bot.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::image;
+use super::machine::Guest;
+use super::package::Package;
+use super::seed::Keys;
+use super::standing::{self, Standing};
+use super::switch::Switch;
+use crate::coordinator::{Coordinator, Place};
+use crate::deployment::Deployment;
+use crate::lab::{Lab, Run, http_address};
+use crate::wait::wait_for;
+
+/// Guests of a run.
+const GUESTS: u8 = 2;
+/// A shared pool that asks for all that a host can have.
+const POOLS: &str = "[shared]\nkind = \"shared\"\n";
+/// Two plans between which a running bot changes in place: the same volume.
+const PLANS: &str = "\
+[starter]\ncpu_millis = 200\nmemory_mb = 128\nstorage_mb = 64\nretention_days = 1\negress_rules = 8\n\
+[pro]\ncpu_millis = 300\nmemory_mb = 160\nstorage_mb = 64\nretention_days = 1\negress_rules = 8\n";
+/// Their memory, as the kernel is to hold it.
+const MEMORY_BYTES: [(&str, u64); 2] = [("starter", 128 << 20), ("pro", 160 << 20)];
+/// Everything that a guest does takes ten times as long when a build runs beside it.
+pub const SOON: Duration = Duration::from_secs(600);
+
+/// A running fleet of whole hosts. Dropping it removes everything.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The guests. Before the laboratory, so that they are gone when it sweeps.
+    pub guests: Vec<Guest>,
+    /// The bots, one on each guest, in the guests' order.
+    pub bots: Vec<Deployment>,
+    /// What is installed.
+    pub package: Package,
+    /// The coordinator's clock, ahead of ours.
+    pub ahead: Duration,
+    /// Coordinator and registry.
+    pub lab: Lab,
+    plan: &'static str,
+    _switch: Switch,
+}
+
+impl Fleet {
+    /// Boots everything and waits until a bot runs on each guest.
+    ///
+    /// # Errors
+    /// When a step fails: the error says which.
+    pub fn open(run: Run) -> Result<Self> {
+        let package = Package::built()?;
+        let base = image::ensure_built()?;
+        let mut lab = Lab::enter_as(run, &["echo"])?;
+        let keys = Keys::create(&lab.dir().join("keys"))?;
+        let switch = Switch::create()?;
+        let guests = (1..=GUESTS).map(|index| Guest::start(lab.dir(), index, &base, &keys, &switch));
+        let guests = guests.collect::<Result<_>>()?;
+        let mut place = Place::new(lab.dir(), &http_address());
+        (place.pools, place.plans) = (POOLS.to_owned(), Some(PLANS.to_owned()));
+        lab.start_coordinator_at(place)?;
+        let mut fleet =
+            Self { guests, bots: Vec::new(), package, ahead: Duration::ZERO, lab, plan: "starter", _switch: switch };
+        for index in 0..fleet.guests.len() {
+            fleet.join(index).with_context(|| format!("make a host of guest {}", index + 1))?;
+        }
+        fleet.deploy()?;
+        Ok(fleet)
+    }
+
+    /// Removes everything and says what resisted.
+    ///
+    /// # Errors
+    /// When something could not be removed.
+    pub fn close(self) -> Result<()> {
+        let Self { guests, lab, .. } = self;
+        drop(guests);
+        lab.close()
+    }
+
+    /// Where its files lie.
+    pub fn dir(&self) -> PathBuf {
+        self.lab.dir().to_owned()
+    }
+
+    /// Installs the package on a guest and enrols it: all that a host needs.
+    fn join(&mut self, index: usize) -> Result<()> {
+        let guest = &mut self.guests[index];
+        guest.wait_up()?;
+        self.package.install(&guest.control)?;
+        let token = self.lab.coordinator()?.host_token(&guest.name)?;
+        let endpoint = Coordinator::enroll_endpoint();
+        guest.control.sh(&format!("LAUNCHPAD_JOIN_TOKEN={token} launchpad-agent enroll --coordinator {endpoint}"))?;
+        guest.control.sh("systemctl enable --now launchpad-gate.service launchpad-agent.service")?;
+        self.wait_host(index, "connected", |host| host["connected"] == true).map(drop)
+    }
+
+    /// A bot on each guest: placement takes the emptier one.
+    fn deploy(&mut self) -> Result<()> {
+        let api = self.lab.api()?;
+        for index in 0..self.guests.len() {
+            let name = format!("steady-{}", index + 1);
+            let body =
+                json!({ "name": name, "profile": "echo", "plan": self.plan, "image": self.lab.image("echo")? });
+            let bot = Deployment::order(&api, &body)?;
+            bot.api.wait_for_state(&bot.id, "running", SOON)?;
+            self.bots.push(bot);
+        }
+        let mut at = Vec::new();
+        for (index, guest) in self.guests.iter().enumerate() {
+            let host = self.host(index)?["id"].clone();
+            let mut of_host = Vec::new();
+            for bot in &self.bots {
+                if bot.get()?["host"] == host {
+                    of_host.push(bot.clone());
+                }
+            }
+            ensure!(of_host.len() == 1, "{} bots are on {}, one was to be", of_host.len(), guest.name);
+            at.extend(of_host);
+        }
+        self.bots = at;
+        self.wait_settled()
+    }
+
+    /// A guest as the API shows it.
+    ///
+    /// # Errors
+    /// When the API does not answer, or does not know it.
+    pub fn host(&self, index: usize) -> Result<Value> {
+        self.lab.shown(index)
+    }
+
+    /// Waits until `holds` of a guest as the API shows it. A coordinator that is away is "not yet".
+    ///
+    /// # Errors
+    /// When it does not in time, with the host as it was seen last.
+    pub fn wait_host(&self, index: usize, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        wait_for(&format!("host {} to be {what}", index + 1), SOON, || {
+            Ok(match self.host(index) {
+                Ok(host) if holds(&host) => Ok(host),
+                Ok(host) => Err(host.to_string()),
+                Err(error) => Err(format!("{error:#}")),
+            })
+        })
+    }
+
+    /// Orders a change of every bot that needs no restart: another plan. It is not waited for.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub fn change(&mut self) -> Result<()> {
+        self.plan = if self.plan == "starter" { "pro" } else { "starter" };
+        for bot in &self.bots {
+            bot.api.put(&format!("/deployments/{}/plan", bot.id), &json!({ "plan": self.plan }))?.success()?;
+        }
+        Ok(())
+    }
+
+    /// How every bot stands, by deployment.
+    ///
+    /// # Errors
+    /// When a guest does not answer.
+    pub fn standing(&self) -> Result<BTreeMap<String, Standing>> {
+        let mut found = BTreeMap::new();
+        for guest in &self.guests {
+            found.extend(standing::look(&guest.control)?);
+        }
+        Ok(found)
+    }
+
+    /// Waits until what is equals what is wished: every host has applied what was published last, every bot runs on its plan
+    /// with every promise kept, by the API and by the kernel, and nothing else runs.
+    ///
+    /// # Errors
+    /// When it does not in time, with what was seen last.
+    pub fn wait_settled(&self) -> Result<()> {
+        wait_for("what is to equal what is wished", SOON, || {
+            Ok(self.unsettled().unwrap_or_else(|error| Some(format!("{error:#}"))).map_or(Ok(()), Err))
+        })
+    }
+
+    /// What is not as it is wished; none: all of it is.
+    fn unsettled(&self) -> Result<Option<String>> {
+        for index in 0..self.guests.len() {
+            let host = self.host(index)?;
+            if host["connected"] != true || host["generation"]["applied"] != host["generation"]["published"] {
+                return Ok(Some(host.to_string()));
+            }
+        }
+        for bot in &self.bots {
+            let now = bot.get()?;
+            let judged = now["instance"]["enforcement"].as_object().context("nothing is judged yet")?;
+            let kept = judged.values().all(|one| one["verdict"] == "enforced");
+            if now["state"] != "running" || now["plan"] != self.plan || !kept || judged.is_empty() {
+                return Ok(Some(now.to_string()));
+            }
+        }
+        let (_, memory) = MEMORY_BYTES.into_iter().find(|(plan, _)| *plan == self.plan).context("a plan of ours")?;
+        let standing = self.standing()?;
+        let wished = standing.len() == self.bots.len()
+            && self.bots.iter().all(|bot| {
+                standing.get(&bot.id).is_some_and(|seen| seen.running && seen.memory_bytes == Some(memory))
+            });
+        Ok((!wished).then(|| format!("{standing:?}, where {memory} bytes are wished")))
+    }
+
+    /// Saves what an investigator needs of every guest to `folder`.
+    pub fn save_logs(&self, folder: &Path, name: &str) {
+        let _ = std::fs::create_dir_all(folder);
+        for guest in &self.guests {
+            if let Err(error) = guest.save_journal(&folder.join(format!("{name}-{}.log", guest.name))) {
+                eprintln!("vm: no journal of {}: {error:#}", guest.name);
+            }
+        }
+    }
+}
