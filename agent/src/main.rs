@@ -160,7 +160,7 @@ fn answer_of(reconciler: mpsc::Sender<LocalRequest>) -> impl AsyncFnMut() -> Opt
 }
 
 /// Asks the keeper, through the gate's own socket. A refusal is an answer, too.
-fn answer_of_gate(run_dir: &Path) -> impl AsyncFnMut() -> Option<String> {
+fn answer_of_gate(run_dir: &Path) -> impl AsyncFnMut() -> Option<String> + use<> {
     let gate = GateClient::at(run_dir);
     async move || match gate.look().await {
         Ok(look) => {
