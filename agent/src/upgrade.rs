@@ -48,8 +48,6 @@ pub const UNIT: &str = "launchpad-upgrade.service";
 /// What our package is called, by apt and by dnf.
 pub const PACKAGE: &str = "launchpad-agent";
 
-/// Under the data directory: the log, and the copy of the program that works by it.
-const FOLDER: &str = "upgrade";
 const LOG_FILE: &str = "log";
 const LOCK_FILE: &str = "lock";
 
@@ -62,27 +60,27 @@ pub struct Log {
     pub from: Version,
     /// What it is to have.
     pub to: Version,
-    /// Where the agent's socket is. A configuration file that comes with the new version may be beyond the old one.
+    /// Where the packages are, and where the agent's socket is: they may have been moved, and a configuration file that comes
+    /// with the new version may be beyond the old one.
+    pub data_dir: PathBuf,
+    /// As above.
     pub run_dir: PathBuf,
     /// How far it is.
     pub stage: Stage,
 }
 
-/// The folder of upgrades in an agent's data directory.
+/// The folder in which an upgrade has its log, and the copy of the program that works by it. It is none of the agent's data,
+/// which may lie on a disk of its own without the right to execute.
 #[derive(Debug, Clone)]
 pub struct Place {
     folder: PathBuf,
-    disk: Disk,
 }
 
 impl Place {
-    /// Opens it, making it if it is not there.
-    ///
-    /// # Errors
-    /// [`DiskError`] names the path.
-    pub fn open(data_dir: &Path) -> Result<Self, DiskError> {
-        let folder = data_dir.join(FOLDER);
-        Ok(Self { disk: Disk::open(&folder)?, folder })
+    /// That folder. It is made when there is something to write.
+    #[must_use]
+    pub fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
     }
 
     /// The log; none: this host was never upgraded, or the log is damaged and set aside. Without it nothing is done:
@@ -91,7 +89,10 @@ impl Place {
     /// # Errors
     /// [`DiskError`] when the operating system will not read it.
     pub fn log(&self) -> Result<Option<Log>, DiskError> {
-        Ok(match self.disk.read(LOG_FILE)? {
+        if !self.folder.exists() {
+            return Ok(None);
+        }
+        Ok(match Disk::open(&self.folder)?.read(LOG_FILE)? {
             Found::Whole(bytes) => serde_json::from_slice(&bytes).ok(),
             Found::Nothing | Found::SetAside(_) => None,
         })
@@ -102,12 +103,12 @@ impl Place {
     /// # Errors
     /// [`DiskError`] names the step and the path.
     pub fn write(&self, log: &Log) -> Result<(), DiskError> {
-        self.disk.write(LOG_FILE, &serde_json::to_vec(log).unwrap_or_default())
+        Disk::open(&self.folder)?.write(LOG_FILE, &serde_json::to_vec(log).unwrap_or_default())
     }
 
     /// Where the log is, for whoever watches it.
     fn log_path(&self) -> PathBuf {
-        self.disk.path(LOG_FILE)
+        self.folder.join(LOG_FILE)
     }
 
     /// The copy of the program that carries the upgrade out. While it is there, the unit starts at boot.

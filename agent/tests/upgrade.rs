@@ -6,19 +6,19 @@ use std::fs;
 use std::path::Path;
 
 use launchpad_agent::VERSION;
-use launchpad_agent::reconcile::facts::{FixedFacts, HostFacts as _};
 use launchpad_agent::link::ports::LinkStatus;
 use launchpad_agent::local::{Response, Status};
+use launchpad_agent::reconcile::facts::{FixedFacts, HostFacts as _};
 use launchpad_agent::upgrade::{Before, Log, Place, Seen, Stage, Upgrading, Verdict, Works, carry_out, verdict};
 use launchpad_protocol::arbitrary::host_report;
-use launchpad_protocol::report::Phase;
-use proptest::prelude::*;
 use launchpad_protocol::id::OperationId;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::Outcome;
+use launchpad_protocol::report::Phase;
 use launchpad_protocol::spec::AgentUpgrade;
 use launchpad_protocol::time::{Clock, Moment};
 use launchpad_protocol::version::Version;
+use proptest::prelude::*;
 
 /// More deeds than any upgrade takes, with every interruption that a test makes.
 const DEEDS_MAX: u32 = 64;
@@ -36,6 +36,7 @@ fn begun(place: &Place) -> Log {
         operation: operation(1),
         from: version("1.0.0"),
         to: version("1.1.0"),
+        data_dir: "/nowhere".into(),
         run_dir: "/nowhere".into(),
         stage: Stage::Fetching,
     };
@@ -78,7 +79,11 @@ impl Ground {
 impl Works for Ground {
     fn fetch(&mut self, log: &Log) -> Result<(), Reason> {
         self.deed();
-        match self.missing.iter().find(|missing| [&log.from, &log.to].iter().any(|wanted| wanted.as_str() == **missing)) {
+        match self
+            .missing
+            .iter()
+            .find(|missing| [&log.from, &log.to].iter().any(|wanted| wanted.as_str() == **missing))
+        {
             Some(missing) => Err(Reason::new("package-not-found", format!("no {missing}"))),
             None => Ok(()),
         }
@@ -117,7 +122,7 @@ impl Works for Ground {
 /// Runs one life after the other until one ends by itself.
 fn lives(dir: &Path, ground: &mut Ground) -> Log {
     loop {
-        let place = Place::open(dir).unwrap();
+        let place = Place::at(dir);
         let life = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| carry_out(&place, ground)));
         match life {
             Ok(ended) => return ended.unwrap().expect("there is a log"),
@@ -130,7 +135,7 @@ fn lives(dir: &Path, ground: &mut Ground) -> Log {
 #[test]
 fn a_good_version_is_installed_and_nothing_is_left_to_start_at_the_next_boot() {
     let dir = tempfile::tempdir().unwrap();
-    let place = Place::open(dir.path()).unwrap();
+    let place = Place::at(dir.path());
     begun(&place);
     let mut ground = Ground::at("1.0.0");
     let log = lives(dir.path(), &mut ground);
@@ -142,7 +147,7 @@ fn a_good_version_is_installed_and_nothing_is_left_to_start_at_the_next_boot() {
 fn power_lost_in_any_step_ends_with_the_new_version_all_the_same() {
     for dies_in in 1..=4 {
         let dir = tempfile::tempdir().unwrap();
-        begun(&Place::open(dir.path()).unwrap());
+        begun(&Place::at(dir.path()));
         let mut ground = Ground { dies_in: Some(dies_in), ..Ground::at("1.0.0") };
         let log = lives(dir.path(), &mut ground);
         assert!(matches!(log.stage, Stage::Done { .. }), "{dies_in}: {log:?}");
@@ -154,7 +159,7 @@ fn power_lost_in_any_step_ends_with_the_new_version_all_the_same() {
 fn a_version_that_does_not_start_is_taken_back_wherever_the_power_goes_meanwhile() {
     for dies_in in [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6)] {
         let dir = tempfile::tempdir().unwrap();
-        begun(&Place::open(dir.path()).unwrap());
+        begun(&Place::at(dir.path()));
         let mut ground = Ground { dead: vec!["1.1.0"], dies_in, ..Ground::at("1.0.0") };
         let log = lives(dir.path(), &mut ground);
         let Stage::RolledBack { why } = log.stage else { panic!("{dies_in:?}: {log:?}") };
@@ -165,7 +170,7 @@ fn a_version_that_does_not_start_is_taken_back_wherever_the_power_goes_meanwhile
 #[test]
 fn without_the_package_of_the_way_back_nothing_is_installed() {
     let dir = tempfile::tempdir().unwrap();
-    begun(&Place::open(dir.path()).unwrap());
+    begun(&Place::at(dir.path()));
     let mut ground = Ground { missing: vec!["1.0.0"], ..Ground::at("1.0.0") };
     let log = lives(dir.path(), &mut ground);
     assert!(matches!(log.stage, Stage::Refused { .. }), "{log:?}");
@@ -175,14 +180,15 @@ fn without_the_package_of_the_way_back_nothing_is_installed() {
 #[test]
 fn a_host_on_which_neither_version_starts_says_so_and_how_to_mend_it() {
     let dir = tempfile::tempdir().unwrap();
-    begun(&Place::open(dir.path()).unwrap());
+    begun(&Place::at(dir.path()));
     let mut ground = Ground { dead: vec!["1.0.0", "1.1.0"], ..Ground::at("1.0.0") };
     let Stage::Stuck { why } = lives(dir.path(), &mut ground).stage else { panic!("it cannot be well") };
     assert!(why.mend.is_some_and(|mend| mend.contains("/var/lib/launchpad-agent/packages")));
 }
 
 fn upgrading(dir: &Path) -> Upgrading<FixedFacts> {
-    Upgrading::around(FixedFacts::default(), dir, Path::new("/nowhere"), Clock::machine()).unwrap()
+    let nowhere = Path::new("/nowhere");
+    Upgrading::around(FixedFacts::default(), Place::at(dir), nowhere, nowhere, Clock::machine())
 }
 
 #[test]
@@ -191,13 +197,13 @@ fn a_wish_for_the_version_that_runs_is_fulfilled_and_nothing_is_begun() {
     let wish = AgentUpgrade { operation: operation(2), version: version(&format!("{VERSION}-1")) };
     let told = upgrading(dir.path()).upgrade(Some(&wish));
     assert!(matches!(told, Some((told, Outcome::Done { .. })) if told == operation(2)), "{told:?}");
-    assert_eq!(Place::open(dir.path()).unwrap().log().unwrap(), None);
+    assert_eq!(Place::at(dir.path()).log().unwrap(), None);
 }
 
 #[test]
 fn an_upgrade_that_came_to_nothing_is_told_and_not_tried_again() {
     let dir = tempfile::tempdir().unwrap();
-    let place = Place::open(dir.path()).unwrap();
+    let place = Place::at(dir.path());
     let why = Reason::new("agent-silent", "it did not answer");
     let log = Log { stage: Stage::RolledBack { why: why.clone() }, ..begun(&place) };
     place.write(&log).unwrap();
@@ -212,7 +218,7 @@ fn an_upgrade_that_came_to_nothing_is_told_and_not_tried_again() {
 #[test]
 fn an_upgrade_that_is_under_way_is_not_answered_yet_and_no_other_begins() {
     let dir = tempfile::tempdir().unwrap();
-    let place = Place::open(dir.path()).unwrap();
+    let place = Place::at(dir.path());
     let log = begun(&place);
     let mut agent = upgrading(dir.path());
     let other = AgentUpgrade { operation: operation(9), version: version("2.0.0") };

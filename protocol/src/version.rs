@@ -56,7 +56,11 @@ impl FromStr for Version {
             && text.chars().all(known)
             && !text.contains("..");
         // What was sent is repeated, as far as a line of a log takes it.
-        if is_version { Ok(Self(text.to_owned())) } else { Err(VersionError(text.chars().take(VERSION_MAX_CHARS).collect())) }
+        if is_version {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(VersionError(text.chars().take(VERSION_MAX_CHARS).collect()))
+        }
     }
 }
 

@@ -20,9 +20,9 @@ use support::{dropped, frames, spec};
 const OF_THE_FUTURE: [u8; 9] = [0xa0, 0x3f, 0x07, 0xaa, 0x3f, 0x03, b'n', b'e', b'w'];
 
 /// Messages inside of messages, by the numbers of their fields: where a newer release would add something.
-const IN_A_SPEC: [&[u64]; 10] =
-    [&[], &[4], &[4, 6], &[4, 10], &[4, 11], &[4, 12], &[4, 12, 4], &[4, 16], &[5], &[6]];
-const IN_A_REPORT: [&[u64]; 9] = [&[], &[3], &[3, 2], &[3, 2, 6], &[3, 2, 7], &[3, 2, 8], &[3, 2, 11], &[3, 2, 13], &[3, 2, 15]];
+const IN_A_SPEC: [&[u64]; 10] = [&[], &[4], &[4, 6], &[4, 10], &[4, 11], &[4, 12], &[4, 12, 4], &[4, 16], &[5], &[6]];
+const IN_A_REPORT: [&[u64]; 9] =
+    [&[], &[3], &[3, 2], &[3, 2, 6], &[3, 2, 7], &[3, 2, 8], &[3, 2, 11], &[3, 2, 13], &[3, 2, 15]];
 
 #[test]
 fn fields_of_a_newer_agent_are_skipped_wherever_they_stand() {

@@ -7,6 +7,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body, Bytes};
@@ -16,6 +18,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use launchpad_protocol::spec::HttpProbe;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
 
 /// Bytes of a body that are looked at: openclaw's longest answer to a probe has 2 KiB.
 const BODY_MAX_BYTES: usize = 64 * 1024;
@@ -24,20 +27,70 @@ const BODY_MAX_BYTES: usize = 64 * 1024;
 /// microsecond. Honest servers send an answer to a probe in one or two.
 const FRAMES_MAX: usize = 1024;
 
-/// Asks once.
-///
-/// # Errors
-/// In a few words, what came instead.
-pub async fn get(address: Ipv4Addr, port: u16, probe: &HttpProbe) -> Result<(), String> {
-    let asked = ask(SocketAddr::from((address, port)), probe);
-    match tokio::time::timeout(probe.timeout, asked).await {
-        Ok(verdict) => verdict,
-        Err(_) => Err(format!("no answer within {:?}", probe.timeout)),
+/// How long the host's own address is taken for what it was: asking takes a socket and five system calls, and a host with
+/// thirty bots probes twelve times a second. One that is gone is noticed at once, because nothing can be bound to it.
+const OWN_ADDRESS_FOR: Duration = Duration::from_secs(10);
+
+/// Who asks, and from where.
+#[derive(Debug, Default)]
+pub struct Asker {
+    own: Mutex<Option<Own>>,
+}
+
+/// The host's own address, if it has one, and when that was found.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    address: Option<SocketAddr>,
+    found_at: Instant,
+}
+
+impl Asker {
+    /// Asks once.
+    ///
+    /// # Errors
+    /// In a few words, what came instead.
+    pub async fn get(&self, address: Ipv4Addr, port: u16, probe: &HttpProbe) -> Result<(), String> {
+        let address = SocketAddr::from((address, port));
+        let asked = async {
+            let stream = self.dial(address).await.map_err(|error| in_few_words(&error))?;
+            ask(stream, address, probe).await
+        };
+        match tokio::time::timeout(probe.timeout, asked).await {
+            Ok(verdict) => verdict,
+            Err(_) => Err(format!("no answer within {:?}", probe.timeout)),
+        }
+    }
+
+    /// Connects from the host's own address; where it has none but its bridges', from whichever the kernel takes.
+    async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let Some(own) = self.own() else { return TcpStream::connect(address).await };
+        let socket = TcpSocket::new_v4()?;
+        if let Err(error) = socket.bind(own) {
+            if error.kind() != io::ErrorKind::AddrNotAvailable {
+                return Err(error);
+            }
+            self.forget();
+            let Some(own) = self.own() else { return TcpStream::connect(address).await };
+            socket.bind(own)?;
+        }
+        socket.connect(address).await
+    }
+
+    fn own(&self) -> Option<SocketAddr> {
+        let mut known = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match *known {
+            Some(own) if now.duration_since(own.found_at) < OWN_ADDRESS_FOR => own.address,
+            Some(_) | None => known.insert(Own { address: own_address(), found_at: now }).address,
+        }
+    }
+
+    fn forget(&self) {
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-async fn ask(address: SocketAddr, probe: &HttpProbe) -> Result<(), String> {
-    let stream = dial(address).await.map_err(|error| in_few_words(&error))?;
+async fn ask(stream: TcpStream, address: SocketAddr, probe: &HttpProbe) -> Result<(), String> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("no HTTP: {error}"))?;
     let request = Request::get(&probe.path)
@@ -59,14 +112,6 @@ async fn ask(address: SocketAddr, probe: &HttpProbe) -> Result<(), String> {
             Err(error) => Err(format!("the connection broke: {error}")),
         },
     }
-}
-
-/// Connects from the host's own address; where it has none but its bridges', from whichever the kernel takes.
-async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    let Some(own) = own_address() else { return TcpStream::connect(address).await };
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(own)?;
-    socket.connect(address).await
 }
 
 /// The address from which this host reaches others, any port of it. Nothing is sent: the kernel looks up the way to an
@@ -161,7 +206,6 @@ fn in_few_words(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -190,7 +234,7 @@ mod tests {
         };
         let probe = probe(wanted);
         tokio::select! {
-            verdict = get(Ipv4Addr::LOCALHOST, port, &probe) => verdict,
+            verdict = Asker::default().get(Ipv4Addr::LOCALHOST, port, &probe) => verdict,
             () = async { served.await; std::future::pending().await } => unreachable!("it waits for the verdict"),
         }
     }
@@ -208,17 +252,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_probe_comes_from_the_hosts_own_address() {
+        let asker = Asker::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (dialled, accepted) = tokio::join!(dial(listener.local_addr().unwrap()), listener.accept());
+        let (dialled, accepted) = tokio::join!(asker.dial(listener.local_addr().unwrap()), listener.accept());
         let own = own_address().map_or(Ipv4Addr::LOCALHOST.into(), |own| own.ip());
         assert_eq!((dialled.unwrap().local_addr().unwrap().ip(), accepted.unwrap().1.ip()), (own, own));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_host_has_lost_is_asked_for_anew_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gone = Own { address: Some("203.0.113.9:0".parse().unwrap()), found_at: Instant::now() };
+        let asker = Asker { own: Mutex::new(Some(gone)) };
+        let (dialled, _) = tokio::join!(asker.dial(listener.local_addr().unwrap()), listener.accept());
+        assert!(dialled.is_ok(), "{dialled:?}");
     }
 
     #[tokio::test]
     async fn silence_and_a_closed_port_are_told_apart() {
         assert_eq!(asked("", None).await, Err("no answer within 300ms".to_owned()));
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        assert_eq!(get(Ipv4Addr::LOCALHOST, free, &probe(None)).await, Err("connection refused".to_owned()));
+        assert_eq!(
+            Asker::default().get(Ipv4Addr::LOCALHOST, free, &probe(None)).await,
+            Err("connection refused".to_owned())
+        );
     }
 
     /// Answers 200 with an endless body of such pieces; how many of them were taken.

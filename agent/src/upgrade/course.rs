@@ -192,7 +192,9 @@ pub fn step(stage: Stage, went: Went, now: Moment) -> Stage {
         (Stage::Checking { why, .. }, Went::Wrong(ill)) => Stage::Stuck { why: no_way_back(&why, &ill) },
         (Stage::Checking { before, why }, Went::Interrupted) => Stage::Checking { before, why },
 
-        (end @ (Stage::Done { .. } | Stage::Refused { .. } | Stage::RolledBack { .. } | Stage::Stuck { .. }), _) => end,
+        (end @ (Stage::Done { .. } | Stage::Refused { .. } | Stage::RolledBack { .. } | Stage::Stuck { .. }), _) => {
+            end
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -22,7 +22,7 @@ use launchpad_protocol::version::Version;
 use super::course::Stage;
 use super::{Log, Place, UNIT};
 use crate::VERSION;
-use crate::disk::DiskError;
+use crate::disk::Disk;
 use crate::reconcile::facts::HostFacts;
 
 /// How often the unit is asked for while there is a log without an end: it may have been asked for in the moment in which it
@@ -39,6 +39,7 @@ type Edition = (u64, u64, i64, i64);
 pub struct Upgrading<F> {
     facts: F,
     place: Place,
+    data_dir: PathBuf,
     run_dir: PathBuf,
     clock: Clock,
     /// Since when this agent is what it is: the moment at which a wish for our own version is fulfilled.
@@ -51,14 +52,11 @@ pub struct Upgrading<F> {
 
 impl<F: HostFacts> Upgrading<F> {
     /// Around those facts.
-    ///
-    /// # Errors
-    /// When the folder of upgrades cannot be made.
-    pub fn around(facts: F, data_dir: &Path, run_dir: &Path, clock: Clock) -> Result<Self, DiskError> {
-        let place = Place::open(data_dir)?;
+    #[must_use]
+    pub fn around(facts: F, place: Place, data_dir: &Path, run_dir: &Path, clock: Clock) -> Self {
+        let (data_dir, run_dir) = (data_dir.to_owned(), run_dir.to_owned());
         let since = clock.wall();
-        let run_dir = run_dir.to_owned();
-        Ok(Self { facts, place, run_dir, clock, since, log: None, read: None, pressed_at: None })
+        Self { facts, place, data_dir, run_dir, clock, since, log: None, read: None, pressed_at: None }
     }
 
     /// Reads the log again if somebody has written it.
@@ -93,6 +91,7 @@ impl<F: HostFacts> Upgrading<F> {
             operation: wished.operation,
             from: Version::ours(),
             to: wished.version.clone(),
+            data_dir: self.data_dir.clone(),
             run_dir: self.run_dir.clone(),
             stage: Stage::Fetching,
         };
@@ -125,12 +124,15 @@ impl<F: HostFacts> HostFacts for Upgrading<F> {
         if self.log.as_ref().is_some_and(|log| !log.stage.is_end()) {
             // Somebody was killed, or is at it; who asks twice wakes nobody twice.
             if self.may_press() {
-                thread::spawn(|| press().unwrap_or_else(|reason| tracing::error!(%reason, "the upgrade does not go on")));
+                thread::spawn(|| {
+                    press().unwrap_or_else(|reason| tracing::error!(%reason, "the upgrade does not go on"))
+                });
             }
             return None;
         }
         let told = self.log.as_ref().and_then(|log| Some((log.operation, outcome(&log.stage)?)));
-        let Some(wished) = wished.filter(|wished| told.as_ref().is_none_or(|(told, _)| *told != wished.operation)) else {
+        let Some(wished) = wished.filter(|wished| told.as_ref().is_none_or(|(told, _)| *told != wished.operation))
+        else {
             return told;
         };
         if wished.version.is_package_of(VERSION) {
@@ -161,6 +163,8 @@ fn outcome(stage: &Stage) -> Option<Outcome> {
 /// boot and do nothing.
 fn begin(place: &Place, log: &Log) -> Result<(), Reason> {
     let (program, fresh) = (place.program(), place.program().with_extension("new"));
+    let made = Disk::open(&place.folder).map_err(|error| Reason::new("upgrade-not-begun", error.to_string()));
+    made.map(drop)?;
     let copy = fs::copy(OURSELVES, &fresh)
         .and_then(|_| fs::set_permissions(&fresh, fs::Permissions::from_mode(0o700)))
         .and_then(|()| fs::File::open(&fresh)?.sync_all())
@@ -170,20 +174,23 @@ fn begin(place: &Place, log: &Log) -> Result<(), Reason> {
             .mend("free some space under the agent's data directory")
     })?;
     place.write(log).map_err(|error| Reason::new("upgrade-not-begun", error.to_string()))?;
+    // At boot, as long as the copy is there: what loses its power half-way may leave no agent that could ask for it.
+    if let Err(said) = systemctl(["enable", "--quiet", UNIT]) {
+        tracing::warn!(%said, "{UNIT} is not started at boot: an upgrade that loses its power waits for the agent");
+    }
     press()
 }
 
 /// Asks systemd for the unit. It starts what is not running, and leaves alone what is.
 fn press() -> Result<(), Reason> {
-    let mut command = Command::new("systemctl");
-    command.args(["start", "--no-block", UNIT]).stdin(Stdio::null());
-    let refused = |what: String| {
-        Reason::new("upgrade-not-begun", format!("`systemctl start {UNIT}`: {what}"))
+    systemctl(["start", "--no-block", UNIT]).map_err(|said| {
+        Reason::new("upgrade-not-begun", format!("`systemctl start {UNIT}`: {said}"))
             .mend("upgrade this host's agent by its package manager, by hand")
-    };
-    let output = command.output().map_err(|error| refused(error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    })
+}
+
+fn systemctl<const N: usize>(words: [&str; N]) -> Result<(), String> {
+    let output = Command::new("systemctl").args(words).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
 }

@@ -85,13 +85,17 @@ pub fn verdict(before: &Before, version: &Version, seen: &Seen) -> Verdict {
         return Verdict::NotYet(Reason::new("agent-of-another-version", sentence));
     }
     let Some(report) = &seen.report else {
-        return Verdict::NotYet(Reason::new("agent-has-not-looked", "the agent answers, and has not seen its host yet"));
+        return Verdict::NotYet(Reason::new(
+            "agent-has-not-looked",
+            "the agent answers, and has not seen its host yet",
+        ));
     };
     let same_boot = report.boot_id == before.boot_id;
     for (deployment, start) in &before.ready {
         let now = report.instances.get(deployment);
         let container = now.and_then(|now| now.container.as_ref());
-        let is_same = |now: &Start| now.container == start.container && (!same_boot || now.started_at == start.started_at);
+        let is_same =
+            |now: &Start| now.container == start.container && (!same_boot || now.started_at == start.started_at);
         match container {
             Some(now) if is_same(now) => {}
             Some(_) => return Verdict::Ill(restarted(deployment)),

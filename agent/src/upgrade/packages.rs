@@ -79,7 +79,9 @@ impl Family {
     fn content(self, file: &str) -> Order {
         match self {
             Self::Debian => Order::of(["dpkg-deb", "--show", "--showformat=${Package} ${Version}", file]),
-            Self::Rpm => Order::of(["rpm", "--query", "--queryformat", "%{NAME} %{VERSION}-%{RELEASE}", "--package", file]),
+            Self::Rpm => {
+                Order::of(["rpm", "--query", "--queryformat", "%{NAME} %{VERSION}-%{RELEASE}", "--package", file])
+            }
         }
     }
 
@@ -91,12 +93,22 @@ impl Family {
         };
         match self {
             Self::Debian => {
-                let download = Order::of(["apt-get", "--yes", "--option", "APT::Sandbox::User=root", "download", &wanted]);
+                let download =
+                    Order::of(["apt-get", "--yes", "--option", "APT::Sandbox::User=root", "download", &wanted]);
                 vec![download.clone(), Order::of(["apt-get", "--yes", "--option", LOCK_WAIT, "update"]), download]
             }
             // dnf takes an installed version for nothing to do, unless it is asked for again.
             Self::Rpm => vec![
-                Order::of(["dnf", "--assumeyes", "--refresh", "install", "--downloadonly", "--downloaddir", into, &wanted]),
+                Order::of([
+                    "dnf",
+                    "--assumeyes",
+                    "--refresh",
+                    "install",
+                    "--downloadonly",
+                    "--downloaddir",
+                    into,
+                    &wanted,
+                ]),
                 Order::of(["dnf", "--assumeyes", "reinstall", "--downloadonly", "--downloaddir", into, &wanted]),
                 Order::of(["dnf", "--assumeyes", "downgrade", "--downloadonly", "--downloaddir", into, &wanted]),
             ],
@@ -119,7 +131,9 @@ impl Family {
                 file,
             ]),
             (Self::Debian, true) => Order::of(["dpkg", "--force-confold", "--install", file]),
-            (Self::Rpm, false) => Order::of(["dnf", "--assumeyes", "--setopt=install_weak_deps=False", "install", file]),
+            (Self::Rpm, false) => {
+                Order::of(["dnf", "--assumeyes", "--setopt=install_weak_deps=False", "install", file])
+            }
             (Self::Rpm, true) => Order::of(["rpm", "--upgrade", "--oldpackage", "--replacepkgs", file]),
         }
     }
@@ -178,7 +192,8 @@ impl Packages {
         if self.on_shelf(version)?.is_some() {
             return Ok(());
         }
-        let missing = Reason::new("package-not-found", format!("there is no package of {PACKAGE} {version} for this host"));
+        let missing =
+            Reason::new("package-not-found", format!("there is no package of {PACKAGE} {version} for this host"));
         let missing = match complaint {
             Some(complaint) => missing.because(complaint),
             None => missing,
@@ -308,7 +323,10 @@ mod tests {
     fn dnf_downloads_newer_installed_and_older_versions_each_by_its_own_word() {
         let orders = lines(&Family::Rpm.download("0.2.0", "/in"));
         for (order, word) in orders.iter().zip(["install", "reinstall", "downgrade"]) {
-            assert!(order.ends_with(&format!("{word} --downloadonly --downloaddir /in launchpad-agent-0.2.0")), "{order}");
+            assert!(
+                order.ends_with(&format!("{word} --downloadonly --downloaddir /in launchpad-agent-0.2.0")),
+                "{order}"
+            );
         }
     }
 

@@ -75,11 +75,12 @@ pub trait Works {
 /// # Errors
 /// When the log can be neither read nor written. Whoever comes next finds the stage as it was.
 pub fn run(args: &UpgradeArgs) -> Result<Option<Log>, UpgradeError> {
-    let place = Place::open(&args.data_dir)?;
+    let place = Place::at(&args.upgrade_dir);
+    let Some(log) = place.log()? else { return Ok(None) };
     // Held to the end: the unit at boot and the agent may both start us.
     let Some(_lock) = place.lock()? else { return Ok(None) };
-    let run_dir = place.log()?.map(|log| log.run_dir).unwrap_or_default();
-    carry_out(&place, &mut Host { args: args.clone(), run_dir, clock: Clock::machine() })
+    let Log { data_dir, run_dir, .. } = log;
+    carry_out(&place, &mut Host { args: args.clone(), data_dir, run_dir, clock: Clock::machine() })
 }
 
 /// Carries the log to its end.
@@ -124,13 +125,14 @@ fn carry(deed: Deed, log: &Log, works: &mut dyn Works) -> Went {
 /// This host.
 struct Host {
     args: UpgradeArgs,
+    data_dir: PathBuf,
     run_dir: PathBuf,
     clock: Clock,
 }
 
 impl Works for Host {
     fn fetch(&mut self, log: &Log) -> Result<(), Reason> {
-        let packages = Packages::find(&self.args.data_dir)?;
+        let packages = Packages::find(&self.data_dir)?;
         packages.fetch(&log.from).map_err(|reason| {
             Reason::new("no-way-back", format!("{} stays, because it could not come back: {reason}", log.from))
                 .mend(reason.mend.unwrap_or_default())
@@ -149,16 +151,19 @@ impl Works for Host {
                 Err(why) => why,
             };
             if Instant::now() >= deadline {
-                return Err(Reason::new("agent-silent", "the agent does not say what runs, so that nothing is changed")
-                    .because(why)
-                    .mend("see `systemctl status launchpad-agent`"));
+                return Err(Reason::new(
+                    "agent-silent",
+                    "the agent does not say what runs, so that nothing is changed",
+                )
+                .because(why)
+                .mend("see `systemctl status launchpad-agent`"));
             }
             sleep(LOOK_AGAIN);
         }
     }
 
     fn install(&mut self, version: &Version, bare: bool) -> Result<(), Reason> {
-        Packages::find(&self.args.data_dir)?.install(version, bare)
+        Packages::find(&self.data_dir)?.install(version, bare)
     }
 
     /// Well is who is so for a while, in one process: an agent that dies and comes back answers, too.
@@ -173,7 +178,8 @@ impl Works for Host {
                     Verdict::Ill(why) => return Err(why),
                     Verdict::NotYet(why) => why,
                     Verdict::Well => {
-                        let since = well.filter(|(pid, _)| *pid == seen.pid).map_or_else(Instant::now, |(_, since)| since);
+                        let since =
+                            well.filter(|(pid, _)| *pid == seen.pid).map_or_else(Instant::now, |(_, since)| since);
                         if since.elapsed() >= steady {
                             return Ok(());
                         }
@@ -194,7 +200,7 @@ impl Works for Host {
     }
 
     fn tidy(&mut self, log: &Log) {
-        if let Ok(packages) = Packages::find(&self.args.data_dir) {
+        if let Ok(packages) = Packages::find(&self.data_dir) {
             packages.keep_only([&log.from, &log.to]);
         }
     }
