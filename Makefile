@@ -4,6 +4,7 @@
 #   make demo-check        the same unattended, for CI; prints one JSON line at the end
 #   make check-contract    a hostile bot attacks a host from inside; prints one JSON line at the end
 #   make test-vm           two whole hosts under emulation, each fault once; alone on the machine, please
+#   make sim [SEEDS=200]   the real coordinator and agents on a network and disks that fail; SEED=n replays one
 #   make soak              hundreds of changes while everything is killed at random; every fault at every moment of one
 #   make test              everything, with private Docker engines, registry and Postgres
 #   make bench             figures against plain Docker, also in target/bench/results.ndjson
@@ -20,7 +21,7 @@ KILLPOINTS := --features launchpad-protocol/killpoints
 # dockerd, ip, nft and debootstrap live in sbin, which is on no ordinary user's PATH, nor on that of `su`.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build demo demo-down demo-check check-contract soak test test-vm bench lint fmt setup-build setup-demo-echo setup-demo setup-test setup-vm
+.PHONY: build demo demo-down demo-check check-contract sim soak test test-vm bench lint fmt setup-build setup-demo-echo setup-demo setup-test setup-vm
 # Packages are installed one target after the other; cargo uses every core by itself.
 .NOTPARALLEL:
 
@@ -61,10 +62,18 @@ test-vm: setup-vm packages
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	@$(TARGET)/debug/vm
 
-# The same scenario as in `make test`, with all its changes; a few minutes. Then every cell of the guests' matrix; an hour.
+# The same as in `make test`, where it runs fifty seeds: here each seed twice, which must go the same way.
+SEEDS ?= 200
+sim: setup-build
+	$(if $(SEED),SEED=$(SEED)) LAUNCHPAD_SIM_SEEDS=$(SEEDS) LAUNCHPAD_SIM_TWICE=1 \
+		$(CARGO) test -p launchpad-tests $(KILLPOINTS) --test sim -- --nocapture
+
+# The same scenario as in `make test`, with all its changes; a few minutes. Two thousand seeds of `make sim`; half an hour.
+# Then every cell of the guests' matrix; an hour.
 soak: setup-test setup-vm packages
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	LAUNCHPAD_CHURN_CHANGES=200 $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test churn -- --nocapture
+	LAUNCHPAD_SIM_SEEDS=2000 $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test sim -- --nocapture
 	@$(TARGET)/debug/vm matrix
 
 # Release builds: the figures are for what is shipped.
