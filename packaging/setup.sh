@@ -44,6 +44,7 @@ openclaw  npm              npm               fetches the openclaw package
 test      xfsprogs         mkfs.xfs          volumes on the other filesystem that they know
 test      btrfs-progs      mkfs.btrfs        and on one that copies on write
 test      faketime         faketime          a host whose clock is wrong
+test      systemd          systemd-analyze   reads the units as a host would
 test      postgresql       /usr/lib/postgresql/*/bin/initdb  the second database of the store's tests
 vm        mmdebstrap       mmdebstrap        the root of the guests
 vm        qemu-system-x86  qemu-system-x86_64  the guests' machine

@@ -153,6 +153,13 @@ pub struct EnrollArgs {
     /// Join anew although this host has joined before, as after a revocation. The bots that it has run on, unmanaged
     #[arg(long)]
     pub replace: bool,
+    /// Give Docker live-restore and remapped users first, and restart it; refused while there is any container. Its old
+    /// file is kept beside the new one
+    #[arg(long)]
+    pub configure_docker: bool,
+    /// Leave gate and agent as they are, where systemd would start them
+    #[arg(long)]
+    pub no_start: bool,
 }
 
 /// A join token as it was typed. It is read by [`crate::enroll`], because the command line's own complaint about a bad

@@ -6,11 +6,13 @@
 //!                          identity on disk, all at once ◄── chain, roots ◄───┘
 //! ```
 //! Cut off anywhere, it is run again with the same token: the pending key is the same, and for ten minutes the
-//! coordinator gives the same key the same answer. On a host that has joined it changes nothing. It does not start the
-//! agent, and touches no bot.
+//! coordinator gives the same key the same answer. On a host that has joined it changes nothing, and it touches no bot.
+//! Around it, each when `main.rs` wants it: [`dockerd`] makes Docker fit for bots, [`units`] starts gate and agent.
+
+pub mod dockerd;
+pub mod units;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use launchpad_protocol::wire::{self, v1};
 use tokio::time::timeout;
 
 use crate::config::{EnrollArgs, HostPort, HostPortError, machine_name};
+use crate::identity::machine::this_machine;
 use crate::identity::{Identity, IdentityFileError, IdentityFiles};
 use crate::link::cause::not_carried_out;
 use crate::local::lock::{DataLock, LockError};
@@ -101,9 +104,11 @@ pub enum EnrollError {
 /// [`EnrollError`] says in one line what is wrong and what mends it.
 pub async fn enroll(args: &EnrollArgs, agent_version: &str, clock: &Clock) -> Result<Enrolment, EnrollError> {
     let files = IdentityFiles::open(&args.data_dir)?;
+    let machine = this_machine();
     if !args.replace
         && let Some(before) = joined_before(&files)?
     {
+        files.belongs_to(machine.as_deref())?;
         return Ok(before);
     }
     let token = args.token.parse()?;
@@ -125,19 +130,10 @@ pub async fn enroll(args: &EnrollArgs, agent_version: &str, clock: &Clock) -> Re
     let reply = reply.unwrap_or_else(|_| Err(EnrollError::Silence { coordinator: args.coordinator.clone() }))?;
     let identity = Answered { reply, key, name, coordinator: &args.coordinator }.identity()?;
     files.store(&identity)?;
+    // Afterwards: between the two, a copied disk's new identity is refused once more, and its old one never accepted.
+    files.claim(machine.as_deref())?;
     files.forget_pending()?;
     Ok(Enrolment::Joined { host: identity.host, name: identity.name })
-}
-
-/// Whether something listens where Docker should; if not, what to tell. Enrolling does not need it, running does.
-#[must_use]
-pub fn docker_missing(socket: &Path) -> Option<Reason> {
-    let error = std::os::unix::net::UnixStream::connect(socket).err()?;
-    Some(
-        Reason::new("docker-away", format!("Docker does not listen at {}", socket.display()))
-            .because(error.to_string())
-            .mend("install and start Docker Engine 20.10 or newer before the agent runs; `launchpad-agent doctor` checks it"),
-    )
 }
 
 fn joined_before(files: &IdentityFiles) -> Result<Option<Enrolment>, EnrollError> {
@@ -216,9 +212,7 @@ impl Answered<'_> {
 impl fmt::Display for Enrolment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Joined { host, name } => {
-                write!(f, "joined as {host} ({name}); now start the agent: launchpad-agent run")
-            }
+            Self::Joined { host, name } => write!(f, "joined as {host} ({name})"),
             Self::JoinedBefore { host, name, coordinator } => {
                 write!(f, "this host has joined before, as {host} ({name}) with {coordinator}; nothing was changed")
             }

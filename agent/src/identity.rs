@@ -5,10 +5,13 @@
 //!   identity      all that comes with an enrolment or a renewal, in one file: a crash between key and
 //!                 certificate would otherwise leave a host that is nobody
 //!   sealing.key   made once, never replaced: what was sealed to it must open as long as the host lives
+//!   machine       on which machine that was, so that a copied disk is noticed
 //!   pending.key   the key of an enrolment that is not answered yet: with it the same token works again
 //! ```
 //! `enroll` writes the first identity, `renew` every later one, `link` shows it to the coordinator. [`Enrolled`] keeps
 //! disk, memory and TLS in step. Nothing here talks to anybody.
+
+pub mod machine;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -77,6 +80,20 @@ pub enum IdentityFileError {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// The disk is a copy, or was moved.
+    #[error(
+        "this host's identity was made on another machine ({made_on}; this one is {here}), so its disk is a copy: join \
+         this machine as a host of its own with `launchpad-agent enroll --replace`; or, if the other machine is gone for \
+         good and this one stands in for it, remove {}", note.display()
+    )]
+    OtherMachine {
+        /// That machine's id.
+        made_on: String,
+        /// This one's.
+        here: String,
+        /// Where that is noted.
+        note: PathBuf,
     },
     /// The disk.
     #[error(transparent)]

@@ -3,20 +3,24 @@
 //! A failure is one line on stderr, what it is and what mends it, and exit code 1; a misused command line is 2. The
 //! log goes to stderr, what was asked for to stdout. No bot is ever touched from here.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use launchpad_agent::book::SledBook;
 use launchpad_agent::config::file::{self, Misled};
-use launchpad_agent::config::{Command, Config, EnrollArgs, GateArgs, LOG_VARIABLE, LocalArgs, Output};
+use launchpad_agent::config::{Command, Config, DATA_DIR, EnrollArgs, GateArgs, LOG_VARIABLE, LocalArgs, Output};
 use launchpad_agent::disk::Disk;
 use launchpad_agent::doctor::{LiveFacts, Whereabouts, examine};
+use launchpad_agent::enroll::dockerd::{Machine, Places, configure};
+use launchpad_agent::enroll::units;
 use launchpad_agent::execute::docker::{DockerHost, HostConfig};
 use launchpad_agent::execute::gate::{GATE_AWAY, GateClient, keep_away};
 use launchpad_agent::gate::GateConfig;
-use launchpad_agent::identity::{Enrolled, is_enrolled};
+use launchpad_agent::identity::machine::this_machine;
+use launchpad_agent::identity::{Enrolled, IdentityFiles, is_enrolled};
 use launchpad_agent::link::{Pace, Reach};
 use launchpad_agent::local::lock::DataLock;
 use launchpad_agent::local::{LocalSocket, LocalView, REQUESTS_QUEUED, Request, Response};
@@ -87,12 +91,30 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 async fn join(args: &EnrollArgs) -> anyhow::Result<()> {
+    if args.configure_docker {
+        let configured = configure(&Places::default(), &Machine::with(&args.docker)).await?;
+        say(&format!("{configured}\n"));
+    }
+    // Before the token is spent; but a host may well join first and be mended then.
+    let at = Whereabouts { docker: args.docker.clone(), data_dir: args.data_dir.clone(), gate: None };
+    for missing in examine(&at).await.missing() {
+        eprintln!("launchpad-agent: before bots can run here: {missing}");
+    }
     let joined = enroll::enroll(args, VERSION, &Clock::machine()).await?;
     say(&format!("{joined}\n"));
-    if let Some(missing) = enroll::docker_missing(&args.docker) {
-        eprintln!("launchpad-agent: {missing}");
+    if !args.no_start && args.data_dir == units_data_dir() {
+        say(&format!("{}\n", units::start().await?));
     }
     Ok(())
+}
+
+/// Where the units' agent works: whoever joins elsewhere runs an agent of his own there, as tests do.
+fn units_data_dir() -> PathBuf {
+    let told = file::read(["launchpad-agent", "run"].map(OsString::from));
+    match told.map(|cli| cli.command) {
+        Ok(Command::Run(config)) => config.data_dir,
+        _ => PathBuf::from(DATA_DIR),
+    }
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
@@ -100,6 +122,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let enrolled = Enrolled::load(&config.data_dir)?;
     // Held until the process ends.
     let _lock = DataLock::take(&config.data_dir)?;
+    IdentityFiles::open(&config.data_dir)?.belongs_to(this_machine().as_deref())?;
     let socket = LocalSocket::bind(&config.run_dir)?;
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;

@@ -29,6 +29,7 @@ mod view;
 
 pub mod query;
 mod seats;
+mod twins;
 
 mod enroll;
 
@@ -54,6 +55,7 @@ use tokio::sync::Notify;
 
 use query::{Answers, Asker, Asks};
 use seats::Seats;
+use twins::Twins;
 
 /// What the rest of the coordinator wants of the fleet. Clones are the same fleet.
 #[derive(Debug, Clone)]
@@ -61,6 +63,7 @@ pub struct Fleet {
     clock: Clock,
     entropy: Entropy,
     seats: Arc<Seats>,
+    twins: Arc<Twins>,
     asks: Arc<Asks>,
     revoked: Arc<Notify>,
 }
@@ -69,7 +72,7 @@ impl Fleet {
     /// A fleet of which no host is connected yet.
     #[must_use]
     pub fn new(clock: Clock, entropy: Entropy) -> Self {
-        Self { clock, entropy, seats: Arc::default(), asks: Arc::default(), revoked: Arc::default() }
+        Self { clock, entropy, seats: Arc::default(), twins: Arc::default(), asks: Arc::default(), revoked: Arc::default() }
     }
 
     /// Puts a question to a host. The answer comes as the host gives it, and ends at the deadline at the latest.
@@ -85,6 +88,12 @@ impl Fleet {
     #[must_use]
     pub fn connected(&self, host: HostId) -> Option<Transport> {
         self.seats.of(host).map(|seat| seat.transport)
+    }
+
+    /// What is wrong with the host's identity, if two machines have it.
+    #[must_use]
+    pub fn twins(&self, host: HostId) -> Option<Reason> {
+        self.twins.of(host, self.clock.wall())
     }
 
     /// All hosts that are connected here.

@@ -2,7 +2,8 @@
 //!
 //! - `coordinator.rs`: the small coordinator: protocol, certificates, no store. `relay.rs`: a network with faults.
 //! - `world.rs`: an installation, and an agent's link without a reconciler.
-//! - `session.rs`, `routes.rs`, `answers.rs`, `certificates.rs`, `enrolment.rs`, `identity.rs`, `socket.rs`: what is proved.
+//! - `session.rs`, `routes.rs`, `answers.rs`, `certificates.rs`, `enrolment.rs`, `identity.rs`, `socket.rs`,
+//!   `supervised.rs`: what is proved.
 
 mod answers;
 mod certificates;
@@ -13,4 +14,5 @@ mod relay;
 mod routes;
 mod session;
 mod socket;
+mod supervised;
 mod world;

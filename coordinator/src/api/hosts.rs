@@ -175,7 +175,10 @@ impl From<HostView> for Host {
             instances: instances.into_iter().map(HostedInstance::from).collect(),
             orphans: orphans.into_iter().map(Orphan::from).collect(),
             gate: gate.map(Gate::from),
-            reasons: view.trouble.into_iter().chain(view.lacking).chain(troubles).map(Reason::from).collect(),
+            reasons: {
+                let reasons = view.trouble.into_iter().chain(view.twins).chain(view.lacking);
+                reasons.chain(troubles).map(Reason::from).collect()
+            },
             last_seen_us: view.last_seen_at.map(Moment::micros),
         }
     }

@@ -49,6 +49,8 @@ pub struct HostView {
     pub trouble: Option<Reason>,
     /// Why nothing new is placed on it, by what it cannot enforce.
     pub lacking: Option<Reason>,
+    /// What is wrong with its identity, if two machines have it.
+    pub twins: Option<Reason>,
     /// What it last reported.
     pub report: Option<HostReport>,
     /// When it last reported.
@@ -197,6 +199,7 @@ impl App {
                 report: reports::latest(tx, host.id).await?.map(|stored| stored.report),
                 trouble: outbox::trouble(tx, host.id).await?,
                 lacking: self.lacking(&host),
+                twins: self.fleet.twins(host.id),
                 id: host.id,
                 name: host.name,
                 pool: host.pool,

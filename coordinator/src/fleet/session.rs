@@ -178,6 +178,9 @@ impl Session {
         }
         tracing::info!(%host, fence = %admission.fence, transport = %self.peer.transport, remote = %self.peer.remote,
             agent = hello.agent_version, "a host is connected");
+        if self.ground.fleet.twins.greeted(host, &hello.boot_id, admission.wall) {
+            tracing::error!(%host, remote = %self.peer.remote, "two machines use this host's identity: its disk was copied");
+        }
         self.seated = Some((seat, ends));
         // What was published between the store's answer and the seat was published to nobody.
         self.ground.signals.publisher.notify();

@@ -63,6 +63,20 @@ async fn a_newer_session_replaces_the_older_which_is_told_so() {
 }
 
 #[tokio::test]
+async fn two_machines_with_one_identity_are_noticed_and_told_of_the_host() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.host("web-1").await;
+    let in_boot = |boot: &str| launchpad_protocol::frame::Hello { boot_id: boot.to_owned(), ..hello(None, None) };
+    for boot in ["the-host's", "the-copy's"] {
+        agent.connect(Route::Tcp, in_boot(boot)).await.unwrap().welcome().await;
+        assert_eq!(coordinator.fleet.twins(agent.host), None, "it may have been a reboot");
+    }
+    agent.connect(Route::Tcp, in_boot("the-host's")).await.unwrap().welcome().await;
+    let told = coordinator.fleet.twins(agent.host).expect("no boot comes back");
+    assert_eq!(told.code, "identity-in-use-twice");
+}
+
+#[tokio::test]
 async fn a_session_that_was_replaced_at_another_replica_reports_no_more() {
     let coordinator = Coordinator::start().await;
     let agent = coordinator.host("web-1").await;
