@@ -13,7 +13,7 @@
 //!
 //! Read in this order: [`image`] is the root that all guests share, [`seed`] what makes one of them; [`switch`] the bridges;
 //! [`machine`] is one guest and [`control`] the way to run something in it; [`package`] is what an operator installs;
-//! [`fleet`] puts it together; [`standing`] is what is seen of the bots; [`fault`] is what happens to them, [`cell`] one
+//! [`fleet`] puts it together; [`standing`] is what is seen of the bots, [`promises`] how they are held; [`fault`] is what happens to them, [`cell`] one
 //! fault at one moment of a change, and [`report`] what came of all cells.
 
 pub mod cell;
@@ -23,6 +23,7 @@ pub mod fleet;
 pub mod image;
 pub mod machine;
 pub mod package;
+pub mod promises;
 pub mod report;
 pub mod seed;
 pub mod standing;

@@ -17,10 +17,11 @@
 //! [`registry`], [`images`], [`postgres`], [`coordinator`], [`gate`], [`caddy`] and [`agent`] start one thing each, all by
 //! [`process`]; [`api`], [`deployment`], [`accounts`], [`bot`] and [`hostile`] talk to what runs;
 //! [`stand_in`] is the world outside, which records who came; [`contract`] judges what was seen of a hostile
-//! bot; [`search`] looks for a text in all that is left; [`kernel`] reads the limits that the kernel holds;
-//! [`wait`] is how a test waits; [`sweep`] removes whatever a killed run left behind, and [`interrupt`] sees
-//! that a program in `bin/` leaves nothing. [`guest`] has whole hosts instead of namespaces. Apart from all of it, and
-//! without root or network: [`cluster`], a whole fleet in one heap of events. No product code lives here, and nothing here sleeps for a fixed time.
+//! bot, [`held`] whether a bot is held as its host tells; [`search`] looks for a text in all that is left; [`kernel`]
+//! reads the limits that the kernel holds; [`wait`] is how a test waits; [`sweep`] removes whatever a killed run left
+//! behind, and [`interrupt`] sees that a program in `bin/` leaves nothing. [`guest`] has whole hosts instead of
+//! namespaces. Apart from all of it, and without root or network: [`cluster`], a whole fleet in one heap of events.
+//! No product code lives here, and nothing here sleeps for a fixed time.
 
 pub mod accounts;
 pub mod agent;
@@ -34,6 +35,7 @@ pub mod deployment;
 pub mod engine;
 pub mod gate;
 pub mod guest;
+pub mod held;
 pub mod host;
 pub mod hostile;
 pub mod images;

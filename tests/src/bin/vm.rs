@@ -6,11 +6,13 @@
 //! Exit codes: 0 everything held, 1 it did not, 130 interrupted. What never happens here: anything on the machine's own
 //! network, or a second run beside the first.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use launchpad_tests::guest::cell::Cell;
 use launchpad_tests::guest::fleet::Fleet;
+use launchpad_tests::guest::promises;
 use launchpad_tests::guest::report::{self, Report};
 use launchpad_tests::interrupt;
 use launchpad_tests::lab::{Run, Sole};
@@ -32,8 +34,14 @@ fn start() -> Result<ExitCode> {
         None => Cell::one_per_fault(),
         Some("matrix") => Cell::matrix(),
         Some("up") => Vec::new(),
+        // Inside a guest.
+        Some("held") => {
+            let file = arguments.get(1).context("usage: vm held FILE")?;
+            promises::inside(Path::new(file))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Some("only") => named(&arguments[1..])?,
-        Some(_) => bail!("usage: vm [matrix|up|only FAULT…]"),
+        Some(_) => bail!("usage: vm [matrix|up|only FAULT[:MOMENT]…]"),
     };
     // From here on the report is ours alone.
     let _sole = Sole::of(&report::folder())?;
@@ -58,6 +66,7 @@ fn run(report: &mut Report, wanted: Vec<Cell>) -> Result<()> {
     if wanted.is_empty() {
         hold(&fleet);
     }
+    report.held(promises::broken(&fleet)?)?;
     for cell in wanted {
         eprintln!("vm: {cell}");
         let outcome = cell.run(&mut fleet);
@@ -70,13 +79,18 @@ fn run(report: &mut Report, wanted: Vec<Cell>) -> Result<()> {
             fleet.wait_settled().with_context(|| format!("after {cell}"))?;
         }
     }
+    // Once more, after all that.
+    report.held(promises::broken(&fleet)?)?;
     fleet.close()
 }
 
-/// The cells of the faults that were named, at every moment.
+/// The cells of the faults that were named, at every moment, or at the one behind a colon: `reboot disk-full:before`.
 fn named(names: &[String]) -> Result<Vec<Cell>> {
-    let cells: Vec<Cell> =
-        Cell::matrix().into_iter().filter(|cell| names.contains(&cell.fault.to_string())).collect();
+    let is_meant = |cell: &Cell| {
+        let (fault, at) = (cell.fault.to_string(), format!("{}:{}", cell.fault, cell.moment));
+        names.iter().any(|name| *name == fault || *name == at)
+    };
+    let cells: Vec<Cell> = Cell::matrix().into_iter().filter(is_meant).collect();
     if cells.is_empty() {
         bail!("no fault is called {}", names.join(" or "))
     }

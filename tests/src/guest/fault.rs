@@ -8,12 +8,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use super::fleet::{Fleet, SOON};
 use super::machine::Guest;
-use super::standing::Allowed;
+use super::standing::{self, Allowed};
+use crate::wait::wait_for;
 
 /// The guest that is struck.
 const STRUCK: usize = 0;
@@ -29,6 +30,10 @@ for place in / /var/lib/launchpad-agent; do
 done
 ! touch /var/lib/launchpad-agent/fill/probe 2>/dev/null || ! dd if=/dev/zero of=/var/lib/launchpad-agent/fill/probe bs=64k count=1 2>/dev/null"#;
 
+/// Everything that a bot hangs on, from the bottom up; containers are no children of any of it.
+const RESTART: &str = "systemctl restart containerd.service && systemctl restart docker.service && \
+                       systemctl restart launchpad-gate.service && systemctl restart launchpad-agent.service";
+
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,8 +44,12 @@ pub enum Fault {
     DockerdKill,
     /// SIGKILL to the coordinator.
     CoordinatorKill,
+    /// An operator restarts every unit that has to do with bots.
+    UnitRestart,
     /// An operator reboots the host.
     Reboot,
+    /// The same while no coordinator runs: the host has to find its bots by itself.
+    LonelyReboot,
     /// The host's link is cut.
     Partition,
     /// The agent's package is upgraded.
@@ -59,9 +68,10 @@ pub enum Fault {
 
 impl Fault {
     /// Each, in the order in which they are tried.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::AgentKill,
         Self::DockerdKill,
+        Self::UnitRestart,
         Self::CoordinatorKill,
         Self::Partition,
         Self::UdpBlocked,
@@ -69,6 +79,7 @@ impl Fault {
         Self::DiskFull,
         Self::PackageUpgrade,
         Self::Reboot,
+        Self::LonelyReboot,
         Self::HostKill,
         Self::CertificateExpiry,
     ];
@@ -76,8 +87,10 @@ impl Fault {
     /// What may become of a bot on guest `index`.
     pub const fn allows(self, index: usize) -> Allowed {
         match self {
-            Self::Reboot | Self::HostKill if index == STRUCK => Allowed::OneStart,
+            Self::Reboot | Self::LonelyReboot | Self::HostKill if index == STRUCK => Allowed::OneStart,
             Self::Reboot
+            | Self::LonelyReboot
+            | Self::UnitRestart
             | Self::HostKill
             | Self::AgentKill
             | Self::DockerdKill
@@ -93,7 +106,7 @@ impl Fault {
 
     /// Whether somebody takes an order while it stands.
     pub const fn takes_orders(self) -> bool {
-        !matches!(self, Self::CoordinatorKill)
+        !matches!(self, Self::CoordinatorKill | Self::LonelyReboot)
     }
 
     /// Strikes, and returns when it can be felt.
@@ -105,7 +118,15 @@ impl Fault {
             Self::AgentKill => kill_unit(&fleet.guests[STRUCK], "launchpad-agent.service"),
             Self::DockerdKill => kill_unit(&fleet.guests[STRUCK], "docker.service"),
             Self::CoordinatorKill => fleet.lab.coordinator()?.kill(),
+            Self::UnitRestart => fleet.guests[STRUCK].control.sh(RESTART).map(drop),
             Self::Reboot => fleet.guests[STRUCK].reboot(),
+            Self::LonelyReboot => {
+                fleet.lab.coordinator()?.kill()?;
+                let guest = &mut fleet.guests[STRUCK];
+                guest.reboot()?;
+                guest.wait_up()?;
+                runs_alone(guest)
+            }
             Self::HostKill => fleet.guests[STRUCK].kill(),
             Self::Partition => cut(fleet),
             Self::PackageUpgrade => {
@@ -129,7 +150,11 @@ impl Fault {
                 fleet.ahead += A_CERTIFICATE_LATER;
                 let later = format!("date -s '{} seconds'", A_CERTIFICATE_LATER.as_secs());
                 fleet.guests.iter().try_for_each(|guest| guest.control.sh(&later).map(drop))?;
-                coordinator_ahead(fleet)
+                coordinator_ahead(fleet)?;
+                let guest = &fleet.guests[STRUCK];
+                let now: i64 = guest.control.sh("date +%s")?.parse().context("read the guest's clock")?;
+                ensure!(certificate_expires(guest)? < now * 1_000_000, "the certificate is still in force");
+                Ok(())
             }
         }
     }
@@ -140,7 +165,7 @@ impl Fault {
     /// When somebody does not come back in time.
     pub fn mend(self, fleet: &mut Fleet) -> Result<()> {
         match self {
-            Self::CoordinatorKill => fleet.lab.coordinator()?.restart()?,
+            Self::CoordinatorKill | Self::LonelyReboot => fleet.lab.coordinator()?.restart()?,
             Self::Reboot => fleet.guests[STRUCK].wait_up()?,
             Self::HostKill => {
                 fleet.guests[STRUCK].boot()?;
@@ -152,7 +177,7 @@ impl Fault {
                 fleet.guests[STRUCK].control.sh("rm -rf /fill /var/lib/launchpad-agent/fill").map(drop)?;
             }
             Self::UdpBlocked => fleet.guests[STRUCK].ports.set_udp(true)?,
-            Self::AgentKill | Self::DockerdKill | Self::PackageUpgrade => {}
+            Self::AgentKill | Self::DockerdKill | Self::UnitRestart | Self::PackageUpgrade => {}
         }
         (0..fleet.guests.len())
             .try_for_each(|index| fleet.wait_host(index, "connected", |host| host["connected"] == true).map(drop))
@@ -174,6 +199,24 @@ fn kill_unit(guest: &Guest, unit: &str) -> Result<()> {
     let again =
         format!("systemctl is-active --quiet {unit} && test \"$({pid})\" -gt 0 && test \"$({pid})\" -ne {before}");
     guest.control.wait(&format!("systemd to start {unit} again"), SOON, &again).map(drop)
+}
+
+/// Waits until a bot runs on a guest, whoever else does.
+fn runs_alone(guest: &Guest) -> Result<()> {
+    wait_for("the host to find its bot by itself", SOON, || {
+        Ok(match standing::look(&guest.control) {
+            Ok(bots) if !bots.is_empty() && bots.values().all(|bot| bot.running && bot.has_volume) => Ok(()),
+            Ok(bots) => Err(format!("{bots:?}")),
+            Err(error) => Err(format!("{error:#}")),
+        })
+    })
+}
+
+/// Until when the guest's certificate is in force, in microseconds.
+fn certificate_expires(guest: &Guest) -> Result<i64> {
+    let told = guest.control.sh("launchpad-agent status --output json")?;
+    let told: serde_json::Value = serde_json::from_str(&told).context("read the agent's status")?;
+    told["certificate_expires"].as_i64().with_context(|| format!("no certificate in {told}"))
 }
 
 /// Cuts the guest off, and waits until the coordinator has noticed.

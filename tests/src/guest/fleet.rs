@@ -17,6 +17,7 @@ use super::standing::{self, Standing};
 use super::switch::Switch;
 use crate::coordinator::{Coordinator, Place};
 use crate::deployment::Deployment;
+use crate::held;
 use crate::lab::{Lab, Run, http_address};
 use crate::wait::wait_for;
 
@@ -24,12 +25,21 @@ use crate::wait::wait_for;
 const GUESTS: u8 = 2;
 /// A shared pool that asks for all that a host can have.
 const POOLS: &str = "[shared]\nkind = \"shared\"\n";
-/// Two plans between which a running bot changes in place: the same volume.
-const PLANS: &str = "\
-[starter]\ncpu_millis = 200\nmemory_mb = 128\nstorage_mb = 64\nretention_days = 1\negress_rules = 8\n\
-[pro]\ncpu_millis = 300\nmemory_mb = 160\nstorage_mb = 64\nretention_days = 1\negress_rules = 8\n";
-/// Their memory, as the kernel is to hold it.
-const MEMORY_BYTES: [(&str, u64); 2] = [("starter", 128 << 20), ("pro", 160 << 20)];
+/// What a plan grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    name: &'static str,
+    /// As the kernel is to hold it.
+    pub memory_bytes: u64,
+    /// Thousandths of a core.
+    pub cpu_millis: u64,
+}
+
+/// Two plans between which a running bot changes in place: their volume is the same.
+const PLANS: [Plan; 2] = [
+    Plan { name: "starter", memory_bytes: 128 << 20, cpu_millis: 200 },
+    Plan { name: "pro", memory_bytes: 160 << 20, cpu_millis: 300 },
+];
 /// Everything that a guest does takes ten times as long when a build runs beside it.
 pub const SOON: Duration = Duration::from_secs(600);
 
@@ -46,7 +56,8 @@ pub struct Fleet {
     pub ahead: Duration,
     /// Coordinator and registry.
     pub lab: Lab,
-    plan: &'static str,
+    /// The index of the bots' plan.
+    plan: usize,
     _switch: Switch,
 }
 
@@ -64,10 +75,10 @@ impl Fleet {
         let guests = (1..=GUESTS).map(|index| Guest::start(lab.dir(), index, &base, &keys, &switch));
         let guests = guests.collect::<Result<_>>()?;
         let mut place = Place::new(lab.dir(), &http_address());
-        (place.pools, place.plans) = (POOLS.to_owned(), Some(PLANS.to_owned()));
+        (place.pools, place.plans) = (POOLS.to_owned(), Some(PLANS.map(table).concat()));
         lab.start_coordinator_at(place)?;
         let mut fleet =
-            Self { guests, bots: Vec::new(), package, ahead: Duration::ZERO, lab, plan: "starter", _switch: switch };
+            Self { guests, bots: Vec::new(), package, ahead: Duration::ZERO, lab, plan: 0, _switch: switch };
         for index in 0..fleet.guests.len() {
             fleet.join(index).with_context(|| format!("make a host of guest {}", index + 1))?;
         }
@@ -83,6 +94,11 @@ impl Fleet {
         let Self { guests, lab, .. } = self;
         drop(guests);
         lab.close()
+    }
+
+    /// The plan that all bots are to have.
+    pub const fn plan(&self) -> Plan {
+        PLANS[self.plan]
     }
 
     /// Where its files lie.
@@ -107,8 +123,8 @@ impl Fleet {
         let api = self.lab.api()?;
         for index in 0..self.guests.len() {
             let name = format!("steady-{}", index + 1);
-            let body =
-                json!({ "name": name, "profile": "echo", "plan": self.plan, "image": self.lab.image("echo")? });
+            let (plan, image, egress) = (self.plan().name, self.lab.image("echo")?, [held::egress()]);
+            let body = json!({ "name": name, "profile": "echo", "plan": plan, "image": image, "egress": egress });
             let bot = Deployment::order(&api, &body)?;
             bot.api.wait_for_state(&bot.id, "running", SOON)?;
             self.bots.push(bot);
@@ -126,6 +142,9 @@ impl Fleet {
             at.extend(of_host);
         }
         self.bots = at;
+        for (guest, bot) in self.guests.iter().zip(&self.bots) {
+            standing::mark_volume(&guest.control, &bot.id)?;
+        }
         self.wait_settled()
     }
 
@@ -156,9 +175,10 @@ impl Fleet {
     /// # Errors
     /// When the API refuses.
     pub fn change(&mut self) -> Result<()> {
-        self.plan = if self.plan == "starter" { "pro" } else { "starter" };
+        self.plan = (self.plan + 1) % PLANS.len();
+        let plan = self.plan().name;
         for bot in &self.bots {
-            bot.api.put(&format!("/deployments/{}/plan", bot.id), &json!({ "plan": self.plan }))?.success()?;
+            bot.api.put(&format!("/deployments/{}/plan", bot.id), &json!({ "plan": plan }))?.success()?;
         }
         Ok(())
     }
@@ -196,19 +216,20 @@ impl Fleet {
         }
         for bot in &self.bots {
             let now = bot.get()?;
-            let judged = now["instance"]["enforcement"].as_object().context("nothing is judged yet")?;
-            let kept = judged.values().all(|one| one["verdict"] == "enforced");
-            if now["state"] != "running" || now["plan"] != self.plan || !kept || judged.is_empty() {
+            if now["state"] != "running" || now["plan"] != self.plan().name {
                 return Ok(Some(now.to_string()));
             }
+            held::all_enforced(&now)?;
         }
-        let (_, memory) = MEMORY_BYTES.into_iter().find(|(plan, _)| *plan == self.plan).context("a plan of ours")?;
+        let memory = self.plan().memory_bytes;
         let standing = self.standing()?;
         let wished = standing.len() == self.bots.len()
             && self.bots.iter().all(|bot| {
-                standing.get(&bot.id).is_some_and(|seen| seen.running && seen.memory_bytes == Some(memory))
+                standing
+                    .get(&bot.id)
+                    .is_some_and(|seen| seen.running && seen.has_volume && seen.memory_bytes == Some(memory))
             });
-        Ok((!wished).then(|| format!("{standing:?}, where {memory} bytes are wished")))
+        Ok((!wished).then(|| format!("{standing:?}, where {memory} bytes and a volume are wished")))
     }
 
     /// Saves what an investigator needs of every guest to `folder`.
@@ -220,4 +241,13 @@ impl Fleet {
             }
         }
     }
+}
+
+/// A plan as the coordinator reads it.
+fn table(plan: Plan) -> String {
+    let Plan { name, memory_bytes, cpu_millis } = plan;
+    let memory_mb = memory_bytes >> 20;
+    format!(
+        "[{name}]\ncpu_millis = {cpu_millis}\nmemory_mb = {memory_mb}\nstorage_mb = 64\nretention_days = 1\negress_rules = 8\n"
+    )
 }

@@ -34,6 +34,15 @@ impl Report {
         self.ended.is_none() && self.enforcement.is_empty() && self.cells.iter().all(|cell| cell.wrong.is_empty())
     }
 
+    /// Takes what is not as promised.
+    ///
+    /// # Errors
+    /// As [`Report::save`].
+    pub fn held(&mut self, broken: Vec<String>) -> Result<()> {
+        self.enforcement.extend(broken);
+        self.save().map(drop)
+    }
+
     /// Writes it down: after every cell, so that an interrupt loses nothing.
     ///
     /// # Errors

@@ -8,14 +8,29 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::control::Control;
 
-/// One line for each container of ours: id, deployment, start, whether it runs, starts by its own log, limit of memory.
+/// One line for each container of ours: id, deployment, start, whether it runs, starts by its own log, limit of memory, and
+/// whether the bot writes to its volume and sees there what the host put into it.
 const LOOK: &str = r#"
 for id in $(docker ps --all --quiet --no-trunc --filter label=launchpad.deployment); do
-    group=$(find /sys/fs/cgroup/launchpad.slice -type d -name "docker-$id.scope" 2>/dev/null)
-    docker inspect --format '{{.Id}} {{index .Config.Labels "launchpad.deployment"}} {{.State.StartedAt}} {{.State.Running}}' "$id" | tr '\n' ' '
-    docker logs "$id" 2>&1 | grep -c '^echo: listening' | tr '\n' ' '
-    cat "$group/memory.max" 2>/dev/null || echo none
+    told='{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}} {{.LogPath}}
+        {{.Id}} {{index .Config.Labels "launchpad.deployment"}} {{.State.StartedAt}} {{.State.Running}}'
+    set -- $(docker inspect --format "$told" "$id")
+    starts=$(cat "$3"* | grep -c '"log":"echo: listening')
+    memory=$(cat /sys/fs/cgroup/launchpad.slice/*/"docker-$id.scope/memory.max" 2>/dev/null)
+    sees=$(cat "/proc/$1/root/state/marker" 2>/dev/null)
+    writes=$(timeout 20 bash -c "exec 3<>/dev/tcp/$2/8080 && printf 'GET /whoami HTTP/1.0\r\n\r\n' >&3 && cat <&3" 2>/dev/null)
+    case $sees,$writes in marked,*'"state":true'*) volume=true ;; *) volume=false ;; esac
+    echo "$4 $5 $6 $7 $starts ${memory:-none} $volume"
 done"#;
+
+/// Puts something into a bot's volume, by the host's own mount of it.
+///
+/// # Errors
+/// When there is no such volume.
+pub fn mark_volume(control: &Control, deployment: &str) -> Result<()> {
+    let mount = format!("/var/lib/launchpad-agent/volumes/{deployment}/mount");
+    control.sh(&format!("mountpoint -q {mount} && echo marked >{mount}/data/marker")).map(drop)
+}
 
 /// One bot as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +45,8 @@ pub struct Standing {
     pub starts: u32,
     /// What the kernel lets it have, if it tells.
     pub memory_bytes: Option<u64>,
+    /// Whether it writes to its volume, and sees there what the host sees.
+    pub has_volume: bool,
 }
 
 impl fmt::Display for Standing {
@@ -52,7 +69,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, Standing>> {
     let mut found = BTreeMap::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [container, deployment, started_at, running, starts, memory] = words[..] else {
+        let [container, deployment, started_at, running, starts, memory, has_volume] = words[..] else {
             anyhow::bail!("a line of another form: {line}")
         };
         let standing = Standing {
@@ -61,6 +78,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, Standing>> {
             running: running == "true",
             starts: starts.parse().with_context(|| format!("no number of starts: {line}"))?,
             memory_bytes: memory.parse().ok(),
+            has_volume: has_volume == "true",
         };
         let other = found.insert(deployment.to_owned(), standing);
         ensure!(other.is_none(), "two containers are of deployment {deployment}:\n{text}");
@@ -87,6 +105,9 @@ pub fn harm(before: &Standing, after: &Standing, allowed: Allowed) -> Option<Str
         return told("it has another container");
     }
     let starts = after.starts.checked_sub(before.starts);
+    if !after.has_volume {
+        return told("it lost sight of its volume");
+    }
     match allowed {
         Allowed::Nothing if before.started_at != after.started_at || starts != Some(0) => told("it was restarted"),
         Allowed::OneStart if before.started_at == after.started_at || starts != Some(1) => {
@@ -102,12 +123,12 @@ mod tests {
 
     fn standing(container: &str, started_at: &str, starts: u32) -> Standing {
         let (container, started_at) = (container.to_owned(), started_at.to_owned());
-        Standing { container, started_at, running: true, starts, memory_bytes: Some(1) }
+        Standing { container, started_at, running: true, starts, memory_bytes: Some(1), has_volume: true }
     }
 
     #[test]
     fn a_line_of_the_guest_is_a_bot_and_two_containers_of_one_deployment_are_an_error() {
-        let line = "c1 dep_1 2026-01-01T00:00:00Z true 1 134217728\n";
+        let line = "c1 dep_1 2026-01-01T00:00:00Z true 1 134217728 true\n";
         let found = parse(line).unwrap();
         assert_eq!(found["dep_1"].memory_bytes, Some(134_217_728));
         assert_eq!(found["dep_1"].starts, 1);
@@ -122,6 +143,7 @@ mod tests {
         assert!(harm(&before, &standing("c1", "one", 2), Allowed::Nothing).is_some());
         assert!(harm(&before, &standing("c2", "noon", 1), Allowed::Nothing).is_some());
         assert!(harm(&before, &Standing { running: false, ..before.clone() }, Allowed::Nothing).is_some());
+        assert!(harm(&before, &Standing { has_volume: false, ..before.clone() }, Allowed::Nothing).is_some());
         assert_eq!(harm(&before, &standing("c1", "one", 2), Allowed::OneStart), None);
         assert!(harm(&before, &before, Allowed::OneStart).is_some(), "a reboot that was none");
         assert!(harm(&before, &standing("c1", "one", 3), Allowed::OneStart).is_some());

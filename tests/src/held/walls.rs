@@ -1,10 +1,10 @@
-//! The walls around one bot as nftables and the routing rules have them, read by `nft` and `ip` in its host's namespace.
+//! The walls around one bot as nftables and the routing rules have them, read by `nft` and `ip` where they are run.
 
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use launchpad_tests::netns::HostNet;
-use launchpad_tests::process::run;
+
+use crate::process::run;
 
 /// What stands around the bot at one address.
 pub(crate) struct Walls {
@@ -32,11 +32,7 @@ pub(crate) struct Walls {
 }
 
 impl Walls {
-    pub(crate) fn around(address: &str, net: &HostNet) -> Result<Self> {
-        net.inside(|| Self::here(address))
-    }
-
-    fn here(address: &str) -> Result<Self> {
+    pub(crate) fn around(address: &str) -> Result<Self> {
         let way = said("ip", &["route", "get", address])?;
         let bridge = word_behind(&way, "dev").with_context(|| format!("no way to {address}: {way}"))?.to_owned();
         let link = said("ip", &["route", "show", "dev", &bridge, "scope", "link"])?;

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use launchpad_tests::kernel;
+
+use crate::kernel;
 
 /// The shares of a v1 group that nobody set, and the weight of such a group on v2.
 const SHARES: u64 = 1024;
