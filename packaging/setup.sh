@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh build|demo-echo|demo|test|vm: installs the Debian packages that this needs, on Debian 12 or later, as root.
+# setup.sh build|demo-echo|demo|test|vm|packages: installs the Debian packages that this needs, on Debian 12 or later, as root.
 #
 # Called first by every Makefile target that runs something; run again, it finds everything and says nothing.
 # It installs programs only: no service is started (the demo and the tests run their own, private ones), and
@@ -11,10 +11,11 @@ case ${1:-} in
 build) scopes='build' ;;
 demo-echo) scopes='build run' ;;
 demo) scopes='build run openclaw' ;;
-test) scopes='build run test' ;;
+test) scopes='build run test lint' ;;
 vm) scopes='build run vm' ;;
+packages) scopes='build lint release' ;;
 *)
-    echo "usage: setup.sh build|demo-echo|demo|test|vm" >&2
+    echo "usage: setup.sh build|demo-echo|demo|test|vm|packages" >&2
     exit 2
     ;;
 esac
@@ -46,6 +47,12 @@ test      btrfs-progs      mkfs.btrfs        and on one that copies on write
 test      faketime         faketime          a host whose clock is wrong
 test      systemd          systemd-analyze   reads the units as a host would
 test      postgresql       /usr/lib/postgresql/*/bin/initdb  the second database of the store's tests
+lint      rpm              rpmbuild          the packages that are not Debian's
+lint      lintian          lintian           finds what is wrong with a package
+lint      rpmlint          rpmlint           and with one of the other kind
+release   binutils         objdump           which glibc a program needs
+release   python3-venv     /usr/lib/python3*/ensurepip  where zig and cargo-zigbuild are put, which PyPI has
+release   mmdebstrap       mmdebstrap        a fresh Debian that the agent is installed on
 vm        mmdebstrap       mmdebstrap        the root of the guests
 vm        qemu-system-x86  qemu-system-x86_64  the guests' machine
 vm        qemu-utils       qemu-img          a disk for each of them on top of one root
