@@ -52,14 +52,8 @@ const LOOK_MAX: Duration = Duration::from_millis(30);
 /// After how long a process that could not run is begun anew, as systemd does.
 const BEGIN_AGAIN: Duration = Duration::from_secs(2);
 
-/// The agent's own pace, but for the longest pause: a run is a minute long.
-const PACE: Pace = Pace {
-    first_answer: Duration::from_secs(3),
-    retry_first: Duration::from_millis(500),
-    retry_cap: Duration::from_secs(5),
-    quic_again: Duration::from_secs(450),
-    steady_after: Duration::from_secs(5),
-};
+/// The longest pause between two attempts: a run is a minute long.
+const RETRY_CAP: Duration = Duration::from_secs(5);
 
 /// What a host has: room for all bots of a run on one of them.
 pub(crate) const CAPACITY: Capacity =
@@ -195,7 +189,7 @@ impl Machine {
             eyes: guard,
             facts: Box::new(FixedFacts { boot_id, capacity: CAPACITY, capabilities: capability::complete() }),
             reach: Reach::Given(net::dial()),
-            pace: PACE,
+            pace: Pace { retry_cap: RETRY_CAP, ..Pace::default() },
             local: requests,
             troubles: Vec::new(),
         };

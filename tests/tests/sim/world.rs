@@ -40,7 +40,7 @@ const STORM: Duration = Duration::from_secs(30);
 const BOUND: Duration = Duration::from_secs(120);
 
 /// How often the store is looked at, and how often it is asked whether all is well.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Faults and wishes of a run, at most.
