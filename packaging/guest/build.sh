@@ -33,7 +33,8 @@ if [ -e "$image/root.img" ]; then
 fi
 
 work=$(mktemp -d "$cache/build.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+# An interrupted build may leave /proc and /sys mounted in there: those are the machine's own.
+trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 
 packages=$(sed 's/#.*//' "$here/packages" | tr -s ' \n' ',' | sed 's/^,//; s/,$//')
