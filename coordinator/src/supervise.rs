@@ -56,7 +56,7 @@ mod tests {
     #[tokio::test]
     async fn a_beat_is_a_round_and_nothing_else_is() {
         let (compiled, (tell, mut told)) = (Bell::default(), mpsc::channel(8));
-        let beating = beat_with(compiled.listen(), PAUSE * BEATS, move || drop(tell.try_send(())));
+        let beating = beat_with(compiled.listen(), PAUSE * BEATS, move || tell.try_send(()).expect("room"));
         let rounds = async {
             for _ in 0..3 {
                 compiled.ring();
@@ -75,7 +75,7 @@ mod tests {
     async fn many_rounds_are_no_more_beats_than_are_needed() {
         let (compiled, (tell, mut told)) = (Bell::default(), mpsc::channel(8));
         let day = Duration::from_secs(24 * 3600);
-        let beating = beat_with(compiled.listen(), day, move || drop(tell.try_send(())));
+        let beating = beat_with(compiled.listen(), day, move || tell.try_send(()).expect("room"));
         let rounds = async {
             compiled.ring();
             assert_eq!(told.recv().await, Some(()));
