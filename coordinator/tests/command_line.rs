@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use launchpad_protocol::digest::Digest;
 use serde_json::Value;
@@ -292,6 +294,79 @@ fn the_document_is_printed_without_an_installation() {
     let document: Value = serde_json::from_slice(&printed.stdout).unwrap();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
     assert!(document["paths"]["/deployments"]["post"].is_object());
+}
+
+#[test]
+fn systemd_hears_when_it_is_ready_that_it_works_and_that_it_ends() {
+    let (installation, _) = Installation::new();
+    let path = installation.dir.path().join("notify");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let hear = |what: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let bytes = systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("`{what}` did not come: {error}"));
+            let said = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
+            if said.lines().any(|line| line == what) {
+                return said;
+            }
+        }
+    };
+    let any = "127.0.0.1:0";
+    let mut command = installation.command("serve", &["--http", any, "--fleet", any, "--enroll", any]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1000000").stderr(Stdio::null());
+    let serving = Serving(command.spawn().unwrap());
+    let ready = hear("READY=1");
+    let http = ready.split("STATUS=API ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    assert_eq!(get(&format!("http://{http}"), "/healthz", "")["status"], "ok");
+    hear("WATCHDOG=1");
+    hear("WATCHDOG=1");
+    let code = stop(serving);
+    hear("STOPPING=1");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn the_file_is_read_and_what_is_wrong_in_it_is_told_with_its_line() {
+    let (installation, _) = Installation::new();
+    let file = installation.dir.path().join("coordinator.toml");
+    let serve = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        refusal(&installation.run("serve", &["--config", file.to_str().unwrap()]))
+    };
+    // Read, and taken: nobody may listen at that address.
+    let line = serve("http = \"192.0.2.1:7700\"\nlog_filter = \"off\"\n");
+    assert!(line.contains("192.0.2.1:7700"), "{line}");
+    let line = serve("http = 7700\n");
+    assert!(line.contains("line 1: `http` is a number, where a string is expected"), "{line}");
+    assert!(line.contains("http = \"127.0.0.1:7700\""), "{line}");
+    let line = serve("# mine\nenrol = \"0.0.0.0:1\"\n");
+    assert!(line.contains("line 2") && line.contains("did you mean `enroll`?"), "{line}");
+    let line = serve("trust_domain = \"example.org\"\n");
+    assert!(line.contains("it is the installation's"), "{line}");
+}
+
+#[test]
+fn the_keyring_opens_with_the_credential_that_systemd_hands_over() {
+    let (installation, _) = Installation::new();
+    let credentials = installation.dir.path().join("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    let (here, there) = (installation.data_dir().join("keyring.identity"), credentials.join("keyring.identity"));
+    let serves = || {
+        let any = "127.0.0.1:0";
+        let mut command = installation.command("serve", &["--http", any, "--fleet", any, "--enroll", any]);
+        command.env("CREDENTIALS_DIRECTORY", &credentials).env("LAUNCHPAD_LOG", "launchpad_coordinator=info");
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let _serving = Serving(child);
+        lines.any(|line| line.unwrap().contains("listening"))
+    };
+    std::fs::write(&there, "none").unwrap();
+    assert!(serves(), "with the stand-in, the identity is where `init` put it");
+    std::fs::rename(&here, &there).unwrap();
+    assert!(serves(), "root keeps it elsewhere");
+    std::fs::remove_file(&there).unwrap();
+    assert!(!serves(), "nobody has it");
 }
 
 fn is_set_aside(path: &Path) -> bool {
