@@ -18,14 +18,42 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     layers(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Whether the coordinator said, when it saw this host's certificate, that it is revoked. QUIC and TLS say it in ways of
-/// their own.
-pub(crate) fn says_revoked(error: &(dyn Error + 'static)) -> bool {
+/// What the coordinator thinks of the certificate that this host has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It was taken back.
+    Revoked,
+    /// It is not in force by the coordinator's clock, or its CA has ended: another one would do.
+    OutOfDate,
+}
+
+/// What the coordinator said when it saw this host's certificate, if it refused it. QUIC and TLS say it in ways of their
+/// own.
+pub(crate) fn says_refused(error: &(dyn Error + 'static)) -> Option<Refusal> {
     let alert = |at: &(dyn Error + 'static)| match at.downcast_ref() {
         Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
         _ => quic::alert(at),
     };
-    layers(error).any(|at| alert(at) == Some(AlertDescription::CertificateRevoked))
+    let refusal = |alert| match alert {
+        AlertDescription::CertificateRevoked => Some(Refusal::Revoked),
+        AlertDescription::CertificateExpired | AlertDescription::UnknownCA => Some(Refusal::OutOfDate),
+        _ => None,
+    };
+    layers(error).filter_map(alert).find_map(refusal)
+}
+
+/// Whether this host refused the coordinator's certificate because it is not in force by the host's clock.
+pub(crate) fn clocks_apart(error: &(dyn Error + 'static)) -> bool {
+    let out_of_force = |problem: &CertificateError| {
+        matches!(
+            problem,
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        )
+    };
+    layers(error).find_map(certificate_error).is_some_and(out_of_force)
 }
 
 /// Why an enrolment listener could not be spoken to.
@@ -36,17 +64,7 @@ pub(crate) fn not_spoken_to(endpoint: &str, error: &(dyn Error + 'static)) -> Re
             .mend("check the address, and make a token on the coordinator that listens there");
     }
     match layers(error).find_map(certificate_error) {
-        Some(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        ) => Reason::new(
-            "clocks-apart",
-            format!("the certificate of {endpoint} is not in force now, by this host's clock"),
-        )
-        .because("one of the two clocks is wrong")
-        .mend("set this host's clock (NTP), then try again; if it is right, look at the coordinator's"),
+        Some(_) if clocks_apart(error) => not_in_force(endpoint),
         Some(_) => {
             Reason::new("coordinator-untrusted", format!("the certificate of {endpoint} is not to be trusted"))
                 .because(innermost(error))
@@ -56,6 +74,21 @@ pub(crate) fn not_spoken_to(endpoint: &str, error: &(dyn Error + 'static)) -> Re
             .because(innermost(error))
             .mend("check the address, and that this host may reach that port over TCP"),
     }
+}
+
+/// The coordinator's certificate is not in force by this host's clock.
+pub(crate) fn not_in_force(endpoint: &str) -> Reason {
+    Reason::new("clocks-apart", format!("the certificate of {endpoint} is not in force now, by this host's clock"))
+        .because("one of the two clocks is wrong")
+        .mend("set this host's clock (NTP), then try again; if it is right, look at the coordinator's")
+}
+
+/// Whether the coordinator's certificate is for other names than the one that this host was told.
+pub(crate) fn names_apart(error: &(dyn Error + 'static)) -> bool {
+    let misnamed = |problem: &CertificateError| {
+        matches!(problem, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })
+    };
+    layers(error).filter_map(certificate_error).any(misnamed)
 }
 
 /// Why a call was not carried out: the coordinator's own reason, or what broke below it.

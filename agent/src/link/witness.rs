@@ -1,4 +1,4 @@
-//! Who heard the coordinator say that this host is revoked.
+//! Who heard the coordinator say what is wrong with this host's certificate.
 //!
 //! `connect` wraps each dial in [`witnessed`]. The refusal is a TLS alert on the pipe; the layers above it (HTTP/2
 //! most of all) may hand on no more than its text, depending on which of their tasks meets it first. So it is looked
@@ -6,30 +6,30 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 use launchpad_pki::pipe::{Dial, Pipe};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::cause::says_revoked;
+use super::cause::{Refusal, says_refused};
 
-/// Whether a revocation was heard on any pipe of one dial.
+/// The first refusal that was heard on any pipe of one dial.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Witness(Arc<AtomicBool>);
+pub(super) struct Witness(Arc<OnceLock<Refusal>>);
 
 impl Witness {
-    /// Whether it was.
-    pub(super) fn heard_revoked(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// What was heard, if anything.
+    pub(super) fn heard(&self) -> Option<Refusal> {
+        self.0.get().copied()
     }
 
     fn hear<T>(&self, done: io::Result<T>) -> io::Result<T> {
         done.inspect_err(|error| {
-            if says_revoked(error) {
-                self.0.store(true, Ordering::Release);
+            if let Some(refusal) = says_refused(error) {
+                // The second pipe of a dial says what the first has said.
+                let _ = self.0.set(refusal);
             }
         })
     }
@@ -111,18 +111,21 @@ mod tests {
         }
     }
 
-    async fn heard(alert: AlertDescription) -> bool {
+    async fn heard(alert: AlertDescription) -> Option<Refusal> {
         let dial: Dial = Arc::new(move |_| async move { Ok(Box::new(Alerted(alert)) as Box<dyn Pipe>) }.boxed());
         let witness = Witness::default();
         let mut pipe = witnessed(dial, witness.clone())(Lane::Control).await.unwrap();
-        assert!(!witness.heard_revoked(), "nothing was read yet");
+        assert_eq!(witness.heard(), None, "nothing was read yet");
         pipe.read_u8().await.unwrap_err();
-        witness.heard_revoked()
+        witness.heard()
     }
 
     #[tokio::test]
-    async fn a_revocation_is_heard_on_the_pipe_and_no_other_alert_is_taken_for_one() {
-        assert!(heard(AlertDescription::CertificateRevoked).await);
-        assert!(!heard(AlertDescription::CertificateExpired).await);
+    async fn a_refusal_is_heard_on_the_pipe_for_what_it_is() {
+        assert_eq!(heard(AlertDescription::CertificateRevoked).await, Some(Refusal::Revoked));
+        for out_of_date in [AlertDescription::CertificateExpired, AlertDescription::UnknownCA] {
+            assert_eq!(heard(out_of_date).await, Some(Refusal::OutOfDate));
+        }
+        assert_eq!(heard(AlertDescription::HandshakeFailure).await, None);
     }
 }

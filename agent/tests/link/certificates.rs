@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use launchpad_agent::identity::IdentityFiles;
 use launchpad_agent::link::ports::Floor;
+use launchpad_pki::bundle::TrustBundle;
 use launchpad_pki::identity::HostIdentity;
 use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::frame::{Answer, Ask, Question};
@@ -17,6 +18,9 @@ use crate::world::{Agent, World, no_events, offer, quick, report, until};
 
 /// Well beyond half a certificate's life, well before its end.
 const DUE: Duration = Duration::from_secs(20 * 3600);
+
+/// A certificate of this minute.
+const FRESH: Duration = Duration::ZERO;
 
 /// A day beyond the end.
 const EXPIRED: Duration = Duration::from_secs(48 * 3600);
@@ -111,5 +115,38 @@ async fn an_expired_certificate_is_not_shown_to_a_stranger() {
     let agent = Agent::start(&identity, Floor::default(), quick());
     agent.disconnected("coordinator-untrusted").await;
     assert_eq!(stranger.heard.renewals.load(Ordering::SeqCst), 0);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_order_to_renew_is_carried_out_over_the_open_session_and_told() {
+    let world = World::new();
+    let coordinator = Coordinator::start(&world).await;
+    let identity = world.identity(FRESH, &[coordinator.fleet], coordinator.enroll);
+    let agent = Agent::start(&identity, Floor::default(), quick());
+    agent.connected().await;
+    until("it tells what it trusts", || !coordinator.heard.trusts.lock().unwrap().is_empty()).await;
+    assert_eq!(coordinator.heard.renewals.load(Ordering::SeqCst), 0, "nobody has ordered anything");
+    coordinator.heard.orders_renewal.store(true, Ordering::SeqCst);
+    until("it renews", || coordinator.heard.renewals.load(Ordering::SeqCst) == 1).await;
+    let told = coordinator.heard.trusts.lock().unwrap().len();
+    until("it tells what it has now", || coordinator.heard.trusts.lock().unwrap().len() > told).await;
+    assert_eq!(coordinator.heard.hello_count(), 1, "the session never broke");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn other_roots_are_on_the_disk_before_the_agent_says_that_it_trusts_them() {
+    let (world, other) = (World::new(), World::new());
+    let coordinator = Coordinator::start(&world).await;
+    let mut identity = world.identity(FRESH, &[coordinator.fleet], coordinator.enroll);
+    identity.bundle = TrustBundle::new([world.bundle.roots(), other.bundle.roots()].concat()).unwrap();
+    let agent = Agent::start(&identity, Floor::default(), quick());
+    agent.connected().await;
+    let said = || coordinator.heard.trusts.lock().unwrap().last().map(|told| told.bundle_digest.clone());
+    until("it says so", || said().is_some_and(|digest| digest == world.bundle.digest().as_bytes())).await;
+    let kept = IdentityFiles::open(agent.data_dir()).unwrap().load().unwrap();
+    assert_eq!(kept.bundle, world.bundle);
+    assert_eq!(coordinator.heard.renewals.load(Ordering::SeqCst), 0);
     agent.stop().await;
 }

@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
+use launchpad_pki::ca::IssuingCa;
 use launchpad_pki::ca_files::{CaFiles, CaFilesError};
 use launchpad_pki::files::{FileError, private_dir, write_private};
 use launchpad_pki::serial::NoEntropy;
@@ -25,7 +26,7 @@ use crate::outside::Outside;
 use crate::store::accounts::{self, Account, User};
 use crate::store::api_tokens::{self, ApiTokenRow};
 use crate::store::audit::{self, Deed};
-use crate::store::{Commit, Intent, OpenError, Store, StoreError, StoreUrl, StoreUrlError, Tx, meta};
+use crate::store::{Commit, Intent, OpenError, Store, StoreError, StoreUrl, StoreUrlError, Tx, issuers, meta};
 
 /// What the first operator's token is called.
 const TOKEN_NAME: &str = "init";
@@ -137,7 +138,7 @@ pub async fn init(arguments: &InitArguments, outside: &Outside) -> Result<Instal
     keys.prepare().await?;
     write_private(&dir.settings(), settings.to_toml()?.as_bytes())?;
     let token = ApiToken::new(outside.entropy.id::<ApiTokenId>(now))?;
-    store.write(Commit::Initialise, async |tx| first_operator(tx, arguments, &token, outside).await).await?;
+    store.write(Commit::Initialise, async |tx| first_operator(tx, arguments, (&token, &ca), outside).await).await?;
     store.close().await;
     Ok(Installation {
         token: token.to_text(),
@@ -151,10 +152,11 @@ pub async fn init(arguments: &InitArguments, outside: &Outside) -> Result<Instal
 async fn first_operator(
     tx: &mut Tx,
     arguments: &InitArguments,
-    token: &ApiToken,
+    (token, ca): (&ApiToken, &IssuingCa),
     outside: &Outside,
 ) -> Result<(), StoreError> {
     let now = outside.clock.wall();
+    issuers::register_first(tx, ca, now).await?;
     let account: AccountId = outside.entropy.id(now);
     let user: UserId = outside.entropy.id(now);
     let email = arguments.operator.clone();

@@ -36,10 +36,10 @@ impl Enrollment for EnrollService {
         Ok(Response::new(v1::EnrollReply {
             host_id: joined.host.to_string(),
             chain_der: joined.certificate.chain_der.iter().map(|der| der.to_vec()).collect(),
-            trust_bundle_pem: ground.bundle.to_pem(),
+            trust_bundle_pem: ground.trust().bundle.to_pem(),
             fleet_endpoints: ground.address.endpoints(reached),
             server_name: ground.address.server_name.clone(),
-            trust_domain: ground.ca.trust_domain().to_string(),
+            trust_domain: ground.trust_domain.to_string(),
         }))
     }
 
@@ -49,7 +49,7 @@ impl Enrollment for EnrollService {
     ) -> Result<Response<v1::ChallengeReply>, Status> {
         let certificate = request.into_inner().certificate_der;
         // Whether the caller has its key shows in the answer; a certificate of somebody else need not be challenged.
-        HostIdentity::of_domain(&CertificateDer::from(&certificate[..]), self.ground.ca.trust_domain())
+        HostIdentity::of_domain(&CertificateDer::from(&certificate[..]), &self.ground.trust_domain)
             .map_err(|error| malformed(&not_understood("certificate_der", error)))?;
         let nonce = self.ground.challenges.give(&certificate, self.ground.clock.wall());
         Ok(Response::new(v1::ChallengeReply { nonce: nonce.as_bytes().to_vec() }))

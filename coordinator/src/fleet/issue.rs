@@ -1,6 +1,6 @@
 //! A certificate for a host, signed and remembered in one transaction: what joining and renewing have in common.
 
-use launchpad_pki::ca::{CaError, HOST_LIFE, IssuedCertificate};
+use launchpad_pki::ca::{CaError, IssuedCertificate};
 use launchpad_protocol::id::HostId;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::time::Moment;
@@ -32,7 +32,7 @@ pub(super) async fn issue(
     csr_der: &[u8],
     now: Moment,
 ) -> Result<IssuedCertificate, IssueError> {
-    let issued = ground.ca.issue_host(csr_der, host, now, HOST_LIFE).map_err(IssueError::from_ca)?;
+    let issued = ground.trust().signer.issue_host(csr_der, host, now, ground.lives.host).map_err(IssueError::from_ca)?;
     certificates::insert(tx, host, &issued, now).await?;
     Ok(issued)
 }

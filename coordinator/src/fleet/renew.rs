@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use launchpad_pki::bundle::TrustBundle;
 use launchpad_pki::ca::IssuedCertificate;
 use launchpad_pki::enroll::RenewRequest;
 use launchpad_pki::identity::HostIdentity;
@@ -16,6 +17,7 @@ use launchpad_protocol::wire::v1;
 
 use super::issue::{IssueError, issue};
 use super::server::Ground;
+use super::trust::Renewable;
 use crate::domain::host::HostState;
 use crate::store::{Commit, Tx, certificates, hosts};
 
@@ -28,8 +30,11 @@ pub(super) async fn in_touch(ground: &Ground, host: HostId, csr_der: &[u8]) -> R
 /// A host whose certificate has expired answers a challenge.
 pub(super) async fn after_expiry(ground: &Ground, request: &RenewRequest) -> Result<IssuedCertificate, IssueError> {
     let now = ground.clock.wall();
-    let identity = proved(ground, request, now)?;
+    let Proved { identity, of_ended } = proved(ground, request, now)?;
     let renew = async |tx: &mut Tx| {
+        if of_ended && !certificates::is_known(tx, identity.serial).await? {
+            return Err(IssueError::Refused(unknown_of_ended()));
+        }
         if certificates::is_revoked(tx, identity.serial).await? {
             return Err(IssueError::Refused(revoked_or_unknown(identity.host)));
         }
@@ -38,14 +43,37 @@ pub(super) async fn after_expiry(ground: &Ground, request: &RenewRequest) -> Res
     ground.store.write(Commit::RenewCertificate, renew).await
 }
 
-/// Who asks, by the old key's signature of our challenge.
-fn proved(ground: &Ground, request: &RenewRequest, now: Moment) -> Result<HostIdentity, IssueError> {
+/// Who asks, and whether the CA that vouches for them has ended.
+struct Proved {
+    identity: HostIdentity,
+    of_ended: bool,
+}
+
+/// Who asks, by the old key's signature of our challenge. A host that was away while one CA took over from another shows
+/// a certificate of the old one.
+fn proved(ground: &Ground, request: &RenewRequest, now: Moment) -> Result<Proved, IssueError> {
     let given_out = ground.challenges.given_out(&request.certificate_der, &request.nonce, now);
-    let issuers = [ground.ca.certificate().clone()];
-    let trust = (&ground.bundle, &issuers[..], ground.ca.trust_domain());
-    // Revocation is the store's to know, and is asked in the transaction that issues.
-    let proved = verify_renewal(request, &given_out, trust, |_| false, now);
-    proved.map_err(|error| IssueError::Refused(not_proved(&error)))
+    let trust = ground.trust();
+    let mut refused = None;
+    for Renewable { certificate, root, has_ended } in trust.renewable(now) {
+        let issuers = [certificate.clone()];
+        let bundle = TrustBundle::new(vec![root.clone()]).map_err(|error| IssueError::Ca(error.into()))?;
+        // Revocation is the store's to know, and is asked in the transaction that issues.
+        match verify_renewal(request, &given_out, (&bundle, &issuers[..], &ground.trust_domain), |_| false, now) {
+            Ok(identity) => return Ok(Proved { identity, of_ended: has_ended }),
+            Err(error @ RenewalError::Untrusted(_)) => refused = refused.or(Some(error)),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let reason = refused.map_or_else(unknown_of_ended, |error| not_proved(&error));
+    Err(IssueError::Refused(reason))
+}
+
+/// Of a CA whose key is out of our hands, only what is remembered here counts.
+fn unknown_of_ended() -> Reason {
+    Reason::new("renewal-refused", "the old certificate is of a CA that has ended, and is not remembered here")
+        .because("the store was restored from a copy that is older than the certificate, or somebody forged it")
+        .mend(ENROL_ANEW)
 }
 
 fn not_proved(error: &RenewalError) -> Reason {
@@ -81,7 +109,7 @@ async fn next(
 pub(super) fn reply(ground: &Ground, issued: &IssuedCertificate, reached: Option<IpAddr>) -> v1::RenewReply {
     v1::RenewReply {
         chain_der: issued.chain_der.iter().map(|der| der.to_vec()).collect(),
-        trust_bundle_pem: ground.bundle.to_pem(),
+        trust_bundle_pem: ground.trust().bundle.to_pem(),
         fleet_endpoints: ground.address.endpoints(reached),
     }
 }

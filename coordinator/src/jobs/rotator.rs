@@ -13,12 +13,12 @@
 //! that dies between making a key and noting it makes another, and the first goes with the old ones, because
 //! nothing is wrapped with it. Values are never decrypted here, only their keys.
 
-use launchpad_pki::envelope::EnvelopeError;
+use launchpad_pki::envelope::{EnvelopeContext, EnvelopeError};
 use launchpad_protocol::reason::Reason;
 
 use crate::app::App;
 use crate::store::keys::{FileRow, OwnedFile, Rotation};
-use crate::store::{Commit, StoreError, Tx, keys};
+use crate::store::{Commit, StoreError, Tx, issuers, keys};
 
 /// Files that are rewrapped between two commits: with a provider that is far away, each takes two calls of
 /// some milliseconds, and a killed coordinator repeats at most this many.
@@ -73,6 +73,7 @@ async fn step(app: &App, rotation: &Rotation, turn: &mut Turn) -> Result<bool, S
         turn.after = last;
         return Ok(true);
     }
+    rewrap_cas(app, &current, turn).await?;
     let Turn { trouble, .. } = std::mem::take(turn);
     match trouble {
         Some(trouble) => tell(app, rotation, Some(trouble)).await?,
@@ -100,6 +101,25 @@ async fn rewrap(app: &App, batch: Vec<(FileRow, OwnedFile)>, turn: &mut Turn) ->
         Ok::<_, StoreError>(())
     };
     Ok(app.store.write(Commit::Rotation, keep).await?)
+}
+
+/// The keys of issuing CAs, of which there are two at the most.
+async fn rewrap_cas(app: &App, current: &str, turn: &mut Turn) -> Result<(), StepFailed> {
+    for (id, envelope) in app.store.read(async |tx| issuers::wrapped_otherwise(tx, current).await).await? {
+        match envelope.rewrap(&*app.keys, &EnvelopeContext::of_issuer(id)).await {
+            Ok(next) => {
+                let keep = async |tx: &mut Tx| issuers::rewrap(tx, id, &envelope.key_id, &next).await;
+                app.store.write::<_, StoreError>(Commit::Rotation, keep).await?;
+            }
+            Err(error @ (EnvelopeError::Altered | EnvelopeError::OtherKey { .. })) => {
+                let told = Reason::new("ca-key-unopened", format!("the issuing CA {}: {error}", id.short()))
+                    .mend("bring back the keyring that opens it, or let another CA take over (`launchpad pki status`)");
+                turn.trouble.get_or_insert(told);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Nothing is wrapped with another key than the current one, unless it came meanwhile: then the next turn

@@ -172,7 +172,11 @@ pub async fn rewrap(tx: &mut Tx, at: &FileRow, was: &str, envelope: &Envelope) -
 /// # Errors
 /// When SQL fails.
 pub async fn counts(tx: &mut Tx) -> Result<BTreeMap<String, u64>, StoreError> {
-    let sql = sqlx::query("SELECT key_id, COUNT(*) AS files FROM files GROUP BY key_id");
+    let sql = sqlx::query(
+        "SELECT key_id, COUNT(*) AS files FROM
+         (SELECT key_id FROM files UNION ALL SELECT key_id FROM issuers WHERE key_id IS NOT NULL) AS wrapped
+         GROUP BY key_id",
+    );
     let rows = tx.all("count what each key wraps", sql).await?;
     rows.iter().map(|row| Ok((row.text("key_id")?, row.uint("files")?))).collect()
 }
@@ -182,7 +186,11 @@ pub async fn counts(tx: &mut Tx) -> Result<BTreeMap<String, u64>, StoreError> {
 /// # Errors
 /// When SQL fails.
 pub async fn retire_unused(tx: &mut Tx, key_id: &str, now: Moment) -> Result<bool, StoreError> {
-    let sql = sqlx::query("SELECT 1 AS used FROM files WHERE key_id = $1 LIMIT 1").bind(key_id.to_owned());
+    let sql = sqlx::query(
+        "SELECT 1 AS used FROM files WHERE key_id = $1
+         UNION ALL SELECT 1 AS used FROM issuers WHERE key_id = $1 LIMIT 1",
+    )
+    .bind(key_id.to_owned());
     if tx.optional("see whether a key is in use", sql).await?.is_some() {
         return Ok(false);
     }

@@ -18,7 +18,7 @@ use super::coordinator::{Coordinator, until};
 use super::within;
 
 /// Renews a certificate that has expired, as an agent does.
-async fn renew_expired(coordinator: &Coordinator, agent: &Agent, key: &HostKey) -> Result<v1::RenewReply, Status> {
+pub async fn renew_expired(coordinator: &Coordinator, agent: &Agent, key: &HostKey) -> Result<v1::RenewReply, Status> {
     let clock = &coordinator.home.clock;
     let mut client = enrolment(&coordinator.enroll_endpoint(), coordinator.root, clock).await;
     let certificate_der = agent.chain[0].to_vec();
@@ -40,7 +40,7 @@ async fn later(coordinator: Coordinator, span: Duration) -> Coordinator {
     coordinator.restart().await
 }
 
-fn renewed(coordinator: &Coordinator, agent: &Agent, key: HostKey, reply: v1::RenewReply) -> Agent {
+pub fn renewed(coordinator: &Coordinator, agent: &Agent, key: HostKey, reply: v1::RenewReply) -> Agent {
     let reply = v1::EnrollReply {
         host_id: agent.host.to_string(),
         chain_der: reply.chain_der,
