@@ -28,6 +28,9 @@ use crate::observe::kernel::{Ceiling, GroupView, KernelView};
 use crate::observe::{Container, Observed};
 use shape::TenantShape;
 
+/// What is seen of the volume of a bot that keeps nothing.
+const NO_VOLUME: &str = "none asked for";
+
 /// The kernel counts memory in pages, and rounds what it is told to whole ones; the largest that we know has 64 KiB.
 const PAGE_MAX_BYTES: u64 = 64 * 1024;
 

@@ -5,10 +5,11 @@
 //!               └ stale, conflict, another host's, unreadable: refused, and nothing is written
 //! ```
 //! Two files: `spec`, the bytes as they travelled, and `marks`, as JSON. A crash between the two leaves a spec above the
-//! floor, and opening raises the floor again. A damaged file is set aside and reported; what the other one knows still
-//! counts. Writing is synchronous, a few milliseconds at worst, and called by `reconcile` alone.
+//! floor, and opening raises the floor again. Each has a copy: nobody else knows which bot was stopped on this host, and
+//! which operation has begun. A damaged file is set aside, reported, and made again from its copy; where both are damaged,
+//! what the other file knows still counts. Writing is synchronous, a few milliseconds at worst, and called by `reconcile` alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use launchpad_protocol::generation::{Accepted, Generation, Revision, Verdict, judge};
@@ -22,7 +23,7 @@ use launchpad_protocol::wire;
 
 use crate::disk::{Disk, DiskError, Found};
 use crate::link::ports::{Floor, Judged};
-use crate::plan::marks::{Marks, OperationMark};
+use crate::plan::marks::{Eviction, Marks, OperationMark};
 
 const SPEC: &str = "spec";
 const MARKS: &str = "marks";
@@ -34,7 +35,7 @@ pub enum Commit {
     Spec,
     /// The floors that it raises.
     Floors,
-    /// A stop made on the host, or taken back.
+    /// An order given on the host: a stop, its end, a restart, an eviction.
     LocalStop,
     /// Which start an operation is about to end.
     BeginOperation,
@@ -69,6 +70,8 @@ pub struct Ledger {
     disk: Disk,
     host: HostId,
     held: Option<(Accepted, Arc<HostSpec>)>,
+    /// The held spec, with the restarts among its operations that were asked for on this host.
+    wished: Option<Arc<HostSpec>>,
     marks: Marks,
     troubles: Vec<Reason>,
 }
@@ -79,25 +82,20 @@ impl Ledger {
     /// # Errors
     /// [`DiskError`] when the operating system will not read or move a file.
     pub fn open(disk: Disk, host: HostId) -> Result<Self, DiskError> {
-        let mut ledger = Self { disk, host, held: None, marks: Marks::default(), troubles: Vec::new() };
-        if let Some(bytes) = ledger.read(MARKS)? {
-            match serde_json::from_slice(&bytes) {
-                Ok(marks) => ledger.marks = marks,
-                Err(error) => ledger.set_aside(MARKS, &error.to_string())?,
-            }
+        let mut ledger = Self { disk, host, held: None, wished: None, marks: Marks::default(), troubles: Vec::new() };
+        if let Some(marks) = ledger.recall(MARKS, |_, bytes| {
+            serde_json::from_slice(bytes).map_err(|error| Reason::new("marks-unreadable", error.to_string()))
+        })? {
+            ledger.marks = marks;
         }
         ledger.leave_another_hosts()?;
-        if let Some(bytes) = ledger.read(SPEC)? {
-            match ledger.reread(bytes) {
-                Ok((accepted, spec)) => {
-                    if ledger.marks.floor != Some(accepted) {
-                        ledger.raise_floors(accepted, &spec)?;
-                    }
-                    ledger.held = Some((accepted, Arc::new(spec)));
-                }
-                Err(reason) => ledger.set_aside(SPEC, &reason.sentence)?,
+        if let Some((accepted, spec)) = ledger.recall(SPEC, Self::reread)? {
+            if ledger.marks.floor != Some(accepted) {
+                ledger.raise_floors(accepted, &spec)?;
             }
+            ledger.held = Some((accepted, Arc::new(spec)));
         }
+        ledger.wish();
         Ok(ledger)
     }
 
@@ -105,9 +103,7 @@ impl Ledger {
     fn leave_another_hosts(&mut self) -> Result<(), DiskError> {
         let Some(former) = self.marks.host.filter(|former| *former != self.host) else { return Ok(()) };
         for name in [MARKS, SPEC] {
-            if self.disk.holds(name) {
-                self.disk.set_aside(name)?;
-            }
+            self.disk.set_both_aside(name)?;
         }
         self.marks = Marks::default();
         self.troubles.push(
@@ -120,9 +116,21 @@ impl Ledger {
         Ok(())
     }
 
-    /// The accepted spec, if one is held.
+    /// Where it is: what else outlives the agent lies beside it.
     #[must_use]
-    pub fn spec(&self) -> Option<&Arc<HostSpec>> {
+    pub const fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The accepted spec, if one is held. A restart that was asked for on this host stands in it like any other.
+    #[must_use]
+    pub const fn spec(&self) -> Option<&Arc<HostSpec>> {
+        self.wished.as_ref()
+    }
+
+    /// The accepted spec as it was accepted.
+    #[must_use]
+    pub fn accepted_spec(&self) -> Option<&Arc<HostSpec>> {
         self.held.as_ref().map(|(_, spec)| spec)
     }
 
@@ -170,7 +178,33 @@ impl Ledger {
     pub fn local_stop(&mut self, deployment: DeploymentId, revision: Option<Revision>) -> Result<(), DiskError> {
         self.change(Commit::LocalStop, |marks| match revision {
             Some(revision) => drop(marks.local_stops.insert(deployment, revision)),
-            None => drop(marks.local_stops.remove(&deployment)),
+            None => {
+                marks.local_stops.remove(&deployment);
+                marks.evicted.remove(&deployment);
+            }
+        })
+    }
+
+    /// Writes down that somebody on the host wants an instance restarted. One that is not done yet is not asked for twice.
+    ///
+    /// # Errors
+    /// [`DiskError`] when it cannot be written: nothing has changed.
+    pub fn local_restart(&mut self, deployment: DeploymentId, operation: OperationId) -> Result<(), DiskError> {
+        self.change(Commit::LocalStop, |marks| {
+            marks.local_restarts.entry(deployment).or_insert(operation);
+        })
+    }
+
+    /// Writes down what somebody on the host wants gone from it.
+    ///
+    /// # Errors
+    /// [`DiskError`] when it cannot be written: nothing has changed.
+    pub fn evict(&mut self, evictions: &BTreeMap<DeploymentId, Eviction>) -> Result<(), DiskError> {
+        self.change(Commit::LocalStop, |marks| {
+            for (deployment, eviction) in evictions {
+                marks.evicted.insert(*deployment, eviction.clone());
+                marks.local_restarts.remove(deployment);
+            }
         })
     }
 
@@ -200,8 +234,16 @@ impl Ledger {
         self.change(Commit::FinishOperation, |marks| {
             if let (Some(deployment), Outcome::Done { .. }) = (clears, &outcome) {
                 marks.local_stops.remove(&deployment);
+                marks.evicted.remove(&deployment);
             }
-            marks.operations.insert(operation, OperationMark::Ended(outcome));
+            let before = marks.local_restarts.len();
+            marks.local_restarts.retain(|_, asked| *asked != operation);
+            if marks.local_restarts.len() < before {
+                // Nobody but this host has asked, so nobody else waits for the outcome.
+                marks.operations.remove(&operation);
+            } else {
+                marks.operations.insert(operation, OperationMark::Ended(outcome));
+            }
         })
     }
 
@@ -223,10 +265,11 @@ impl Ledger {
 
     fn hold(&mut self, offer: &SpecOffer, spec: HostSpec) -> Result<(), DiskError> {
         killpoint::visit("agent", Commit::Spec.name(), Side::Before);
-        self.disk.write(SPEC, &offer.bytes)?;
+        self.disk.write_twice(SPEC, &offer.bytes)?;
         killpoint::visit("agent", Commit::Spec.name(), Side::After);
         self.raise_floors(offer.accepted(), &spec)?;
         self.held = Some((offer.accepted(), Arc::new(spec)));
+        self.wish();
         // Whatever was damaged before has been replaced.
         self.troubles.clear();
         Ok(())
@@ -250,15 +293,32 @@ impl Ledger {
             source: error.into(),
         })?;
         killpoint::visit("agent", commit.name(), Side::Before);
-        self.disk.write(MARKS, &text)?;
+        self.disk.write_twice(MARKS, &text)?;
         killpoint::visit("agent", commit.name(), Side::After);
-        self.marks = marks;
+        let asked_before = std::mem::replace(&mut self.marks, marks).local_restarts;
+        if self.marks.local_restarts != asked_before {
+            self.wish();
+        }
         Ok(())
     }
 
-    fn reread(&self, bytes: Vec<u8>) -> Result<(Accepted, HostSpec), Reason> {
+    /// Puts together what is held and what was asked for on the host.
+    fn wish(&mut self) {
+        let restarts = &self.marks.local_restarts;
+        self.wished = self.held.as_ref().map(|(_, held)| {
+            let mut spec = Arc::clone(held);
+            for (deployment, operation) in restarts {
+                if let Some(instance) = Arc::make_mut(&mut spec).instances.get_mut(deployment) {
+                    instance.operations.push(Operation { id: *operation, action: OperationAction::Restart });
+                }
+            }
+            spec
+        });
+    }
+
+    fn reread(&self, bytes: &[u8]) -> Result<(Accepted, HostSpec), Reason> {
         let (offer, spec) =
-            wire::ledgered_spec(bytes).map_err(|error| Reason::new("spec-unreadable", error.to_string()))?;
+            wire::ledgered_spec(bytes.to_vec()).map_err(|error| Reason::new("spec-unreadable", error.to_string()))?;
         if spec.host != self.host {
             return Err(Reason::new("spec-foreign", format!("it is for {}", spec.host)));
         }
@@ -268,21 +328,28 @@ impl Ledger {
         }
     }
 
-    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
-        match self.disk.read(name)? {
-            Found::Nothing => Ok(None),
-            Found::Whole(bytes) => Ok(Some(bytes)),
-            Found::SetAside(path) => {
-                self.troubles.push(damaged(name, &path, "its checksum does not match"));
-                Ok(None)
-            }
-        }
-    }
-
-    fn set_aside(&mut self, name: &str, problem: &str) -> Result<(), DiskError> {
-        let path = self.disk.set_aside(name)?;
-        self.troubles.push(damaged(name, &path, problem));
-        Ok(())
+    /// What a file says, or its copy, if the file is damaged: then the file is made again.
+    fn recall<T>(
+        &mut self,
+        name: &str,
+        understand: impl Fn(&Self, &[u8]) -> Result<T, Reason>,
+    ) -> Result<Option<T>, DiskError> {
+        let (aside, problem) = match self.disk.read(name)? {
+            Found::Nothing => return Ok(None),
+            Found::SetAside(aside) => (aside, "its checksum does not match".to_owned()),
+            Found::Whole(bytes) => match understand(self, &bytes) {
+                Ok(understood) => return Ok(Some(understood)),
+                Err(reason) => (self.disk.set_aside(name)?, reason.sentence),
+            },
+        };
+        let copied = match self.disk.read_copy(name)? {
+            Found::Whole(bytes) => understand(self, &bytes).ok().map(|understood| (understood, bytes)),
+            Found::Nothing | Found::SetAside(_) => None,
+        };
+        self.troubles.push(damaged(name, &aside, &problem, copied.is_some()));
+        let Some((understood, bytes)) = copied else { return Ok(None) };
+        self.disk.write(name, &bytes)?;
+        Ok(Some(understood))
     }
 }
 
@@ -328,8 +395,13 @@ fn below_floor(marks: &Marks, offer: &SpecOffer, how: &str) -> Reason {
     .mend("confirm the recovery: launchpad recover confirm")
 }
 
-fn damaged(name: &str, aside: &std::path::Path, problem: &str) -> Reason {
+fn damaged(name: &str, aside: &std::path::Path, problem: &str, is_whole_again: bool) -> Reason {
+    let mend = if is_whole_again {
+        "nothing to do: it is made again from its copy; check the disk if it repeats"
+    } else {
+        "nothing to do: bots run on, and the coordinator sends the spec again; check the disk if it repeats"
+    };
     Reason::new("ledger-damaged", format!("the ledger's file `{name}` was damaged and is now {}", aside.display()))
         .because(problem.to_owned())
-        .mend("nothing to do: bots run on, and the coordinator sends the spec again; check the disk if it repeats")
+        .mend(mend)
 }

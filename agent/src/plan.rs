@@ -12,8 +12,10 @@
 pub mod action;
 pub mod burial;
 pub mod drift;
+pub mod eviction;
 pub mod exit;
 pub mod instance;
+pub mod lease;
 pub mod marks;
 pub mod model;
 pub mod record;
@@ -57,6 +59,8 @@ pub struct Knowledge<'a> {
     pub health: &'a BTreeMap<String, Health>,
     /// How the promises of each instance stand.
     pub findings: &'a BTreeMap<DeploymentId, BTreeMap<Item, Finding>>,
+    /// When the host's leases were last renewed in this boot.
+    pub renewed_at: Option<BootMoment>,
 }
 
 /// What the probes say of one running container.
@@ -120,6 +124,24 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What no spec lists goes when somebody on the host says so.
+    fn evict_unlisted(&mut self, desired: &HostSpec, observed: &Observed, known: Knowledge<'_>, context: &Context) {
+        let buried: BTreeSet<&DeploymentId> = desired.tombstones.values().map(|named| &named.deployment).collect();
+        let is_named = |deployment| desired.instances.contains_key(deployment) || buried.contains(deployment);
+        for (deployment, evicted) in known.marks.evicted.iter().filter(|(deployment, _)| !is_named(deployment)) {
+            let trouble = known.records.get(deployment).and_then(|record| record.trouble.as_ref());
+            let actions = eviction::unlisted(*deployment, evicted, desired, observed, known.marks);
+            match trouble.filter(|trouble| context.now < trouble.retry_at) {
+                Some(trouble) => {
+                    self.wake_by(Some(trouble.retry_at));
+                    self.troubles.push(trouble.reason.clone());
+                }
+                None if actions.is_empty() => {}
+                None => drop(self.work.insert(Subject::Instance(*deployment), actions)),
+            }
+        }
+    }
+
     fn wake_by(&mut self, at: Option<BootMoment>) {
         self.wake_at = [self.wake_at, at].into_iter().flatten().min();
     }
@@ -142,13 +164,20 @@ impl Plan {
 pub fn plan(desired: &HostSpec, observed: &Observed, known: Knowledge<'_>, context: &Context) -> Plan {
     let mut plan = Plan::default();
     for spec in desired.instances.values() {
-        let decision = instance::decide(spec, desired, observed, known, context);
+        let decision = match eviction::holds(spec, known.marks) {
+            Some(evicted) => {
+                let record = known.records.get(&spec.deployment);
+                eviction::decide(spec, evicted, desired, observed, known.marks, record, context)
+            }
+            None => instance::decide(spec, desired, observed, known, context),
+        };
         plan.standings.insert(spec.deployment, decision.standing);
         if !decision.actions.is_empty() {
             plan.work.insert(Subject::Instance(spec.deployment), decision.actions);
         }
         plan.wake_by(decision.wake_at);
     }
+    plan.evict_unlisted(desired, observed, known, context);
     for tombstone in desired.tombstones.values() {
         match burial::bury(tombstone, desired, observed, known.marks) {
             Ok(actions) if actions.is_empty() => {}

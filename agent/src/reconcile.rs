@@ -15,8 +15,11 @@
 //! `select!` below is cancel safe throughout: every branch is a channel's `recv`, a `Notify` or a timer.
 
 mod doing;
+pub mod evicting;
 pub mod facts;
+mod lease;
 pub mod request;
+mod serving;
 pub mod standing;
 mod telling;
 mod work;
@@ -34,7 +37,7 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{HostReport, Outcome};
 use launchpad_protocol::spec::{HostSpec, InstanceSpec};
 use launchpad_protocol::time::Clock;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -52,17 +55,12 @@ use crate::plan::record::Record;
 use crate::plan::{Context, Health, Knowledge, Plan, plan};
 use crate::probe::{Prober, Target};
 use facts::HostFacts;
-use request::LocalRequest;
+use lease::HostLease;
+use request::{LocalRequest, Shown};
 use work::Work;
 
 /// How long the loop sleeps at most: what Docker's events did not tell is found by then.
 const RESYNC: Duration = Duration::from_secs(60);
-
-/// The first pause after a failed step; doubled each time.
-const TROUBLE_INITIAL: Duration = Duration::from_secs(1);
-
-/// The longest pause after a failed step: a registry that comes back is found within it.
-const TROUBLE_CAP: Duration = Duration::from_secs(60);
 
 /// Between two tries to reach an engine that is away.
 const ENGINE_RETRY: Duration = Duration::from_millis(500);
@@ -125,9 +123,13 @@ pub struct Reconciler {
     disk_trouble: Option<Reason>,
     /// How the promises of every instance stood at that observation.
     findings: BTreeMap<DeploymentId, BTreeMap<Item, Finding>>,
+    /// When the leases of what runs here were last renewed.
+    lease: HostLease,
     plan: Plan,
     applied: Generation,
     report: Option<Arc<HostReport>>,
+    /// What people on the host are shown.
+    shown: watch::Sender<Shown>,
     /// Wakes the loop when something of ours may have changed on the host.
     host_changed: Arc<Notify>,
     /// When to observe and plan anew; none: only the next queued action is due.
@@ -156,9 +158,11 @@ impl Reconciler {
             engine_away: None,
             disk_trouble: None,
             findings: BTreeMap::new(),
+            lease: HostLease::open(parts.ledger.disk().clone(), parts.facts.boot_id()),
             plan: Plan::default(),
             applied: Generation(0),
             report: None,
+            shown: watch::Sender::default(),
             host_changed: Arc::new(Notify::new()),
             look_at: Some(Instant::now()),
             parts,
@@ -177,13 +181,14 @@ impl Reconciler {
 
     /// One turn: look if it is time, start what can be started, tell.
     async fn turn(&mut self) {
-        let spec = self.parts.ledger.spec().cloned();
+        let spec = self.parts.ledger.spec().cloned().or_else(|| self.nothing_but_evictions());
         if self.look_at.is_some_and(|at| at <= Instant::now()) {
             self.look_at = None;
             self.look(spec.as_deref()).await;
         }
         self.begin_next();
         self.tell(spec.as_deref());
+        self.show();
         self.save();
     }
 
@@ -204,6 +209,7 @@ impl Reconciler {
                 records: &self.records,
                 health: &health,
                 findings: &self.findings,
+                renewed_at: self.lease.renewed_at(),
             };
             self.plan = plan(spec, &observed, known, &context);
             self.observed = Some(observed);
@@ -229,6 +235,7 @@ impl Reconciler {
             Some(forget) = self.parts.ports.forgets.recv() => {
                 self.journal.forget(forget.journal, forget.through, &mut self.changes);
             }
+            Some(word) = self.parts.ports.renewals.recv() => self.renew(word),
             Some(request) = self.parts.local.recv() => self.serve(request),
             () = self.prober.changed() => self.look_within(Duration::ZERO),
             () = self.host_changed.notified() => {
@@ -312,7 +319,9 @@ impl Reconciler {
                 self.changes.records.insert(instance.deployment, Some(record.clone()));
             }
         }
-        let gone: Vec<_> = self.records.keys().filter(|id| !spec.instances.contains_key(id)).copied().collect();
+        let evicted = &self.parts.ledger.marks().evicted;
+        let is_gone = |id: &&DeploymentId| !spec.instances.contains_key(id) && !evicted.contains_key(id);
+        let gone: Vec<_> = self.records.keys().filter(is_gone).copied().collect();
         for deployment in gone {
             self.records.remove(&deployment);
             self.changes.records.insert(deployment, None);
@@ -357,49 +366,6 @@ impl Reconciler {
                 let _ = offer.reply.send(Judged { held: self.parts.ledger.floor().accepted, refusal });
             }
         }
-    }
-
-    fn serve(&mut self, request: LocalRequest) {
-        // Whoever asked may have gone: an answer that nobody takes is no failure.
-        match request {
-            LocalRequest::Status(reply) => {
-                let link = self.parts.ports.status.borrow().clone();
-                drop(reply.send((link, self.report.clone())));
-            }
-            LocalRequest::Plan(reply) => drop(reply.send(self.plan_text())),
-            LocalRequest::Stop(deployment, reply) => drop(reply.send(self.local_stop(deployment, true))),
-            LocalRequest::Start(deployment, reply) => drop(reply.send(self.local_stop(deployment, false))),
-        }
-    }
-
-    fn local_stop(&mut self, deployment: DeploymentId, stop: bool) -> Result<(), Reason> {
-        let Some(instance) = self.parts.ledger.spec().and_then(|spec| spec.instances.get(&deployment)) else {
-            return Err(Reason::new(
-                "instance-unknown",
-                format!("no instance of {deployment} is wished for on this host"),
-            )
-            .mend("launchpad-agent status lists those that are"));
-        };
-        let revision = stop.then_some(instance.revision);
-        self.parts.ledger.local_stop(deployment, revision).map_err(|error| disk_reason(&error))?;
-        // Whoever is on the host does not want to wait for the end of a pause.
-        if let Some(record) = self.records.get_mut(&deployment) {
-            record.trouble = None;
-        }
-        self.work.replan(self.parts.ledger.spec().map(AsRef::as_ref));
-        self.look_within(Duration::ZERO);
-        Ok(())
-    }
-
-    /// What runs, what waits, and what is planned: for people on the host.
-    fn plan_text(&self) -> String {
-        let mut text = self.plan.to_string();
-        text.push_str(&self.work.to_string());
-        if let Some(reason) = &self.engine_away {
-            text.push_str(&reason.paragraph());
-            text.push('\n');
-        }
-        text
     }
 }
 

@@ -89,7 +89,13 @@ impl World {
                 record.absorb_findings(&findings[&instance.deployment], context.now);
             }
             let known =
-                Knowledge { marks: &self.model.marks, records: &self.records, health: &health, findings: &findings };
+                Knowledge {
+                    marks: &self.model.marks,
+                    records: &self.records,
+                    health: &health,
+                    findings: &findings,
+                    renewed_at: None,
+                };
             last = plan(&self.spec, &self.model.observed, known, &context);
         }
         last
@@ -232,7 +238,7 @@ fn volumes(spec: &HostSpec, kept: &[Kept]) -> BTreeMap<DeploymentId, VolumeSight
     let bots: Vec<_> = spec.instances.values().collect();
     let one = |kept: &Kept| {
         let bot = bots[kept.whose.index(bots.len())];
-        let (bytes, grows_in_use) = (bot.volume.bytes / kept.part, kept.grows_in_use);
+        let (bytes, grows_in_use) = (bot.volume.as_ref().expect("it has one").bytes / kept.part, kept.grows_in_use);
         let flags_right = kept.stands;
         (bot.deployment, VolumeSight { bytes, grows_in_use, flags_right, ..ideal::volume(bot) })
     };
@@ -356,7 +362,9 @@ proptest! {
         let grows = |world: &World, bot: &InstanceSpec| world.model.observed.volumes[&bot.deployment].grows_in_use;
         for instance in world.spec.instances.values_mut() {
             instance.revision = instance.revision.next();
-            instance.volume.bytes = instance.volume.bytes.saturating_mul(2).saturating_add(1);
+            if let Some(volume) = &mut instance.volume {
+                volume.bytes = volume.bytes.saturating_mul(2).saturating_add(1);
+            }
         }
         world.settle();
         prop_assert_eq!(&world.model.observed.containers, &before);

@@ -24,6 +24,8 @@ use launchpad_protocol::spec::{
 };
 use launchpad_protocol::time::{BootMoment, Moment};
 
+#[path = "plan_stories/lease.rs"]
+mod lease;
 mod support;
 #[path = "plan_stories/volume.rs"]
 mod volume;
@@ -40,13 +42,16 @@ struct Story {
     health: Health,
     now: i64,
     boot: &'static str,
+    /// When the host's leases were last renewed.
+    renewed_at: Option<BootMoment>,
 }
 
 impl Story {
     fn of(bot: InstanceSpec) -> Self {
         let spec = support::spec(1, [bot]);
         let model = Model::of(Observed::default(), Marks::default());
-        Self { spec, model, record: Record::default(), health: well(), now: 1_000 * SECOND_US, boot: "one" }
+        let (record, health, now) = (Record::default(), well(), 1_000 * SECOND_US);
+        Self { spec, model, record, health, now, boot: "one", renewed_at: None }
     }
 
     /// A bot that runs and is ready.
@@ -78,7 +83,13 @@ impl Story {
         plan(
             &self.spec,
             &self.model.observed,
-            Knowledge { marks, records: &records, health: &health, findings: &BTreeMap::new() },
+            Knowledge {
+                marks,
+                records: &records,
+                health: &health,
+                findings: &BTreeMap::new(),
+                renewed_at: self.renewed_at,
+            },
             &context,
         )
     }

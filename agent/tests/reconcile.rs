@@ -216,7 +216,7 @@ async fn a_volume_that_fills_is_told_once_until_there_is_room_again_and_the_bot_
     let mut host = Host::new().await;
     host.offer(&spec(1, [bot()])).await;
     let ready = host.until_phase(Phase::Ready).await;
-    let percent = bot().volume.bytes / 100;
+    let percent = bot().volume.expect("it has one").bytes / 100;
     for (filled, code) in [(96, Some(VOLUME_FULL)), (93, Some(VOLUME_FULL)), (97, Some(VOLUME_FULL)), (80, None)] {
         host.world.fill(bot().deployment, filled * percent);
         let seen = |report: &HostReport| one(report).and_then(|bot| bot.volume.as_ref()).map(|seen| seen.used_bytes);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 mod contract;
 
 pub(crate) use contract::{
-    Denials, DnsRecord, Domain, Egress, Enforcement, EnforcementSummary, Gate, Plan, SnapshotAsked,
+    Denials, DnsRecord, Domain, Egress, Enforcement, EnforcementSummary, Failover, Gate, Plan, SnapshotAsked,
     SnapshotOperation, Snapshots, Volume,
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct Deployment {
     pub(crate) plan: String,
     pub(crate) image: String,
     pub(crate) pool: String,
+    #[serde(default)]
+    pub(crate) policy: Option<String>,
     pub(crate) state: String,
     #[serde(default)]
     pub(crate) reason: Option<Reason>,
@@ -125,6 +127,56 @@ pub(crate) struct Rotation {
     pub(crate) done_at_us: Option<i64>,
     #[serde(default)]
     pub(crate) trouble: Option<Reason>,
+}
+
+/// Who signs for hosts.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Pki {
+    pub(crate) roots: Vec<Root>,
+    pub(crate) issuers: Vec<Issuer>,
+    #[serde(default)]
+    pub(crate) rotation: Option<CaRotation>,
+    pub(crate) hosts: Vec<HostCertificate>,
+}
+
+/// A root.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Root {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) not_after_us: Option<i64>,
+}
+
+/// An issuing CA.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Issuer {
+    pub(crate) id: String,
+    pub(crate) root: String,
+    pub(crate) role: String,
+    #[serde(default)]
+    pub(crate) not_after_us: Option<i64>,
+}
+
+/// One issuing CA taking over from another.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CaRotation {
+    pub(crate) id: String,
+    pub(crate) phase: String,
+    pub(crate) old: String,
+    pub(crate) new: String,
+}
+
+/// What a host holds.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HostCertificate {
+    pub(crate) name: String,
+    pub(crate) connected: bool,
+    #[serde(default)]
+    pub(crate) issuer: Option<String>,
+    #[serde(default)]
+    pub(crate) not_after_us: Option<i64>,
+    pub(crate) has_certificate: bool,
+    pub(crate) has_roots: bool,
 }
 
 /// A host.

@@ -10,7 +10,7 @@ use crate::failure::EXITS;
 mod contract;
 
 pub(crate) use contract::{
-    ChangePlan, DomainTarget, DomainVerb, EgressVerb, HostsVerb, Rules, SnapshotTarget, SnapshotVerb, SomeRules,
+    ChangePlan, DomainTarget, DomainVerb, EgressVerb, HostsVerb, Rules, SnapshotTarget, SnapshotVerb, SomeRules, UpgradeHosts,
 };
 
 /// Seconds that `deploy`, `restart` and `rm` wait unless told otherwise: openclaw may take 300 s to start on the
@@ -103,7 +103,7 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: SnapshotVerb,
     },
-    /// List hosts, or inspect one.
+    /// List hosts, inspect one, or say what may go to it.
     Hosts {
         /// Nothing: list them.
         #[command(subcommand)]
@@ -120,6 +120,12 @@ pub(crate) enum Verb {
         /// What about it.
         #[command(subcommand)]
         verb: KeyVerb,
+    },
+    /// Who signs for hosts: see it, or have another issuing CA take over.
+    Pki {
+        /// What about it.
+        #[command(subcommand)]
+        verb: PkiVerb,
     },
     /// After a restore: see why publishing is frozen, or let it go on.
     Recover {
@@ -162,6 +168,10 @@ pub(crate) struct Deploy {
     /// The pool of hosts to run on.
     #[arg(long)]
     pub(crate) pool: Option<String>,
+    /// What becomes of it when its host falls silent: `keep`, it waits for its host; `failover`, it is started on another,
+    /// and keeps no state. [default: keep]
+    #[arg(long)]
+    pub(crate) policy: Option<String>,
     /// How long to wait.
     #[command(flatten)]
     pub(crate) wait: Wait,
@@ -273,6 +283,21 @@ pub(crate) enum KeyVerb {
     Ls,
     /// Make another key, wrap everything with it, and forget the old one.
     Rotate,
+}
+
+/// `pki …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PkiVerb {
+    /// Show roots and issuing CAs, how far a rotation is, and which host misses what.
+    Status,
+    /// Take the next step of a rotation, which `launchpad-coordinator pki rotate` begins where the root's key is.
+    Rotate {
+        /// Take the last step back instead; once the old CA has ended there is none.
+        #[arg(long)]
+        back: bool,
+    },
+    /// Cut a host off for good, as `host revoke` does.
+    Revoke(HostTarget),
 }
 
 /// `host …`.

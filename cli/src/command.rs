@@ -8,6 +8,7 @@ mod hosts;
 mod key;
 mod login;
 mod logs;
+mod pki;
 mod plan;
 mod ps;
 mod recover;
@@ -16,9 +17,10 @@ mod rm;
 mod secret;
 mod snapshot;
 mod status;
+mod upgrade;
 
 use crate::arguments::{
-    Access, Arguments, DomainVerb, EgressVerb, HostVerb, HostsVerb, KeyVerb, RecoverVerb, SecretVerb, SnapshotVerb,
+    Access, Arguments, DomainVerb, EgressVerb, HostVerb, HostsVerb, KeyVerb, PkiVerb, RecoverVerb, SecretVerb, SnapshotVerb,
     TokenVerb, Verb,
 };
 use crate::client::Client;
@@ -56,6 +58,16 @@ pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Verb::Snapshot { verb: SnapshotVerb::Rm(one) } => snapshot::remove(&client()?, &one, *output),
         Verb::Hosts { verb: None } => hosts::list(&client()?, *output),
         Verb::Hosts { verb: Some(HostsVerb::Inspect(host)) } => hosts::inspect(&client()?, &host, *output),
+        Verb::Hosts { verb: Some(HostsVerb::Cordon(host)) } => hosts::cordon(&client()?, &host, true, *output),
+        Verb::Hosts { verb: Some(HostsVerb::Uncordon(host)) } => hosts::cordon(&client()?, &host, false, *output),
+        Verb::Hosts { verb: Some(HostsVerb::Retire { target, force }) } => {
+            hosts::retire(&client()?, &target, force, *output)
+        }
+        Verb::Hosts { verb: Some(HostsVerb::Upgrade(wanted)) } => upgrade::upgrade(&client()?, &wanted, *output),
+        Verb::Hosts { verb: Some(HostsVerb::Ring { target, ring }) } => {
+            upgrade::put_into_ring(&client()?, &target, &ring, *output)
+        }
+        Verb::Hosts { verb: Some(HostsVerb::Thaw) } => hosts::thaw(&client()?, *output),
         Verb::Host { verb: HostVerb::Revoke(host) } => hosts::revoke(&client()?, &host, *output),
         Verb::Host { verb: HostVerb::Token { verb: TokenVerb::Create { name, pool } } } => {
             hosts::create_token(&client()?, name, pool, *output)
@@ -65,6 +77,9 @@ pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Verb::Secret { verb: SecretVerb::Rm(change) } => secret::remove(&client()?, &change, *output),
         Verb::Key { verb: KeyVerb::Ls } => key::list(&client()?, *output),
         Verb::Key { verb: KeyVerb::Rotate } => key::rotate(&client()?, *output),
+        Verb::Pki { verb: PkiVerb::Status } => pki::status(&client()?, *output),
+        Verb::Pki { verb: PkiVerb::Rotate { back } } => pki::rotate(&client()?, back, *output),
+        Verb::Pki { verb: PkiVerb::Revoke(host) } => pki::revoke(&client()?, &host, *output),
         Verb::Recover { verb: RecoverVerb::Status } => recover::status(&client()?, *output),
         Verb::Recover { verb: RecoverVerb::Confirm { without } } => recover::confirm(&client()?, *output, &without),
     }

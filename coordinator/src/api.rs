@@ -11,6 +11,7 @@ pub mod openapi;
 
 mod auth;
 mod contract;
+mod crowd;
 mod problem;
 mod request;
 mod serve;
@@ -22,6 +23,8 @@ mod deployments;
 mod domains;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod egress;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod failover;
 mod health;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod hosts;
@@ -30,6 +33,8 @@ mod keys;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod logs;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod pki;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod plan;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod recovery;
@@ -37,6 +42,8 @@ mod recovery;
 mod secrets;
 #[allow(unused_qualifications, reason = "utoipa's macros write them")]
 mod snapshots;
+#[allow(unused_qualifications, reason = "utoipa's macros write them")]
+mod upgrades;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +64,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 
+use crowd::Crowd;
 use problem::Problem;
 
 /// How long a request may take until its answer begins: the store answers within milliseconds, and gives up waiting
@@ -79,10 +87,12 @@ pub(crate) async fn serve(listener: TcpListener, app: App, stop: CancellationTok
 /// The API as a service.
 fn router(api: Api) -> Router {
     let (routes, _) = openapi::routes().split_for_parts();
+    let crowd = Crowd::default();
     routes
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn(in_time))
+        .layer(from_fn(move |request, next| crowd.clone().admit(request, next)))
         .layer(from_fn(close_over_unread_bodies))
         .layer(DefaultBodyLimit::max(request::BODY_MAX_BYTES))
         .with_state(api)

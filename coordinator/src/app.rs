@@ -10,6 +10,7 @@
 //! audit entry in the transaction of the change. Nothing here knows HTTP, and nothing here waits for a host: that a
 //! wish comes true is the work of `jobs` and `fleet`.
 
+pub mod ca_rotation;
 pub mod idempotency;
 pub mod init;
 pub mod restore;
@@ -18,6 +19,7 @@ pub mod sign_in;
 mod candidates;
 pub mod denials;
 mod deployment_create;
+pub mod failover;
 pub mod deployments;
 pub mod domains;
 pub mod egress;
@@ -25,6 +27,7 @@ pub mod hosts;
 pub mod keys;
 pub mod logs;
 mod operations;
+pub mod pki;
 pub mod plan;
 mod public_names;
 pub mod recovery;
@@ -32,6 +35,7 @@ mod revise;
 pub mod secrets;
 pub mod snapshots;
 mod staff_view;
+pub mod upgrades;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +48,7 @@ use launchpad_protocol::profile::Profile;
 use launchpad_protocol::time::Clock;
 
 use crate::dns::{DnsLookup, DnsProvider};
+use crate::domain::lease::Patience;
 use crate::domain::plan_table::PlanTable;
 use crate::domain::pool_table::PoolTable;
 use crate::domain::public_name::IngressDomain;
@@ -75,6 +80,8 @@ pub struct App {
     pub keys: Arc<dyn KeyProvider>,
     /// The connected hosts.
     pub fleet: Fleet,
+    /// How long hosts that are not heard are waited for.
+    pub patience: Patience,
     /// Who wakes whom.
     pub signals: Signals,
     /// What a join token tells its host.

@@ -11,6 +11,7 @@ use launchpad_protocol::reason::Reason;
 use serde::{Deserialize, Serialize};
 
 use crate::data_dir::DataDir;
+use crate::domain::lease::Patience;
 use crate::domain::public_name::IngressDomain;
 
 /// Where the state is unless somebody says otherwise.
@@ -53,6 +54,12 @@ pub enum Command {
     Serve(ServeArguments),
     /// Put a copy of the store in place; publishing stays frozen until `launchpad recover confirm`.
     Restore(RestoreArguments),
+    /// The certificate authority, where the root's key is at hand.
+    Pki {
+        /// What to do.
+        #[command(subcommand)]
+        verb: PkiVerb,
+    },
     /// Print the API's OpenAPI 3.1 document.
     Openapi,
 }
@@ -153,6 +160,9 @@ pub struct ServeArguments {
     /// A name server that is asked for proofs of domains; again for another. [default: those of /etc/resolv.conf]
     #[arg(long = "resolver", value_name = "ADDR", value_parser = name_server)]
     pub resolvers: Vec<SocketAddr>,
+    /// How patient it is with hosts that are not heard. For tests, which have no minutes to spare.
+    #[arg(long, env = "LAUNCHPAD_TEST_PATIENCE", hide = true, value_name = "SILENT,LOST,TERM,MARGIN")]
+    pub patience: Option<Patience>,
     /// How to write the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log: LogFormat,
@@ -170,6 +180,27 @@ pub struct RestoreArguments {
     /// The copy of the SQLite database; for Postgres, restore the database first and leave this out.
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
+}
+
+/// What can be done with the root's key at hand.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PkiVerb {
+    /// Begin to replace the issuing CA; `launchpad pki rotate` takes the further steps. The coordinator runs on.
+    Rotate(RotateArguments),
+}
+
+/// Arguments of `pki rotate`.
+#[derive(Debug, Clone, Args)]
+pub struct RotateArguments {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// The root's key, wherever it was taken to: `init` wrote it.
+    #[arg(long, value_name = "FILE")]
+    pub root_key: PathBuf,
+    /// Replace the root as well, and write the new one's key there.
+    #[arg(long, value_name = "FILE")]
+    pub new_root_key: Option<PathBuf>,
 }
 
 /// How `init` prints its result.
@@ -237,6 +268,8 @@ pub struct Config {
     pub ingress_domain: Option<IngressDomain>,
     /// Name servers that are asked for proofs of domains; none: the machine's own.
     pub resolvers: Vec<SocketAddr>,
+    /// How patient it is with hosts that are not heard.
+    pub patience: Patience,
 }
 
 /// Why the settings cannot be read.
@@ -347,6 +380,7 @@ impl Config {
             pools: arguments.pools,
             ingress_domain: arguments.ingress_domain,
             resolvers: arguments.resolvers,
+            patience: arguments.patience.unwrap_or_default(),
         })
     }
 }

@@ -24,6 +24,7 @@ mod service;
 mod session;
 
 mod admit;
+mod crowd;
 mod publish;
 mod view;
 
@@ -40,6 +41,7 @@ mod challenge;
 mod issue;
 
 mod certificates;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,6 +55,7 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::time::Clock;
 use tokio::sync::Notify;
 
+use crowd::Crowd;
 use query::{Answers, Asker, Asks};
 use seats::Seats;
 use twins::Twins;
@@ -66,13 +69,15 @@ pub struct Fleet {
     twins: Arc<Twins>,
     asks: Arc<Asks>,
     revoked: Arc<Notify>,
+    crowd: Crowd,
 }
 
 impl Fleet {
     /// A fleet of which no host is connected yet.
     #[must_use]
     pub fn new(clock: Clock, entropy: Entropy) -> Self {
-        Self { clock, entropy, seats: Arc::default(), twins: Arc::default(), asks: Arc::default(), revoked: Arc::default() }
+        let (seats, twins, asks) = (Arc::default(), Arc::default(), Arc::default());
+        Self { clock, entropy, seats, twins, asks, revoked: Arc::default(), crowd: Crowd::default() }
     }
 
     /// Puts a question to a host. The answer comes as the host gives it, and ends at the deadline at the latest.
@@ -105,6 +110,11 @@ impl Fleet {
     /// To be called after a revocation is committed: its connections are cut at once. Without the call they are cut
     /// when the store is next reread.
     pub fn revoked(&self) {
+        self.revoked.notify_one();
+    }
+
+    /// To be called after a rotation of the CA was moved on or back: the doors go by it at once.
+    pub fn ca_changed(&self) {
         self.revoked.notify_one();
     }
 }

@@ -4,8 +4,9 @@
 //! ```text
 //!   requested ──► placer ──► has a host; the host is marked in the outbox
 //!                              outbox ──► compiler ──► the host's next spec ──► fleet::publish
-//!   past their time, silent too long ──► reaper, watcher
+//!   past their time ──► reaper        silent too long ──► watcher ──► failover
 //!   a domain claimed, or long not looked at ──► domains ──► proved: it leads to its bot
+//!   another version of agents wanted ──► upgrader ──► a wish in the specs of few hosts at once
 //!   another key wanted ──► rotator ──► every file's data key is wrapped with it
 //! ```
 //! A round takes no hints: whatever a killed coordinator, or another replica, left half-done is found again in the
@@ -13,9 +14,11 @@
 
 mod compiler;
 mod domains;
+mod failover;
 mod placer;
 mod reaper;
 mod rotator;
+mod upgrader;
 mod watcher;
 
 use std::time::Duration;
@@ -24,6 +27,7 @@ use launchpad_protocol::time::{BootMoment, Clock, Moment};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::domain::silence::Heard;
 
 /// How often each loop rereads the store without a signal: what another replica committed, or a crash interrupted,
 /// waits this long at the most.
@@ -40,6 +44,7 @@ pub(crate) async fn run(app: &App, stop: CancellationToken) {
         compiling(app, &stop),
         reaping(app, &stop),
         rotating(app, &stop),
+        upgrading(app, &stop),
         looking_after_domains(app, &stop),
         watching(app, &stop)
     );
@@ -115,6 +120,19 @@ async fn looking_after_domains(app: &App, stop: &CancellationToken) {
     }
 }
 
+async fn upgrading(app: &App, stop: &CancellationToken) {
+    loop {
+        if let Err(error) = upgrader::round(app).await {
+            tracing::error!(%error, "cannot upgrade agents; trying again");
+        }
+        tokio::select! {
+            () = app.signals.upgrader.notified() => {}
+            () = tokio::time::sleep(ROUND_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
 async fn rotating(app: &App, stop: &CancellationToken) {
     let mut turn = rotator::Turn::default();
     loop {
@@ -134,9 +152,9 @@ async fn rotating(app: &App, stop: &CancellationToken) {
 }
 
 async fn watching(app: &App, stop: &CancellationToken) {
-    let started = app.clock.wall();
+    let mut heard = Heard::default();
     loop {
-        if let Err(error) = watcher::round(app, started).await {
+        if let Err(error) = watcher::round(app, &mut heard).await {
             tracing::error!(%error, "cannot see which hosts are silent; trying again");
         }
         tokio::select! {

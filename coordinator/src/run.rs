@@ -17,6 +17,7 @@ use std::sync::Arc;
 use futures::Stream;
 use launchpad_pki::ca::IssuingCa;
 use launchpad_pki::ca_files::{CaFiles, CaFilesError};
+use launchpad_pki::envelope::KeyProvider;
 use launchpad_pki::pipe::PeerPipe;
 use launchpad_protocol::reason::Reason;
 use tokio::net::TcpListener;
@@ -29,7 +30,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::dns::{ByHand, Resolver};
 use crate::fleet::Fleet;
 use crate::fleet::pipes;
-use crate::fleet::server::{FleetConfig, FleetError, FleetParts, FleetServer};
+use crate::fleet::server::{FleetConfig, FleetError, FleetParts, FleetServer, Lives};
 use crate::key_source::{KeySource, KeySourceError};
 use crate::outside::{Addresses, Outside};
 use crate::signals::Signals;
@@ -108,7 +109,7 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
     let ca = CaFiles::at(dir.ca()).load()?;
     let root = ca.root_digest();
     let (fleet, signals) = (Fleet::new(outside.clock.clone(), outside.entropy.clone()), Signals::default());
-    let doors = Doors::bind(&config, &outside, (&store, &fleet, &signals), ca, &stop).await?;
+    let doors = Doors::bind(&config, &outside, (&store, &fleet, &signals), (ca, &keys), &stop).await?;
     let app = App {
         store: store.clone(),
         clock: outside.clock,
@@ -118,6 +119,7 @@ pub async fn run(config: Config, outside: Outside, stop: CancellationToken) -> R
         pools,
         keys,
         fleet,
+        patience: config.patience,
         signals,
         joining: Joining {
             root,
@@ -152,6 +154,7 @@ pub async fn run_over(
         signals: app.signals.clone(),
         fleet: app.fleet.clone(),
         ca,
+        keys: Arc::clone(&app.keys),
         clock: app.clock.clone(),
         entropy: app.entropy.clone(),
     };
@@ -176,7 +179,7 @@ impl Doors {
         config: &Config,
         outside: &Outside,
         (store, fleet, signals): (&Store, &Fleet, &Signals),
-        ca: IssuingCa,
+        (ca, keys): (IssuingCa, &Arc<dyn KeyProvider>),
         stop: &CancellationToken,
     ) -> Result<Self, CoordinatorError> {
         let unusable = |source| CoordinatorError::Http { address: config.http, source };
@@ -186,12 +189,14 @@ impl Doors {
             enroll: config.enroll,
             server_names: config.settings.server_names.clone(),
             advertise: config.settings.advertise_fleet.clone(),
+            lives: Lives::rehearsed(),
         };
         let parts = FleetParts {
             store: store.clone(),
             signals: signals.clone(),
             fleet: fleet.clone(),
             ca,
+            keys: Arc::clone(keys),
             clock: outside.clock.clone(),
             entropy: outside.entropy.clone(),
         };

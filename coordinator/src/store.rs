@@ -39,13 +39,16 @@ pub mod timeline;
 pub mod tombstones;
 
 pub mod certificates;
+pub mod failover;
 pub mod hosts;
+pub mod issuers;
 pub mod join_tokens;
 pub mod outbox;
 pub mod reports;
 pub mod sealed;
 pub mod specs;
 pub mod strangers;
+pub mod upgrades;
 
 pub use commit::Commit;
 pub use open::{Intent, OpenError};

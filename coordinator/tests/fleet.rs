@@ -17,7 +17,9 @@ mod fleet {
     mod replicas;
     mod reporting;
     mod revoking;
+    mod rotating;
     mod sessions;
+    mod storm;
 
     use std::time::Duration;
 

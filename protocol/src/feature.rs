@@ -42,6 +42,10 @@ features! {
     restart_policy = "restart-policy.v1";
     /// A volume that cannot outgrow its plan, with snapshots.
     volume = "volume.v2";
+    /// An instance without a volume.
+    no_volume = "no-volume.v1";
+    /// An instance that stops itself when its lease ends, and starts under a live one only.
+    failover = "failover.v1";
     /// Egress by name, range and port, denied otherwise.
     egress = "egress.v1";
     /// Public names that lead to the instance.

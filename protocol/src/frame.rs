@@ -74,11 +74,25 @@ pub enum CoordinatorFrame {
     ReportStored {
         /// The report's number.
         seq: u64,
+        /// What that means for the host's leases.
+        leases: Leases,
     },
     /// A question.
     Ask(Ask),
     /// Nobody waits for that answer any more.
     Cancel(AskId),
+}
+
+/// What a stored report means for the leases under which its host's failover instances run. They count from when the
+/// report was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leases {
+    /// Nothing: the coordinator knows of no leases.
+    Untouched,
+    /// Those that have not ended go on. One that has ended stays so: what ran under it may run elsewhere by now.
+    Extended,
+    /// The host holds all that is wished of it: one that has ended begins anew as well.
+    Granted,
 }
 
 /// A coordinator's first words.

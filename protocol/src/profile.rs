@@ -25,8 +25,10 @@ pub struct Profile {
     pub process: Process,
     /// The port that probes and ingress use.
     pub port: u16,
-    /// Where state lives in the container: the volume's mount point.
-    pub state_path: String,
+    /// Where state lives in the container: the volume's mount point. Absent: the workload keeps nothing, and gets no
+    /// volume.
+    #[serde(default)]
+    pub state_path: Option<String>,
     /// Where the config goes and what it is when the customer gives none.
     pub config: Config,
     /// Where secrets go.
@@ -266,9 +268,9 @@ impl Profile {
     }
 
     fn place_problem(&self) -> Option<String> {
-        let paths =
-            [("state_path", &self.state_path), ("config.dir", &self.config.dir), ("secrets.dir", &self.secrets.dir)];
-        if let Some((field, path)) = paths.into_iter().find(|(_, path)| !is_mount_point(path)) {
+        let state = self.state_path.iter().map(|path| ("state_path", path));
+        let mut paths = state.chain([("config.dir", &self.config.dir), ("secrets.dir", &self.secrets.dir)]);
+        if let Some((field, path)) = paths.find(|(_, path)| !is_mount_point(path)) {
             return Some(format!("{field}: `{path}` must be an absolute path without `..`"));
         }
         if self.config.dir == self.secrets.dir {

@@ -185,6 +185,9 @@ pub struct KernelLimits {
 /// The code of the reason for an exit that passes by itself: the bot is tried again, and has not crashed.
 pub const EXIT_TRANSIENT: &str = "exit-transient";
 
+/// The code of the reason for which a failover bot waits: it is started again once its lease is renewed.
+pub const LEASE_ENDED: &str = "lease-ended";
+
 /// The code of the reason with which a ready bot's volume is full.
 pub const VOLUME_FULL: &str = "volume-full";
 /// The code of the reason with which a ready bot stands still for want of memory.

@@ -13,32 +13,17 @@
 
 mod agent;
 mod coordinator;
+mod versions;
 
-pub use agent::{AgentEffect, AgentInput, AgentSession, REPORT_RETRY};
+pub use agent::{AgentEffect, AgentInput, AgentSession, REPORT_RETRY, Renewal};
 pub use coordinator::{Admission, CoordinatorEffect, CoordinatorInput, CoordinatorSession};
 
-use crate::reason::Reason;
+pub use versions::{VERSIONS_APART, spoken};
 
-/// The highest protocol version that both ranges hold.
-fn common_version(ours: (u32, u32), theirs: (u32, u32)) -> Option<u32> {
-    let highest = ours.1.min(theirs.1);
-    (highest >= ours.0.max(theirs.0)).then_some(highest)
-}
+use crate::reason::Reason;
 
 fn out_of_turn(what: &str, state: &str) -> Reason {
     Reason::new("frame-out-of-turn", format!("{what} arrived while the session was {state}"))
         .because("the peer broke the protocol, or is of another version")
         .mend("the session is opened anew; if this repeats, compare the versions of agent and coordinator")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_highest_common_version_is_spoken() {
-        assert_eq!(common_version((1, 3), (2, 5)), Some(3));
-        assert_eq!(common_version((1, 1), (1, 1)), Some(1));
-        assert_eq!(common_version((1, 2), (3, 4)), None);
-    }
 }

@@ -20,6 +20,7 @@ use crate::feature::Feature;
 use crate::generation::{Accepted, Epoch, Generation, Revision};
 use crate::id::{AccountId, DeploymentId, HostId, IncarnationId, OperationId, TombstoneId};
 use crate::image::ImageRef;
+use crate::version::Version;
 
 /// A spec as it travels and is ledgered: opaque bytes, so that re-encoding by another version changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,17 @@ pub struct HostSpec {
     pub instances: BTreeMap<DeploymentId, InstanceSpec>,
     /// What is to be removed, until acknowledged.
     pub tombstones: BTreeMap<TombstoneId, Tombstone>,
+    /// The version that the agent itself should be of; none: as it is.
+    pub upgrade: Option<AgentUpgrade>,
+}
+
+/// The agent should be of another version. It is of no instance: no bot is touched for it, and no revision rises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentUpgrade {
+    /// Tried once under this id, and answered among the report's outcomes.
+    pub operation: OperationId,
+    /// The version.
+    pub version: Version,
 }
 
 /// Everything that one bot should be.
@@ -82,8 +94,8 @@ pub struct InstanceSpec {
     pub resources: Resources,
     /// What confines it.
     pub isolation: Isolation,
-    /// Its state.
-    pub volume: Volume,
+    /// Its state; none: it keeps nothing, and may start anywhere.
+    pub volume: Option<Volume>,
     /// What it may reach.
     pub egress: EgressPolicy,
     /// What may reach it.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::feature::Feature;
-use launchpad_protocol::frame::{AgentFrame, Ask, CoordinatorFrame, Hello, Question};
+use launchpad_protocol::frame::{AgentFrame, Ask, CoordinatorFrame, Hello, Leases, Question};
 use launchpad_protocol::generation::{Accepted, Fence, Generation};
 use launchpad_protocol::id::{AskId, DeploymentId, HostId, IncarnationId, JournalId, TypedId};
 use launchpad_protocol::limits::{PROTOCOL_MAX, PROTOCOL_MIN};
 use launchpad_protocol::report::{Capacity, Event, EventBatch, HostReport, Phase};
 use launchpad_protocol::session::{
     Admission, AgentEffect, AgentInput, AgentSession, CoordinatorEffect, CoordinatorInput, CoordinatorSession,
-    REPORT_RETRY,
+    REPORT_RETRY, Renewal, VERSIONS_APART,
 };
 use launchpad_protocol::spec::SpecOffer;
 use launchpad_protocol::time::{BootMoment, Moment};
@@ -182,10 +182,8 @@ fn an_unknown_protocol_is_refused_by_both_with_the_mend() {
     else {
         panic!("{effects:?}")
     };
-    assert_eq!(
-        (told.code.as_str(), told.mend.as_deref()),
-        ("protocol-unknown", Some("upgrade the older of the two"))
-    );
+    assert_eq!(told.code, VERSIONS_APART);
+    assert!(told.mend.as_ref().is_some_and(|mend| mend.contains("upgrade launchpad-coordinator")), "{told}");
     let mut agent = AgentSession::default();
     agent.handle(AgentInput::Connected(Box::new(hello(None))));
     let farewell = agent.handle(from_coordinator(CoordinatorFrame::Farewell(told.clone())));
@@ -216,7 +214,8 @@ fn one_report_is_in_flight_and_the_newest_one_waits() {
     assert!(matches!(agent.handle(say(1)).as_slice(), [AgentEffect::Send(AgentFrame::Report { seq: 1, .. })]));
     assert_eq!(agent.handle(say(2)), []);
     assert_eq!(agent.handle(say(3)), []);
-    let effects = agent.handle(from_coordinator(CoordinatorFrame::ReportStored { seq: 1 }));
+    let effects =
+        agent.handle(from_coordinator(CoordinatorFrame::ReportStored { seq: 1, leases: Leases::Untouched }));
     let [AgentEffect::Forget { through: 1, .. }, AgentEffect::Send(AgentFrame::Report { seq: 2, report })] =
         effects.as_slice()
     else {
@@ -232,8 +231,30 @@ fn a_report_whose_confirmation_is_lost_does_not_silence_the_host() {
     agent.handle(AgentInput::Report { report: report(None, 1), now: at });
     let later = agent.handle(AgentInput::Report { report: report(None, 2), now: at + REPORT_RETRY });
     assert!(matches!(later.as_slice(), [AgentEffect::Send(AgentFrame::Report { seq: 2, .. })]), "{later:?}");
-    let stale = agent.handle(from_coordinator(CoordinatorFrame::ReportStored { seq: 1 }));
-    assert_eq!(stale, [], "a given-up report's confirmation forgets nothing");
+    let stale = agent.handle(from_coordinator(CoordinatorFrame::ReportStored { seq: 1, leases: Leases::Granted }));
+    assert_eq!(stale, [], "a given-up report's confirmation forgets and renews nothing");
+}
+
+#[test]
+fn a_lease_counts_from_before_its_report_was_sent() {
+    let mut agent = live_agent();
+    let at = |micros| BootMoment::from_micros(micros);
+    let say = |now| AgentInput::Report { report: report(None, 0), now };
+    let stored = |seq, leases| from_coordinator(CoordinatorFrame::ReportStored { seq, leases });
+    agent.handle(say(at(1)));
+    // It waits for the first to be stored, and is sent later than it was handed over.
+    agent.handle(say(at(2)));
+    let renewed = |effects: Vec<AgentEffect>| {
+        effects
+            .into_iter()
+            .find_map(|effect| if let AgentEffect::Renew(renewal) = effect { Some(renewal) } else { None })
+    };
+    let first = renewed(agent.handle(stored(1, Leases::Extended)));
+    assert_eq!(first, Some(Renewal { from: at(1), grants: false }));
+    let second = renewed(agent.handle(stored(2, Leases::Granted)));
+    assert_eq!(second, Some(Renewal { from: at(2), grants: true }));
+    agent.handle(say(at(9)));
+    assert_eq!(renewed(agent.handle(stored(3, Leases::Untouched))), None, "an older coordinator knows no leases");
 }
 
 #[test]

@@ -56,7 +56,6 @@ fn an_unset_choice_or_message_is_refused() {
     assert_eq!(instance_refusal(|i| i.process = None), missing("process"));
     assert_eq!(instance_refusal(|i| i.resources = None), missing("resources"));
     assert_eq!(instance_refusal(|i| i.isolation = None), missing("isolation"));
-    assert_eq!(instance_refusal(|i| i.volume = None), missing("volume"));
     assert_eq!(instance_refusal(|i| i.egress = None), missing("egress"));
     assert_eq!(instance_refusal(|i| i.ingress = None), missing("ingress"));
     assert_eq!(instance_refusal(|i| i.probes = None), missing("probes"));

@@ -9,13 +9,13 @@
 //!              ▲   domain::{deployment, placement, compile, recovery}                               │
 //!              └───────────── domain::fold ◄══ HostReport ◄══ records, journal, standings ◄─────────┘
 //!   faults: frames lost, late, doubled, damaged, reordered · links cut · agents, coordinator killed · old copies of the
-//!           store put in place · clocks jump · bots exit and hang · hosts reboot
+//!           store put in place · clocks jump · bots exit and hang · hosts reboot, are suspended and cut off
 //!   oracle: after every step; settled: once the faults have stopped
 //! ```
 //! What is real: everything under `protocol::session`, `coordinator::domain`, `agent::plan`, the ledger's judgement, the
 //! journal and the book. What is not: SQL, disks, tasks and sockets, which the tests of those crates prove, and what is
 //! in these files in their stead. Read in this order: [`world`], [`users`], [`store`], [`jobs`], [`coordinator`], [`net`],
-//! [`agent`], [`turn`], [`host`], [`faults`], [`oracle`], [`settled`].
+//! [`agent`], [`turn`], [`host`], [`failover`], [`faults`], [`oracle`], [`settled`].
 
 mod world;
 
@@ -27,6 +27,7 @@ mod users;
 mod net;
 
 mod agent;
+mod failover;
 mod host;
 mod turn;
 
@@ -58,6 +59,12 @@ pub enum Bug {
     ForgetWhereItRuns,
     /// A restored store orders anew what was waiting when its copy was made.
     RepeatOperations,
+    /// The agent starts and runs what it has no lease for.
+    IgnoreLease,
+    /// The coordinator starts elsewhere what a silent host may still run.
+    MoveAtOnce,
+    /// The coordinator believes what its store and its wall clock say of when hosts were last heard.
+    SkipGrace,
 }
 
 /// What came of a run in which everything held.

@@ -119,6 +119,21 @@ fn a_restored_store_that_does_not_learn_where_its_bots_run_is_noticed() {
 }
 
 #[test]
+fn an_agent_that_ignores_its_lease_is_noticed() {
+    found(Bug::IgnoreLease, &[1]);
+}
+
+#[test]
+fn a_coordinator_that_moves_bots_as_soon_as_a_host_is_silent_is_noticed() {
+    found(Bug::MoveAtOnce, &[1]);
+}
+
+#[test]
+fn a_coordinator_that_has_not_listened_and_calls_hosts_silent_is_noticed() {
+    found(Bug::SkipGrace, &[1]);
+}
+
+#[test]
 fn a_restored_store_that_orders_its_restarts_anew_is_noticed() {
     found(Bug::RepeatOperations, &[9]);
 }

@@ -3,9 +3,9 @@
 use launchpad_protocol::capability::VOLUME_QUOTA;
 use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::spec::{InstanceSpec, LOG_FILES};
+use launchpad_protocol::spec::{InstanceSpec, LOG_FILES, Volume};
 
-use super::{Case, Finding, Mend, differs};
+use super::{Case, Finding, Mend, NO_VOLUME, differs};
 use crate::observe::{GateSight, VOLUME_GRAIN_BYTES, gate_digest};
 
 /// A secret in the environment is shown by `docker inspect`.
@@ -35,7 +35,7 @@ impl Case<'_> {
 
     /// Its volume holds what its plan grants, in whole grains.
     pub(super) fn volume_quota(&self) -> Finding {
-        let asked = self.spec.volume.bytes;
+        let Some(Volume { bytes: asked, .. }) = self.spec.volume else { return Finding::holds(NO_VOLUME) };
         let wanted = format!("{asked} bytes");
         let Some(volume) = self.host.observed.volumes.get(&self.spec.deployment) else {
             return Finding::compare(Item::VolumeQuota, false, "no volume".to_owned(), wanted, Mend::Around);

@@ -6,7 +6,7 @@ use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::spec::Tmpfs;
 
-use super::{Case, Finding, Mend, PAGE_MAX_BYTES, differs};
+use super::{Case, Finding, Mend, NO_VOLUME, PAGE_MAX_BYTES, differs};
 use crate::observe::files_digest;
 use crate::observe::kernel::MountView;
 
@@ -37,7 +37,8 @@ impl Case<'_> {
         let spec = self.spec;
         let tmpfs = spec.isolation.tmpfs.iter().map(|tmpfs| tmpfs.path.as_str());
         let files = spec.files.iter().map(|file| file.dir.as_str());
-        let judged: BTreeSet<&str> = tmpfs.chain(files).chain([spec.volume.path.as_str(), "/"]).collect();
+        let volume = spec.volume.as_ref().map(|volume| volume.path.as_str());
+        let judged: BTreeSet<&str> = tmpfs.chain(files).chain(volume).chain(["/"]).collect();
         let is_the_kernels =
             |point: &str| KERNELS_OWN.iter().any(|own| point.starts_with(own) || point == own.trim_end_matches('/'));
         let writable =
@@ -77,6 +78,7 @@ impl Case<'_> {
     /// The volume as the host has it mounted, which the next start takes over, and as this one sees it.
     pub(super) fn volume_mount(&self) -> Finding {
         const ASKED: &str = "rw,nosuid,nodev";
+        let Some(asked) = &self.spec.volume else { return Finding::holds(NO_VOLUME) };
         let host = self.host.observed.volumes.get(&self.spec.deployment);
         if !host.is_some_and(|volume| volume.mounted && volume.flags_right) {
             let seen =
@@ -85,7 +87,7 @@ impl Case<'_> {
             let reason = differs(Item::VolumeMount, &seen, ASKED);
             return Finding::broken(seen, reason, Mend::Around);
         }
-        let found = self.mount(&self.spec.volume.path);
+        let found = self.mount(&asked.path);
         let is_right = found.is_some_and(|volume| volume.nosuid && volume.nodev && !volume.read_only);
         Finding::compare(Item::VolumeMount, is_right, shown(found), ASKED, Mend::Start)
     }

@@ -139,10 +139,8 @@ fn mounts(spec: &InstanceSpec, places: &Places) -> Vec<Mount> {
         ..Mount::default()
     };
     let dirs: BTreeSet<&str> = spec.files.iter().map(|file| file.dir.as_str()).collect();
-    let mut mounts = vec![
-        bind(&places.volume_data(spec.deployment), &spec.volume.path, false),
-        bind(&places.resolv_conf(spec.deployment), "/etc/resolv.conf", true),
-    ];
+    let mut mounts = vec![bind(&places.resolv_conf(spec.deployment), "/etc/resolv.conf", true)];
+    mounts.extend(spec.volume.iter().map(|volume| bind(&places.volume_data(spec.deployment), &volume.path, false)));
     mounts.extend(dirs.into_iter().map(|dir| bind(&places.files_at(spec.deployment, dir), dir, true)));
     mounts
 }

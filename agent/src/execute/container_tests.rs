@@ -60,7 +60,7 @@ fn spec() -> InstanceSpec {
         },
         resources: Resources { cpu_millis: 500, memory_bytes: 1 << 30, pids: 256 },
         isolation: isolation(),
-        volume: Volume { path: "/state".to_owned(), bytes: 1 << 30 },
+        volume: Some(Volume { path: "/state".to_owned(), bytes: 1 << 30 }),
         egress: EgressPolicy::default(),
         ingress: Ingress { port: 8080, hostnames: BTreeSet::new() },
         files: vec![

@@ -42,9 +42,10 @@ use super::gate::{GateClient, GateWatch};
 use super::kernel::Kernel;
 use super::network::Networks;
 use super::places::Places;
+use super::probe::Asker;
 use super::sight::Sight;
 use super::volume::{Owner, Volumes};
-use super::{ExecuteError, Eyes, Hands, create, image, inspect, logs, probe, resolv, stop, tenant};
+use super::{ExecuteError, Eyes, Hands, create, image, inspect, logs, resolv, stop, tenant};
 use crate::disk::Disk;
 use crate::gate::policy::{Change, InstanceGate};
 use crate::observe::Observed;
@@ -79,6 +80,7 @@ pub struct DockerHost {
     pub(super) board: Arc<Board>,
     pub(super) kernel: Kernel,
     pub(super) gate: GateClient,
+    asker: Asker,
     facts: Mutex<Option<EngineFacts>>,
     sight: Mutex<Sight>,
     _watch: Watch,
@@ -112,6 +114,7 @@ impl DockerHost {
             volumes,
             files,
             board,
+            asker: Asker::default(),
             facts: Mutex::new(None),
             sight: Mutex::new(Sight::default()),
         })
@@ -132,8 +135,9 @@ impl DockerHost {
     }
 
     async fn prepare_volume(&self, spec: &InstanceSpec) -> Result<(), ExecuteError> {
+        let Some(volume) = &spec.volume else { return Ok(()) };
         let owner = self.volume_owner(spec).await?;
-        let prepared = self.volumes.prepare(spec.deployment, spec.volume.bytes, owner).await;
+        let prepared = self.volumes.prepare(spec.deployment, volume.bytes, owner).await;
         prepared.map_err(ExecuteError::Passing)
     }
 
@@ -286,6 +290,6 @@ impl Eyes for DockerHost {
     }
 
     async fn probe(&self, address: Ipv4Addr, port: u16, probe: &HttpProbe) -> Result<(), String> {
-        probe::get(address, port, probe).await
+        self.asker.get(address, port, probe).await
     }
 }

@@ -15,9 +15,9 @@ use launchpad_pki::dial::{self, DialError, Dialer, Route};
 use launchpad_pki::pipe::{Dial, Lane, Transport};
 use launchpad_pki::tls::ClientTls;
 use launchpad_protocol::frame::{CoordinatorFrame, Hello};
-use launchpad_protocol::limits::{CLOCK_SKEW_MAX, PROTOCOL_MAX, PROTOCOL_MIN};
+use launchpad_protocol::limits::CLOCK_SKEW_MAX;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::session::{AgentEffect, AgentInput, AgentSession};
+use launchpad_protocol::session::{AgentEffect, AgentInput, AgentSession, spoken};
 use launchpad_protocol::time::Clock;
 use launchpad_protocol::wire::{self, v1};
 use tokio::sync::{mpsc, watch};
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::cause::innermost;
+use super::cause::{Refusal, clocks_apart, innermost, names_apart, not_in_force};
 use super::ports::Floor;
 use super::witness::{Witness, witnessed};
 use super::{Introduction, Reach};
@@ -95,6 +95,32 @@ enum CallError {
     Silence(Duration),
     #[error("the coordinator has revoked this host's certificate")]
     Revoked,
+    #[error("the coordinator does not take this host's certificate: it is not in force by its clock, or its CA has ended")]
+    OutOfDate,
+}
+
+impl CallError {
+    /// Whether this host's clock takes the coordinator's certificate to be out of force.
+    fn is_of_clocks(&self) -> bool {
+        match self {
+            Self::Broken(status) => clocks_apart(&**status),
+            Self::Tls(_) | Self::Dial(_) | Self::Channel(_) | Self::Silence(_) | Self::Revoked | Self::OutOfDate => {
+                clocks_apart(self)
+            }
+        }
+    }
+}
+
+impl CallError {
+    /// Whether the coordinator's certificate is for other names.
+    fn is_of_names(&self) -> bool {
+        match self {
+            Self::Broken(status) => names_apart(&**status),
+            Self::Tls(_) | Self::Dial(_) | Self::Channel(_) | Self::Silence(_) | Self::Revoked | Self::OutOfDate => {
+                names_apart(self)
+            }
+        }
+    }
 }
 
 /// Connects over `first`, or over the other route where that answers sooner.
@@ -104,10 +130,20 @@ pub(super) async fn connect(caller: &Caller, first: Route) -> Result<Greeted, Re
     }
     match dial::race(first, caller.first_answer, |route| call(caller, route)).await {
         Ok((route, answered)) => greet(caller, route, answered).await,
-        Err(error) if [&error.quic, &error.tcp].iter().any(|error| matches!(error, CallError::Revoked)) => {
-            Err(revoked())
+        Err(error) => {
+            let either = |is: fn(&CallError) -> bool| is(&error.quic) || is(&error.tcp);
+            Err(if either(|error| matches!(error, CallError::Revoked)) {
+                revoked()
+            } else if either(|error| matches!(error, CallError::OutOfDate)) {
+                out_of_date()
+            } else if either(CallError::is_of_clocks) {
+                not_in_force(&caller.endpoint.as_ref().map_or_else(|| "the coordinator".to_owned(), ToString::to_string))
+            } else if either(CallError::is_of_names) {
+                misnamed(caller, &error.to_string())
+            } else {
+                unreachable_because(caller, &error.to_string())
+            })
         }
-        Err(error) => Err(unreachable_because(caller, &error.to_string())),
     }
 }
 
@@ -127,7 +163,11 @@ async fn call(caller: &Caller, route: Route) -> Result<Answered, CallError> {
     let witness = Witness::default();
     let answered = timeout(within, call_patiently(caller, route, &witness)).await;
     let answered = answered.unwrap_or(Err(CallError::Silence(within)));
-    if witness.heard_revoked() { answered.map_err(|_| CallError::Revoked) } else { answered }
+    answered.map_err(|error| match witness.heard() {
+        Some(Refusal::Revoked) => CallError::Revoked,
+        Some(Refusal::OutOfDate) => CallError::OutOfDate,
+        None => error,
+    })
 }
 
 async fn call_patiently(caller: &Caller, route: Route, witness: &Witness) -> Result<Answered, CallError> {
@@ -173,7 +213,7 @@ async fn open(caller: &Caller, route: Route) -> Result<(Transport, Dial), CallEr
 fn hello(caller: &Caller) -> Hello {
     let floor = *caller.floor.borrow();
     Hello {
-        protocol: (PROTOCOL_MIN, PROTOCOL_MAX),
+        protocol: spoken(),
         features: caller.introduction.features.clone(),
         agent_version: caller.introduction.agent_version.clone(),
         boot_id: caller.introduction.boot_id.clone(),
@@ -213,6 +253,7 @@ async fn welcomed(call: &mut Call) -> Result<launchpad_protocol::frame::Welcome,
                 AgentEffect::Send(_)
                 | AgentEffect::Offer(_)
                 | AgentEffect::Forget { .. }
+                | AgentEffect::Renew(_)
                 | AgentEffect::Ask(_)
                 | AgentEffect::Cancel(_) => {}
             }
@@ -245,9 +286,28 @@ fn revoked() -> Reason {
         )
 }
 
+/// The code of [`out_of_date`]: `link.rs` has the certificate renewed, whatever this host's clock says.
+pub(super) const OUT_OF_DATE: &str = "certificate-out-of-date";
+
+fn out_of_date() -> Reason {
+    Reason::new(OUT_OF_DATE, "the coordinator does not take this host's certificate any more")
+        .because("it is not in force by the coordinator's clock, or another CA has taken over; the host asks for a new one")
+        .mend("if it comes again, compare the two clocks (NTP)")
+}
+
 fn overloaded() -> Reason {
     let sentence = format!("the coordinator answered, but sent no welcome within {} s", WELCOME_WITHIN.as_secs());
     Reason::new("welcome-late", sentence).because("it is overloaded, or its store does not answer")
+}
+
+fn misnamed(caller: &Caller, cause: &str) -> Reason {
+    let whom = caller.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+    Reason::new("coordinator-misnamed", format!("the coordinator{whom} has a certificate for other names than this host expects"))
+        .because(cause)
+        .mend(
+            "have it serve the old name again (server_names in coordinator.toml of its data directory), or join this host \
+             anew (`launchpad-agent enroll --replace`); the bots run on meanwhile",
+        )
 }
 
 fn unreachable_because(caller: &Caller, cause: &str) -> Reason {

@@ -4,6 +4,7 @@
 //!            link                                   reconcile
 //!   Offer {spec, reply}  ── offers ──────────────►  ledger judges, answers Judged
 //!   Forget {journal, n}  ── forgets ─────────────►  journal drops what is stored
+//!   Renewal              ── renewals ────────────►  leases count from when that report was sent
 //!   LinkStatus           ── status (newest) ─────►  the report's troubles, `status`
 //!   for a report         ◄─ reports (newest) ────  HostReport, whenever it changed
 //!   for the next Hello   ◄─ floor (newest) ──────  what the ledger holds
@@ -20,6 +21,7 @@ use launchpad_protocol::generation::Accepted;
 use launchpad_protocol::id::{IncarnationId, JournalId};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::HostReport;
+use launchpad_protocol::session::Renewal;
 use launchpad_protocol::spec::SpecOffer;
 use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,10 @@ const OFFERS_QUEUED: usize = 1;
 
 /// Confirmations that wait for the journal. One comes per report, and one that is left out is repeated by the next.
 const FORGETS_QUEUED: usize = 4;
+
+/// Renewals that wait for the loop, which takes them before it does anything slow. One that is left out ends a lease
+/// sooner, and the next report brings another.
+const RENEWALS_QUEUED: usize = 4;
 
 /// A spec that the coordinator offers, for the ledger to judge.
 #[derive(Debug)]
@@ -108,6 +114,8 @@ pub struct LinkPorts {
     pub offers: mpsc::Sender<Offer>,
     /// Confirmations for the journal.
     pub forgets: mpsc::Sender<Forget>,
+    /// From when on the host's leases count.
+    pub renewals: mpsc::Sender<Renewal>,
     /// Whether the coordinator answers.
     pub status: watch::Sender<LinkStatus>,
     /// The newest report; none until the host was observed once.
@@ -123,6 +131,8 @@ pub struct ReconcilePorts {
     pub offers: mpsc::Receiver<Offer>,
     /// Events that need not be kept any longer.
     pub forgets: mpsc::Receiver<Forget>,
+    /// From when on the host's leases count.
+    pub renewals: mpsc::Receiver<Renewal>,
     /// Whether the coordinator answers.
     pub status: watch::Receiver<LinkStatus>,
     /// Takes every new report. The link sends what is new at most every few milliseconds, and the newest again every
@@ -138,11 +148,19 @@ pub fn ports(floor: Floor, now: Moment) -> (LinkPorts, ReconcilePorts) {
     let starting = Reason::new("link-starting", "the agent has just started and has not met the coordinator yet");
     let (offers, offers_end) = mpsc::channel(OFFERS_QUEUED);
     let (forgets, forgets_end) = mpsc::channel(FORGETS_QUEUED);
+    let (renewals, renewals_end) = mpsc::channel(RENEWALS_QUEUED);
     let (status, status_end) = watch::channel(LinkStatus::Disconnected { reason: starting, since: now });
     let (reports, reports_end) = watch::channel(None);
     let (floor, floor_end) = watch::channel(floor);
     (
-        LinkPorts { offers, forgets, status, reports: reports_end, floor: floor_end },
-        ReconcilePorts { offers: offers_end, forgets: forgets_end, status: status_end, reports, floor },
+        LinkPorts { offers, forgets, renewals, status, reports: reports_end, floor: floor_end },
+        ReconcilePorts {
+            offers: offers_end,
+            forgets: forgets_end,
+            renewals: renewals_end,
+            status: status_end,
+            reports,
+            floor,
+        },
     )
 }

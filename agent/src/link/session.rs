@@ -16,7 +16,7 @@ use launchpad_protocol::generation::Generation;
 use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::HostReport;
-use launchpad_protocol::session::{AgentEffect, AgentInput, AgentSession};
+use launchpad_protocol::session::{AgentEffect, AgentInput, AgentSession, Renewal};
 use launchpad_protocol::spec::SpecOffer;
 use launchpad_protocol::time::Clock;
 use launchpad_protocol::wire::v1;
@@ -42,6 +42,7 @@ pub(super) async fn live(greeted: Greeted, ports: &mut LinkPorts, eyes: &Arc<dyn
         machine,
         outbound,
         forgets: ports.forgets.clone(),
+        renewals: ports.renewals.clone(),
         answering: Answering::new(Arc::clone(eyes), dial),
         clock,
         judging: None,
@@ -85,6 +86,7 @@ struct Session<'a> {
     machine: AgentSession,
     outbound: mpsc::Sender<v1::AgentFrame>,
     forgets: mpsc::Sender<Forget>,
+    renewals: mpsc::Sender<Renewal>,
     answering: Answering,
     clock: &'a Clock,
     /// The spec that the ledger has before it.
@@ -107,6 +109,10 @@ impl Session<'_> {
                 AgentEffect::Forget { journal, through } => {
                     // A full queue loses nothing: the next confirmation says as much and more.
                     let _ = self.forgets.try_send(Forget { journal, through });
+                }
+                AgentEffect::Renew(word) => {
+                    // A lost renewal ends a lease sooner; the next report brings another.
+                    let _ = self.renewals.try_send(word);
                 }
                 AgentEffect::Ask(ask) => self.answering.begin(ask),
                 AgentEffect::Cancel(id) => self.answering.cancel(id),

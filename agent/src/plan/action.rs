@@ -175,6 +175,8 @@ pub enum StopCause {
     Unhealthy(Reason),
     /// A wall around it that held in this start does not any more, and only a new start makes it anew.
     Drift(Reason),
+    /// The lease has ended under which it may run here.
+    LeaseEnded,
 }
 
 impl Action {
@@ -309,6 +311,7 @@ impl fmt::Display for StopCause {
             Self::Operation(id) => write!(f, "asked for by {id}"),
             Self::Tombstone(id) => write!(f, "removed by {id}"),
             Self::Unhealthy(reason) | Self::Drift(reason) => write!(f, "{reason}"),
+            Self::LeaseEnded => f.write_str("its lease has ended"),
         }
     }
 }

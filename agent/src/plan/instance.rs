@@ -1,6 +1,7 @@
 //! One instance: where it stands, and the next steps towards its spec.
 //!
 //! ```text
+//!  has its lease ended? ──yes──► stop what runs ──► wait for the coordinator
 //!  may it run here at all? ──no──► refused
 //!  should it run? ──no──► stop what runs ──► stopped
 //!  is its container the right one? ──no──► fetch, prepare, take the old one away, create, start
@@ -25,8 +26,9 @@ use launchpad_protocol::time::{BootMoment, Moment};
 
 use super::action::{Action, StopCause, files_digest, gate_digest};
 use super::drift::{self, Restart};
+use super::lease::{self, Hold};
 use super::marks::Marks;
-use super::record::Record;
+use super::record::{Record, Trouble};
 use super::{Context, Health, Knowledge, Standing, strain};
 use crate::enforce::Finding;
 use crate::enforce::shape::TenantShape;
@@ -108,34 +110,68 @@ pub fn decide(
         now: context.now,
         wall: context.wall,
     };
-    if let Some(trouble) = &scene.record.trouble
-        && context.now < trouble.retry_at
+    let hold = lease::hold(spec.lease, known.renewed_at, context.now);
+    if hold == Hold::Ended
+        && let Some(decision) = scene.without_a_lease()
     {
-        return Decision {
-            wake_at: Some(trouble.retry_at),
-            ..Decision::rest(scene.troubled(trouble.reason.clone()))
-        };
+        return decision;
     }
-    if let Some(cause) = scene.should_be_off() {
-        return scene.turn_off(cause);
+    let mut decision = scene.decide();
+    if let Hold::Until(end) = hold {
+        decision.wake_at = Some(decision.wake_at.map_or(end, |at| at.min(end)));
     }
-    if let Some(refusal) = scene.refusal() {
-        return Decision::act(Standing::because(Phase::Refused, refusal), scene.finish_all_refused());
-    }
-    match scene.current {
-        Some(container) if container.recreate_hash == spec.recreate_hash => match &container.state {
-            ContainerState::Running { .. } => scene.tend(container),
-            ContainerState::Created => scene.start(container),
-            ContainerState::Exited(_) => match scene.record.retry_at {
-                Some(retry_at) if context.now < retry_at => scene.wait(retry_at),
-                Some(_) | None => scene.start(container),
-            },
-        },
-        Some(_) | None => scene.create(),
-    }
+    decision
 }
 
 impl Scene<'_> {
+    /// What is to be done about an instance that may run here, if it should.
+    fn decide(&self) -> Decision {
+        let (scene, spec) = (self, self.spec);
+        if let Some(trouble) = &scene.record.trouble
+            && self.now < trouble.retry_at
+        {
+            return Decision {
+                wake_at: Some(trouble.retry_at),
+                ..Decision::rest(scene.troubled(trouble.reason.clone()))
+            };
+        }
+        if let Some(cause) = scene.should_be_off() {
+            return scene.turn_off(cause);
+        }
+        if let Some(refusal) = scene.refusal() {
+            return Decision::act(Standing::because(Phase::Refused, refusal), scene.finish_all_refused());
+        }
+        match scene.current {
+            Some(container) if container.recreate_hash == spec.recreate_hash => match &container.state {
+                ContainerState::Running { .. } => scene.tend(container),
+                ContainerState::Created => scene.start(container),
+                ContainerState::Exited(_) => match scene.record.retry_at {
+                    Some(retry_at) if self.now < retry_at => scene.wait(retry_at),
+                    Some(_) | None => scene.start(container),
+                },
+            },
+            Some(_) | None => scene.create(),
+        }
+    }
+
+    /// It must not run while it has no lease; none: it does not, and should not.
+    fn without_a_lease(&self) -> Option<Decision> {
+        let all = self.current.into_iter().chain(self.others.iter().copied());
+        let running = all.filter(|container| container.running_since().is_some());
+        let stops: Vec<_> = running.map(|container| self.stop(container, StopCause::LeaseEnded)).collect();
+        if stops.is_empty() {
+            let waits = Decision::rest(Standing::because(Phase::Backoff, lease::ended()));
+            return self.should_be_off().is_none().then_some(waits);
+        }
+        let standing = Standing::because(Phase::Stopping, lease::ended());
+        // Whatever else has failed, this is tried again within a second.
+        let urgent_at = self.record.trouble.as_ref().map(Trouble::urgent_at).filter(|at| self.now < *at);
+        Some(match urgent_at {
+            Some(at) => Decision { wake_at: Some(at), ..Decision::rest(standing) },
+            None => Decision::act(standing, stops),
+        })
+    }
+
     /// Why this host may not run the instance at all, or not again.
     fn refusal(&self) -> Option<Reason> {
         let known = Feature::all();
@@ -197,6 +233,7 @@ impl Scene<'_> {
             | StopCause::Operation(_)
             | StopCause::Tombstone(_)
             | StopCause::Unhealthy(_)
+            | StopCause::LeaseEnded
             | StopCause::Drift(_) => Standing::plain(phase),
         };
         Decision::act(standing, actions)

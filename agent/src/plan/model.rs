@@ -49,9 +49,10 @@ impl Model {
             Action::PrepareVolume { spec } => {
                 let mut containers = observed.containers.values();
                 let in_use = containers.any(|one| one.deployment == spec.deployment && one.running_since().is_some());
-                let prepared = observed.volumes.entry(spec.deployment).or_insert_with(|| ideal::volume(spec));
+                let Some(asked) = &spec.volume else { return };
+                let prepared = observed.volumes.entry(spec.deployment).or_insert_with(|| ideal::volume(asked));
                 if prepared.grows_in_use || !in_use {
-                    prepared.bytes = prepared.bytes.max(spec.volume.bytes);
+                    prepared.bytes = prepared.bytes.max(asked.bytes);
                 }
                 (prepared.mounted, prepared.flags_right) = (true, true);
             }

@@ -3,7 +3,8 @@
 //! [`Record::absorb`] turns an observation into memory; `instance` reads it. All of it can be rebuilt from Docker with no
 //! worse effect than a shorter backoff, so it lives in the book ([`crate::book`]), not in the ledger.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::generation::Revision;
@@ -66,7 +67,24 @@ pub struct Record {
     pub trouble: Option<Trouble>,
     /// What was last told in an event.
     pub told: Option<(Phase, Option<String>)>,
+    /// The last few events, for people on the host, who may have no coordinator to ask.
+    #[serde(default)]
+    pub past: VecDeque<Past>,
 }
+
+/// Where an instance stood, and since when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Since when, by the host's clock.
+    pub at: Moment,
+    /// Where.
+    pub phase: Phase,
+    /// Why.
+    pub reason: Option<Reason>,
+}
+
+/// Events kept with a record: where it stands, and the way there.
+const PAST_MAX: usize = 5;
 
 /// A step that failed and may work later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +95,32 @@ pub struct Trouble {
     pub tries: u32,
     /// When it is tried again.
     pub retry_at: BootMoment,
+}
+
+/// The first pause after a failed step; doubled each time.
+const TROUBLE_INITIAL: Duration = Duration::from_secs(1);
+
+/// The longest pause after a failed step: a registry that comes back is found within it.
+pub const TROUBLE_CAP: Duration = Duration::from_secs(60);
+
+impl Trouble {
+    /// A step that failed at `now`, after so many failures in a row.
+    #[must_use]
+    pub fn new(reason: Reason, tries: u32, now: BootMoment) -> Self {
+        Self { reason, tries, retry_at: now + Self::pause(tries) }
+    }
+
+    /// When it is tried again by somebody who cannot wait that long: after the first pause, whichever this is.
+    #[must_use]
+    pub fn urgent_at(&self) -> BootMoment {
+        let spared = Self::pause(self.tries).saturating_sub(TROUBLE_INITIAL);
+        let at = Duration::from_micros(self.retry_at.micros()).saturating_sub(spared);
+        BootMoment::from_micros(0) + at
+    }
+
+    fn pause(tries: u32) -> Duration {
+        TROUBLE_INITIAL.saturating_mul(2_u32.saturating_pow(tries)).min(TROUBLE_CAP)
+    }
 }
 
 impl Record {
@@ -114,7 +158,17 @@ impl Record {
             | StopCause::LocalStop
             | StopCause::Replaced
             | StopCause::Operation(_)
+            | StopCause::LeaseEnded
             | StopCause::Tombstone(_) => self.stopped_by_us = Some(container.to_owned()),
+        }
+    }
+
+    /// Keeps what was told of it, for people.
+    pub fn has_told(&mut self, past: Past) {
+        self.told = Some((past.phase, past.reason.as_ref().map(|reason| reason.code.clone())));
+        self.past.push_back(past);
+        while self.past.len() > PAST_MAX {
+            self.past.pop_front();
         }
     }
 

@@ -11,12 +11,13 @@ use launchpad_protocol::report::Outcome;
 use launchpad_protocol::spec::HostSpec;
 
 use super::work::Finished;
-use super::{Reconciler, TROUBLE_CAP, TROUBLE_INITIAL, disk_reason};
+use super::{Reconciler, disk_reason};
 use crate::disk::DiskError;
 use crate::execute::ExecuteError;
 use crate::plan::Subject;
-use crate::plan::action::Action;
-use crate::plan::record::Trouble;
+use crate::plan::action::{Action, StopCause};
+use crate::plan::lease::{Hold, hold};
+use crate::plan::record::{TROUBLE_CAP, Trouble};
 
 impl Reconciler {
     /// Hands new work over. A tombstone waits for whatever is still being done to its instance.
@@ -24,6 +25,10 @@ impl Reconciler {
         let now = self.parts.clock.boot();
         for (subject, actions) in &self.plan.work {
             let subject = *subject;
+            if matches!(actions.first(), Some(Action::StopContainer { why: StopCause::LeaseEnded, .. })) {
+                // A pull has no bound, and this cannot wait for one.
+                self.work.abandon_pull(subject);
+            }
             let waits = self.work.is_busy(subject)
                 || self.work.is_paused(subject, now)
                 || match subject {
@@ -43,6 +48,11 @@ impl Reconciler {
     pub(super) fn begin_next(&mut self) {
         for subject in self.work.ready() {
             while let Some(action) = self.work.peek(subject).cloned() {
+                if self.is_too_late(&action) {
+                    self.work.give_up(subject);
+                    self.look_within(Duration::ZERO);
+                    break;
+                }
                 match self.by_ledger(&action) {
                     None => {
                         self.expect_exit(&action);
@@ -58,6 +68,14 @@ impl Reconciler {
                 }
             }
         }
+    }
+
+    /// Whether the lease has ended since a start was planned: it may have waited for a pull.
+    fn is_too_late(&self, action: &Action) -> bool {
+        let Action::StartContainer { deployment, .. } = action else { return false };
+        let spec = self.parts.ledger.spec().and_then(|spec| spec.instances.get(deployment));
+        let now = self.parts.clock.boot();
+        spec.is_some_and(|spec| hold(spec.lease, self.lease.renewed_at(), now) == Hold::Ended)
     }
 
     /// Carries out what is the ledger's to do; none: it is the hands'.
@@ -174,12 +192,11 @@ impl Reconciler {
 
     fn trouble(&mut self, subject: Subject, reason: Reason) {
         let now = self.parts.clock.boot();
-        let pause = |tries: u32| TROUBLE_INITIAL.saturating_mul(2_u32.saturating_pow(tries)).min(TROUBLE_CAP);
         match subject {
             Subject::Instance(deployment) => {
                 let record = self.records.entry(deployment).or_default();
                 let tries = record.trouble.as_ref().map_or(0, |trouble| trouble.tries + 1);
-                record.trouble = Some(Trouble { reason, tries, retry_at: now + pause(tries) });
+                record.trouble = Some(Trouble::new(reason, tries, now));
             }
             // A tombstone has no backoff of its own: the pause before it is tried again is the loop's nap.
             Subject::Burial(_) => self.work.pause(subject, now + TROUBLE_CAP.min(REPORT_INTERVAL), reason),

@@ -13,6 +13,7 @@ use crate::observe::{Container, Observed, SnapshotSight, VolumeSight};
 use crate::plan::Standing;
 use crate::plan::action::{Action, StopCause};
 use crate::plan::instance::current_container;
+use crate::plan::lease;
 use crate::plan::record::Record;
 
 /// Where an instance stands while an action is being carried out for it.
@@ -46,6 +47,7 @@ fn copying(sentence: String) -> Standing {
 fn stopping(why: &StopCause) -> Standing {
     match why {
         StopCause::Unhealthy(reason) | StopCause::Drift(reason) => Standing::because(Phase::Stopping, reason.clone()),
+        StopCause::LeaseEnded => Standing::because(Phase::Stopping, lease::ended()),
         StopCause::PowerOff
         | StopCause::LocalStop
         | StopCause::Replaced

@@ -72,6 +72,11 @@ impl Work {
         self.queues.get(&subject).filter(|queue| queue.begun.is_some()).and_then(|queue| queue.actions.front())
     }
 
+    /// What runs for a subject, and what then waits.
+    pub(super) fn of(&self, subject: Subject) -> impl Iterator<Item = &Action> {
+        self.queues.get(&subject).into_iter().flat_map(|queue| &queue.actions)
+    }
+
     /// Has the hands carry out a subject's next action.
     pub(super) fn begin(&mut self, subject: Subject, hands: &Arc<dyn Hands>) {
         let Some(queue) = self.queues.get_mut(&subject) else { return };
@@ -100,6 +105,15 @@ impl Work {
     /// Drops all that a subject still had to do: a new plan finds what is left.
     pub(super) fn give_up(&mut self, subject: Subject) {
         self.queues.remove(&subject);
+    }
+
+    /// Ends the pull that a subject waits for, and all that was to follow.
+    pub(super) fn abandon_pull(&mut self, subject: Subject) {
+        let Some(Queue { begun: Some(abort), actions }) = self.queues.get(&subject) else { return };
+        if matches!(actions.front(), Some(Action::PullImage { .. })) {
+            abort.abort();
+            self.queues.remove(&subject);
+        }
     }
 
     /// Keeps a subject from being tried before that moment.

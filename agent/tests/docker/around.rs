@@ -86,7 +86,7 @@ async fn a_volume_that_somebody_made_smaller_is_seen_and_is_what_it_was_from_the
         run(&format!("resize2fs {image} {SHRUNK_MIB}M"));
         run(&format!("mount -o loop,nosuid,nodev {image} {at}"));
         engine.start_container(&container, None).await.expect("started");
-        assert!(size(&home.mount()) < bot.volume.bytes);
+        assert!(size(&home.mount()) < bot.volume.as_ref().expect("it has one").bytes);
 
         assert_eq!(keeper.broken().await, BTreeSet::from([Item::VolumeQuota]), "it is seen");
         // Around a running bot it grows where the kernel lets us (agent/tests/volume/grow.rs), at the next start anywhere.

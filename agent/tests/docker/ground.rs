@@ -171,7 +171,7 @@ impl Ground {
             resources: Resources { cpu_millis: 500, memory_bytes: 64 << 20, pids: 40 },
             isolation: isolation(),
             // Real room on the disk of whoever runs the tests.
-            volume: Volume { path: "/state".to_owned(), bytes: 64 << 20 },
+            volume: Some(Volume { path: "/state".to_owned(), bytes: 64 << 20 }),
             egress: EgressPolicy::default(),
             ingress: Ingress { port: PORT, hostnames: BTreeSet::new() },
             files: vec![
@@ -317,6 +317,7 @@ pub(crate) fn desired(spec: &InstanceSpec) -> HostSpec {
         generation: Generation(1),
         instances: BTreeMap::from([(spec.deployment, spec.clone())]),
         tombstones: BTreeMap::new(),
+        upgrade: None,
     }
 }
 

@@ -18,7 +18,7 @@ use launchpad_pki::quic::ResetKey;
 use launchpad_pki::renewal::verify_renewal;
 use launchpad_pki::tls::{FleetTls, enroll_server_config};
 use launchpad_protocol::digest::Digest;
-use launchpad_protocol::frame::{AgentFrame, Hello};
+use launchpad_protocol::frame::{AgentFrame, Hello, Leases};
 use launchpad_protocol::generation::Fence;
 use launchpad_protocol::id::HostId;
 use launchpad_protocol::reason::Reason;
@@ -63,6 +63,10 @@ pub(crate) struct Heard {
     pub(crate) answers: Mutex<Vec<AnswerPart>>,
     pub(crate) answers_over: AtomicU64,
     pub(crate) renewals: AtomicU64,
+    /// What the agent said that it trusts and shows.
+    pub(crate) trusts: Mutex<Vec<v1::TrustRequest>>,
+    /// Whether the next question is answered with an order to renew.
+    pub(crate) orders_renewal: AtomicBool,
     /// Sessions that the agent's side has ended.
     pub(crate) sessions_over: AtomicU64,
     /// The keys for which somebody asked to join.
@@ -214,7 +218,9 @@ impl Service {
                                 dismiss(&before).await;
                             }
                         }
-                        CoordinatorEffect::Store { seq, .. } => inputs.push(CoordinatorInput::Stored { seq }),
+                        CoordinatorEffect::Store { seq, .. } => {
+                            inputs.push(CoordinatorInput::Stored { seq, leases: Leases::Granted });
+                        },
                         CoordinatorEffect::Judged { .. } | CoordinatorEffect::FloorAbove { .. } => {}
                         CoordinatorEffect::Close(_) => return,
                     }
@@ -285,6 +291,18 @@ impl Fleet for Service {
         let reply = self.renewed(host, &request.into_inner().csr_der);
         self.heard.renewals.fetch_add(1, Ordering::SeqCst);
         Ok(Response::new(reply))
+    }
+
+    async fn trust(&self, request: Request<v1::TrustRequest>) -> Result<Response<v1::TrustReply>, Status> {
+        let told = request.into_inner();
+        let knows = told.bundle_digest == self.world.bundle.digest().as_bytes();
+        self.heard.trusts.lock().unwrap().push(told);
+        Ok(Response::new(v1::TrustReply {
+            trust_bundle_pem: if knows { String::new() } else { self.world.bundle.to_pem() },
+            // One order is one renewal.
+            renew: knows && self.heard.orders_renewal.swap(false, Ordering::SeqCst),
+            ask_again_ms: 1,
+        }))
     }
 }
 

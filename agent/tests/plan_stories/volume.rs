@@ -54,7 +54,7 @@ fn a_bot_found_stopped_for_its_restore_is_not_started_before_it() {
 #[test]
 fn a_volume_that_its_plan_outgrew_is_grown_under_the_running_bot() {
     let mut story = Story::running(bot());
-    story.bot().volume.bytes *= 2;
+    story.bot().volume.as_mut().expect("it has one").bytes *= 2;
     assert_snapshot!(story.look(), @r"
     dep_0000000000000000000000000000000d Ready
     to do for dep_0000000000000000000000000000000d:
@@ -68,7 +68,7 @@ fn outgrown() -> Story {
     let volume = story.model.observed.volumes.get_mut(&id(0xd)).expect("its volume");
     volume.grows_in_use = false;
     story.bot().revision = Revision(2);
-    story.bot().volume.bytes *= 2;
+    story.bot().volume.as_mut().expect("it has one").bytes *= 2;
     story.bot().resources.cpu_millis *= 2;
     story
 }
@@ -102,7 +102,7 @@ fn a_restart_grows_the_volume_that_waits_for_it_before_the_bot_starts() {
       finish_operation op_0000000000000000000000000000000b
     ");
     story.carry_out();
-    let wanted = story.bot().volume.bytes;
+    let wanted = story.bot().volume.as_ref().expect("it has one").bytes;
     assert_eq!(story.model.observed.volumes[&id(0xd)].bytes, wanted);
     assert_snapshot!(story.look(), @r"dep_0000000000000000000000000000000d Ready");
 }
@@ -186,5 +186,8 @@ fn flags_that_somebody_changed_are_put_right_though_the_volume_cannot_grow_yet()
     volume.flags_right = false;
     let bytes = volume.bytes;
     let planned: Vec<Action> = story.look().work.into_values().flatten().collect();
-    assert!(matches!(&planned[..], [Action::PrepareVolume { spec }] if spec.volume.bytes == bytes), "{planned:?}");
+    assert!(
+        matches!(&planned[..], [Action::PrepareVolume { spec }] if spec.volume.as_ref().is_some_and(|volume| volume.bytes == bytes)),
+        "{planned:?}"
+    );
 }

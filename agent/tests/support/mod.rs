@@ -50,7 +50,7 @@ pub(crate) fn bot() -> InstanceSpec {
             shm_bytes: 1 << 20,
             log_bytes: 1 << 20,
         },
-        volume: Volume { path: "/state".to_owned(), bytes: 1 << 30 },
+        volume: Some(Volume { path: "/state".to_owned(), bytes: 1 << 30 }),
         egress: EgressPolicy::default(),
         ingress: Ingress { port: 8080, hostnames: BTreeSet::new() },
         files: Vec::new(),
@@ -83,5 +83,6 @@ pub(crate) fn spec(generation: u64, bots: impl IntoIterator<Item = InstanceSpec>
         generation: Generation(generation),
         instances: bots.into_iter().map(|bot| (bot.deployment, bot)).collect::<BTreeMap<_, _>>(),
         tombstones: BTreeMap::new(),
+        upgrade: None,
     }
 }

@@ -133,3 +133,14 @@ pub(crate) struct SnapshotAsked {
     pub(crate) operation: String,
     pub(crate) name: String,
 }
+
+/// Whether bots that may move do.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Failover {
+    /// Why they do not.
+    #[serde(default)]
+    pub(crate) reason: Option<Reason>,
+    /// Silent hosts that were called lost.
+    #[serde(default)]
+    pub(crate) excused: Vec<String>,
+}

@@ -116,4 +116,74 @@ pub(crate) struct SnapshotTarget {
 pub(crate) enum HostsVerb {
     /// Show one host: size, what it can enforce and what would mend what it cannot, and how its bots' contracts hold.
     Inspect(HostTarget),
+    /// Have nothing new go to a host; what is on it stays.
+    Cordon(HostTarget),
+    /// Let deployments go to a host again.
+    Uncordon(HostTarget),
+    /// Take a host out of the fleet for good, once nothing is on it.
+    Retire {
+        /// Which.
+        #[command(flatten)]
+        target: HostTarget,
+        /// Also a lost host with deployments on it: what may fail over leaves it, everything else stays marked until it
+        /// is deleted, and is never started elsewhere by itself.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Say that the hosts which fell silent together are lost: what may fail over leaves them.
+    Thaw,
+    /// Have agents become another version, a ring of hosts at a time, or show how far that is.
+    Upgrade(UpgradeHosts),
+    /// Put a host into a ring; until then it is in `main`.
+    Ring {
+        /// Which.
+        #[command(flatten)]
+        target: HostTarget,
+        /// What the ring is called, such as `canary`.
+        ring: String,
+    },
+}
+
+/// `hosts upgrade`.
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeHosts {
+    /// The version of the package that hosts are to have, as their repositories call it.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<String>,
+    /// The rings, in the order in which they are upgraded.
+    #[arg(long, value_name = "RING", value_delimiter = ',', requires = "to", conflicts_with = "hosts")]
+    pub(crate) ring: Vec<String>,
+    /// Or these hosts, as one ring.
+    #[arg(long, value_name = "NAME|ID", value_delimiter = ',', requires = "to")]
+    pub(crate) hosts: Vec<String>,
+    /// Hosts at once. [default: 1]
+    #[arg(long, value_name = "HOSTS", requires = "to")]
+    pub(crate) at_once: Option<u32>,
+    /// Seconds for which each ring is watched before the next begins. [default: 600]
+    #[arg(long, value_name = "SECONDS", requires = "to")]
+    pub(crate) soak: Option<u64>,
+    /// Ask no further host until it is resumed.
+    #[arg(long, group = "step", conflicts_with = "to")]
+    pause: bool,
+    /// Go on, also after a halt: hosts that failed are asked again.
+    #[arg(long, group = "step", conflicts_with = "to")]
+    resume: bool,
+    /// End it. Hosts that have the version keep it.
+    #[arg(long, group = "step", conflicts_with = "to")]
+    abort: bool,
+    /// Show it, as without any option.
+    #[arg(long, group = "step", conflicts_with = "to")]
+    status: bool,
+}
+
+impl UpgradeHosts {
+    /// The step that is wanted of an upgrade that has begun, as the API calls it; none: only to see it.
+    pub(crate) const fn step(&self) -> Option<&'static str> {
+        match (self.pause, self.resume, self.abort, self.status) {
+            (true, ..) => Some("pause"),
+            (_, true, ..) => Some("resume"),
+            (_, _, true, _) => Some("abort"),
+            (false, false, false, _) => None,
+        }
+    }
 }

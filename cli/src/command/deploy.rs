@@ -38,6 +38,9 @@ fn request(arguments: Deploy) -> Result<Value, Failure> {
     if let Some(pool) = arguments.pool {
         body["pool"] = pool.into();
     }
+    if let Some(policy) = arguments.policy {
+        body["policy"] = policy.into();
+    }
     if !arguments.egress.is_empty() {
         body["egress"] = json!(arguments.egress);
     }

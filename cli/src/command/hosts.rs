@@ -8,7 +8,7 @@ use launchpad_protocol::report::{Capability, Capacity};
 use launchpad_protocol::time::{Clock, Moment};
 use serde_json::json;
 
-use crate::answers::{Gate, Host, HostedInstance, JoinToken};
+use crate::answers::{Failover, Gate, Host, HostedInstance, JoinToken};
 use crate::arguments::HostTarget;
 use crate::client::{Client, path, read};
 use crate::failure::Failure;
@@ -21,11 +21,47 @@ const HEADS: [&str; 9] = ["NAME", "ID", "POOL", "STATE", "LINK", "CPU", "MEMORY"
 /// Lists the hosts.
 pub(super) fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let items = client.list("/hosts")?;
+    let failover = client.get("/failover")?;
     let now = Clock::machine().wall();
-    output.show(&json!({ "items": items }), || {
+    output.show(&json!({ "items": items, "failover": failover }), || {
         let rows = items.iter().map(|item| read(item).map(|host| row(&host, now))).collect::<Result<Vec<_>, _>>()?;
         let none = "No hosts. Make a token with `launchpad host token create`.";
-        Ok(if rows.is_empty() { none.to_owned() } else { table(&HEADS, rows) })
+        let listed = if rows.is_empty() { none.to_owned() } else { table(&HEADS, rows) };
+        Ok(match read::<Failover>(&failover)?.reason {
+            Some(reason) => format!("{listed}\n\n{}", reason.paragraph()),
+            None => listed,
+        })
+    })
+}
+
+/// Has nothing new go to a host, or lets it again.
+pub(super) fn cordon(client: &Client, target: &HostTarget, cordoned: bool, output: Output) -> Result<(), Failure> {
+    let verb = if cordoned { "cordon" } else { "uncordon" };
+    let value = client.post(&path(&["hosts", &id_of(client, &target.host)?, verb]), &json!({}))?;
+    output.show(&value, || {
+        Ok(match cordoned {
+            true => format!("{} is cordoned: nothing new goes there, and what is there stays", target.host),
+            false => format!("{} is given deployments again", target.host),
+        })
+    })
+}
+
+/// Takes a host out of the fleet.
+pub(super) fn retire(client: &Client, target: &HostTarget, force: bool, output: Output) -> Result<(), Failure> {
+    let path = path(&["hosts", &id_of(client, &target.host)?, "retire"]);
+    let value = client.post(&path, &json!({ "force": force }))?;
+    output.show(&value, || Ok(format!("{} is retired; it does not come back under this id", target.host)))
+}
+
+/// Calls the hosts lost that fell silent together.
+pub(super) fn thaw(client: &Client, output: Output) -> Result<(), Failure> {
+    let value = client.post("/failover/thaw", &json!({}))?;
+    let Failover { excused, .. } = read(&value)?;
+    output.show(&value, || {
+        Ok(match excused.len() {
+            0 => "nothing was frozen".to_owned(),
+            count => format!("{count} hosts are called lost; what may fail over leaves them"),
+        })
     })
 }
 
@@ -66,7 +102,7 @@ pub(super) fn create_token(
 }
 
 /// The id of a host that is named by name or id.
-fn id_of(client: &Client, target: &str) -> Result<String, Failure> {
+pub(super) fn id_of(client: &Client, target: &str) -> Result<String, Failure> {
     if target.starts_with("host_") {
         return Ok(target.to_owned());
     }

@@ -32,6 +32,7 @@ pub(super) fn summary(deployment: &Deployment) -> String {
         ("state", Some(state)),
         ("image", Some(deployment.image.clone())),
         ("profile", Some(format!("{}, plan {}, pool {}", deployment.profile, deployment.plan, deployment.pool))),
+        ("policy", deployment.policy.clone().filter(|policy| policy != "keep")),
         ("revision", Some(deployment.revision.to_string())),
         ("host", deployment.host.clone()),
         ("url", deployment.url.clone()),

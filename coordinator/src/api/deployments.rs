@@ -22,6 +22,7 @@ use super::view::{Items, KernelLimits, PageQuery, Reason};
 use crate::app::deployments::{DeploymentView, TimelineLine};
 use crate::command::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, FieldProblems, Secret};
 use crate::domain::deployment::State as Standing;
+use crate::domain::lease::Policy;
 
 /// A wish for a new bot.
 #[derive(Deserialize, ToSchema)]
@@ -39,6 +40,9 @@ pub(super) struct NewDeployment {
     /// `REPOSITORY@sha256:DIGEST`.
     #[serde(default)]
     image: String,
+    /// What becomes of it when its host falls silent: `keep` (it waits for its host) unless given, or `failover`.
+    #[serde(default)]
+    policy: Option<String>,
     /// The pool of hosts; `shared` unless given.
     #[serde(default)]
     pool: Option<String>,
@@ -70,6 +74,9 @@ pub(super) struct Deployment {
     image: String,
     /// The pool of hosts.
     pool: String,
+    /// What becomes of it when its host falls silent: keep or failover.
+    #[schema(value_type = String)]
+    policy: Policy,
     /// What it is: requested, provisioning, configuring, starting, running, failed, restarting, terminating or terminated.
     #[schema(value_type = String)]
     state: Standing,
@@ -205,6 +212,7 @@ impl From<DeploymentView> for Deployment {
             plan: view.plan,
             image: view.image.to_string(),
             pool: view.pool,
+            policy: view.policy,
             state: view.state,
             reason: view.reason.map(Reason::from),
             revision: view.revision.0,
@@ -293,6 +301,7 @@ pub(super) async fn create(
         plan: new.plan,
         image: new.image,
         pool: new.pool,
+        policy: new.policy,
         config: new.config,
         secrets: new.secrets.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
         egress: new.egress,

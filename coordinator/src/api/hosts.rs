@@ -30,9 +30,11 @@ pub(super) struct Host {
     name: String,
     /// Its pool.
     pool: String,
-    /// What it is: pending, active, silent or retired.
+    /// What it is: pending, active, cordoned, silent, lost or retired.
     #[schema(value_type = String)]
     state: HostState,
+    /// Whether an operator wants nothing new on it, also while it is silent.
+    cordoned: bool,
     /// Whether its session is open, at this coordinator.
     connected: bool,
     /// What carries the session: quic or tcp.
@@ -165,6 +167,7 @@ impl From<HostView> for Host {
             name: view.name,
             pool: view.pool,
             state: view.state,
+            cordoned: view.cordoned,
             connected: view.transport.is_some(),
             transport: view.transport.map(|transport| transport.to_string()),
             agent_version: view.agent_version,
@@ -315,4 +318,74 @@ pub(super) async fn revoke(
     key.once(&[])?;
     let host = api.app.revoke_host(&actor, host_id(&id)?).await?;
     Ok((StatusCode::ACCEPTED, Json(host.into())))
+}
+
+/// Has nothing new go to a host. What is on it stays.
+#[utoipa::path(
+    post, path = "/hosts/{id}/cordon", tag = "hosts",
+    params(("id" = String, Path, description = "The host's id"), IdempotencyKey),
+    responses(
+        (status = 200, body = Host),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn cordon(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<String>,
+    key: IdempotencyKey,
+) -> Result<Json<Host>, Problem> {
+    // Doing it twice changes nothing: the key need not be kept, only be one.
+    key.once(&[])?;
+    Ok(Json(api.app.cordon_host(&actor, host_id(&id)?, true).await?.into()))
+}
+
+/// Lets deployments go to a host again.
+#[utoipa::path(
+    post, path = "/hosts/{id}/uncordon", tag = "hosts",
+    params(("id" = String, Path, description = "The host's id"), IdempotencyKey),
+    responses(
+        (status = 200, body = Host),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn uncordon(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<String>,
+    key: IdempotencyKey,
+) -> Result<Json<Host>, Problem> {
+    // As above.
+    key.once(&[])?;
+    Ok(Json(api.app.cordon_host(&actor, host_id(&id)?, false).await?.into()))
+}
+
+/// Taking a host out of the fleet.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retirement {
+    /// Also with deployments on it, if it is lost: what may fail over leaves it, everything else stays marked.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Takes a host out of the fleet for good, once nothing is on it: its certificates are revoked.
+#[utoipa::path(
+    post, path = "/hosts/{id}/retire", tag = "hosts",
+    params(("id" = String, Path, description = "The host's id"), IdempotencyKey), request_body = Retirement,
+    responses(
+        (status = 200, body = Host),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn retire(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<String>,
+    key: IdempotencyKey,
+    body: JsonBody<Retirement>,
+) -> Result<Json<Host>, Problem> {
+    // Doing it twice changes nothing: the key need not be kept, only be one.
+    key.once(&body.bytes)?;
+    Ok(Json(api.app.retire_host(&actor, host_id(&id)?, body.value.force).await?.into()))
 }

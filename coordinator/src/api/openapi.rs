@@ -6,7 +6,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, O
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Api, deployments, domains, egress, health, hosts, keys, logs, plan, recovery, secrets, snapshots};
+use super::{Api, deployments, domains, egress, failover, health, hosts, keys, logs, pki, plan, recovery, secrets, snapshots, upgrades};
 
 /// What the document calls its security scheme.
 const BEARER: &str = "bearer";
@@ -33,8 +33,20 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(hosts::get))
         .routes(routes!(hosts::create_token))
         .routes(routes!(hosts::revoke))
+        .routes(routes!(hosts::cordon))
+        .routes(routes!(hosts::uncordon))
+        .routes(routes!(hosts::retire))
+        .routes(routes!(failover::status))
+        .routes(routes!(failover::thaw))
+        .routes(routes!(upgrades::status, upgrades::start))
+        .routes(routes!(upgrades::pause))
+        .routes(routes!(upgrades::resume))
+        .routes(routes!(upgrades::abort))
+        .routes(routes!(upgrades::put_into_ring))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
+        .routes(routes!(pki::status))
+        .routes(routes!(pki::rotate))
         .routes(routes!(recovery::status))
         .routes(routes!(recovery::confirm))
         .routes(routes!(health::health))

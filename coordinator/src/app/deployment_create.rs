@@ -8,6 +8,7 @@ use launchpad_protocol::generation::{Epoch, Revision};
 use launchpad_protocol::id::{AccountId, DeploymentId};
 use launchpad_protocol::profile::Profile;
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::Capacity;
 use launchpad_protocol::spec::InstanceSpec;
 use launchpad_protocol::time::Moment;
 use zeroize::Zeroizing;
@@ -19,6 +20,7 @@ use crate::command::CreateDeployment;
 use crate::domain::actor::{Action, Actor, authorise};
 use crate::domain::amend::within_plan;
 use crate::domain::deployment::State;
+use crate::domain::lease::Policy;
 use crate::domain::placement::{Wanted, fits_somewhere};
 use crate::domain::plan_table::Plan;
 use crate::domain::refusal::Refusal;
@@ -85,6 +87,7 @@ impl App {
         let image = &command.image;
         let (egress, hostnames) = (&command.egress, self.own_name(name, id).into_iter().collect());
         within_plan(egress, plan)?;
+        command.policy.check(profile.state_path.is_some(), &profile.name)?;
         let blueprint = blueprint(Ingredients {
             deployment: id,
             account,
@@ -96,9 +99,10 @@ impl App {
             egress,
             hostnames: &hostnames,
             secrets: &secrets,
+            lease: command.policy.lease(&self.patience),
         })?;
         let files = self.encrypt(account, id, revision, contents).await?;
-        let deployment = requested(&blueprint, plan, command.pool.as_str(), now);
+        let deployment = requested(&blueprint, plan, (command.pool.as_str(), command.policy), now);
         let (profile, plan, egress) = (profile.clone(), plan.clone(), command.egress);
         let revision = PinnedRevision { profile, plan, egress, blueprint, created_at: now };
         Ok(Draft { deployment, revision, files })
@@ -166,7 +170,7 @@ impl App {
     }
 }
 
-fn requested(blueprint: &InstanceSpec, plan: &Plan, pool: &str, now: Moment) -> Deployment {
+fn requested(blueprint: &InstanceSpec, plan: &Plan, (pool, policy): (&str, Policy), now: Moment) -> Deployment {
     Deployment {
         id: blueprint.deployment,
         account: blueprint.account,
@@ -175,12 +179,13 @@ fn requested(blueprint: &InstanceSpec, plan: &Plan, pool: &str, now: Moment) -> 
         plan: plan.name.clone(),
         image: blueprint.image.clone(),
         pool: pool.to_owned(),
+        policy,
         state: State::Requested,
         reason: None,
         revision: blueprint.revision,
         epoch: Epoch::default(),
         host: None,
-        size: plan.size(),
+        size: Capacity { storage_bytes: blueprint.volume.as_ref().map_or(0, |volume| volume.bytes), ..plan.size() },
         created_at: now,
         changed_at: now,
         deleted_at: None,

@@ -17,6 +17,7 @@ use crate::domain::actor::{Action, Actor, Scope, authorise};
 use crate::domain::compile::is_wished;
 use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::{LEFT_ON_A_REVOKED_HOST, silence};
+use crate::domain::lease::Policy;
 use crate::domain::placement::lacking;
 use crate::domain::pool_table::PoolTable;
 use crate::domain::recovery::may_forget;
@@ -57,6 +58,9 @@ pub struct DeploymentView {
     pub state: State,
     /// Why, where the state alone does not say.
     pub reason: Option<Reason>,
+    /// What becomes of it when its host falls silent.
+    #[serde(default)]
+    pub policy: Policy,
     /// The revision that is wished.
     pub revision: Revision,
     /// Where it is placed.
@@ -105,6 +109,7 @@ impl DeploymentView {
             plan: of.plan.clone(),
             image: of.image.clone(),
             pool: of.pool.clone(),
+            policy: of.policy,
             state: of.state,
             reason: of.reason.clone(),
             revision: of.revision,
@@ -119,7 +124,7 @@ impl DeploymentView {
     /// The same on that host, whose silence, or else whose lacks, are told where nothing else is. Neither is stored:
     /// they end when the host speaks, or is mended.
     fn on(mut self, host: Option<&Host>, pools: &PoolTable) -> Self {
-        let silence = || host.and_then(|host| silence(host.state, host.last_seen_at));
+        let silence = || host.and_then(|host| silence(host.state, host.last_seen_at, self.policy));
         let lacking = || host.and_then(|host| lacking(&pools.get(&host.pool), &host.name, &host.capabilities));
         let runs = is_wished(self.state);
         // A silent host may have said long ago what strains it.

@@ -2,6 +2,7 @@
 
 use launchpad_pki::pipe::Transport;
 use launchpad_pki::token::{JoinToken, TOKEN_LIFE};
+use launchpad_protocol::digest::Digest;
 use launchpad_protocol::generation::Generation;
 use launchpad_protocol::id::HostId;
 use launchpad_protocol::reason::Reason;
@@ -13,12 +14,15 @@ use super::idempotency::Once;
 use super::{App, AppError, candidates};
 use crate::command::{CreateJoinToken, Page, PageRequest};
 use crate::domain::actor::{Action, Actor, authorise};
+use crate::domain::compile::is_wished;
 use crate::domain::deployment::{Event, State, step};
 use crate::domain::host::{self, HostEvent, HostState, LEFT_ON_A_REVOKED_HOST};
+use crate::domain::lease::Policy;
 use crate::domain::placement::lacking;
 use crate::domain::refusal::Refusal;
 use crate::store::audit::Deed;
 use crate::store::hosts::Host;
+use crate::store::issuers::Standing;
 use crate::store::join_tokens::JoinTokenRow;
 use crate::store::{
     Commit, StoreError, Tx, audit, certificates, deployments, hosts, join_tokens, outbox, reports, specs,
@@ -35,6 +39,8 @@ pub struct HostView {
     pub pool: String,
     /// What it is.
     pub state: HostState,
+    /// Whether an operator wants nothing new on it.
+    pub cordoned: bool,
     /// What carries its session with this coordinator; none: it is not connected here.
     pub transport: Option<Transport>,
     /// Its agent's version; none: it has never greeted.
@@ -117,7 +123,10 @@ impl App {
     ) -> Result<JoinTokenView, AppError> {
         authorise(actor, Action::ChangeHosts)?;
         let now = self.clock.wall();
-        let token = JoinToken::new(self.entropy.id(now), self.joining.root)?;
+        // Where one CA takes over from another, hosts are to pin the root that stays.
+        let signer =
+            self.store.read(async |tx| Standing::read(tx).await).await?.signer().map(|ca| Digest::of(&ca.root));
+        let token = JoinToken::new(self.entropy.id(now), signer.unwrap_or(self.joining.root))?;
         let row = JoinTokenRow {
             id: token.id,
             secret_hash: token.secret_hash(),
@@ -144,21 +153,65 @@ impl App {
         self.store.write(Commit::CreateJoinToken, create).await
     }
 
+    /// Has nothing new go to a host, or lets it again. What is on it stays. Doing it twice changes nothing.
+    ///
+    /// # Errors
+    /// A refusal when the actor may not, or there is no such host, or it is retired; or the store failed.
+    pub async fn cordon_host(&self, actor: &Actor, id: HostId, cordoned: bool) -> Result<HostView, AppError> {
+        authorise(actor, Action::ChangeHosts)?;
+        let now = self.clock.wall();
+        let cordon = async |tx: &mut Tx| {
+            let host = hosts::get(tx, id).await?.ok_or_else(|| Refusal::not_found("host", id))?;
+            if host.state == HostState::Retired {
+                return Err(already_retired(&host.name).into());
+            }
+            if host.cordoned != cordoned {
+                let (event, action) = match cordoned {
+                    true => (HostEvent::Cordoned, "host.cordon"),
+                    false => (HostEvent::Uncordoned, "host.uncordon"),
+                };
+                hosts::set_cordon(tx, id, cordoned.then_some(now), host::step(host.state, cordoned, event)).await?;
+                let deed = Deed { action, target: id.to_string(), account: None, detail: host.name };
+                audit::record(tx, actor, deed, now).await?;
+            }
+            let host = hosts::get(tx, id).await?;
+            Ok::<_, AppError>(self.views(tx, host.into_iter().collect()).await?)
+        };
+        let mut views = self.store.write(Commit::CordonHost, cordon).await?;
+        self.signals.placer.notify();
+        views.pop().ok_or_else(|| Refusal::not_found("host", id).into())
+    }
+
+    /// Takes a host out of the fleet for ever, once nothing is on it. By `force` also a lost one: what may fail over
+    /// leaves it, everything else stays marked until somebody deletes it. Doing it twice changes nothing.
+    ///
+    /// # Errors
+    /// A refusal when the actor may not, there is no such host, or something is on it; or the store failed.
+    pub async fn retire_host(&self, actor: &Actor, id: HostId, force: bool) -> Result<HostView, AppError> {
+        self.take_out(actor, id, if force { Departure::Lost } else { Departure::Empty }).await
+    }
+
     /// Cuts a host off for ever: its certificates, its connections, its place in the fleet. What runs on it runs on,
     /// out of reach. Doing it twice changes nothing.
     ///
     /// # Errors
     /// A refusal when the actor may not or there is no such host; or the store failed.
     pub async fn revoke_host(&self, actor: &Actor, id: HostId) -> Result<HostView, AppError> {
+        self.take_out(actor, id, Departure::Revoked).await
+    }
+
+    async fn take_out(&self, actor: &Actor, id: HostId, departure: Departure) -> Result<HostView, AppError> {
         authorise(actor, Action::ChangeHosts)?;
         let now = self.clock.wall();
         let revoke = async |tx: &mut Tx| {
             let host = hosts::get(tx, id).await?.ok_or_else(|| Refusal::not_found("host", id))?;
             if host.state != HostState::Retired {
-                hosts::set_state(tx, id, host::step(host.state, HostEvent::Revoked)).await?;
+                departure.check(&host, deployments::on_host(tx, id).await?.len())?;
+                hosts::set_state(tx, id, host::step(host.state, host.cordoned, HostEvent::Revoked)).await?;
                 certificates::revoke_all(tx, id, now).await?;
                 self.tell_deployments_of_revoked(tx, id, now).await?;
-                let deed = Deed { action: "host.revoke", target: id.to_string(), account: None, detail: host.name };
+                let deed =
+                    Deed { action: departure.action(), target: id.to_string(), account: None, detail: host.name };
                 audit::record(tx, actor, deed, now).await?;
             }
             let host = hosts::get(tx, id).await?;
@@ -176,6 +229,10 @@ impl App {
         for mut deployment in deployments::on_host(tx, host).await? {
             let event =
                 if deployment.state == State::Terminating { Event::DataGone } else { Event::Unready(out_of_reach()) };
+            if deployment.policy == Policy::Failover && is_wished(deployment.state) {
+                // It leaves by itself, once its lease has ended there.
+                continue;
+            }
             let Ok(mut transition) = step(deployment.state, event) else { continue };
             transition.reason = Some(out_of_reach());
             deployments::advance(tx, &mut deployment, &transition, self.entropy.id(now), now).await?;
@@ -204,6 +261,7 @@ impl App {
                 name: host.name,
                 pool: host.pool,
                 state: host.state,
+                cordoned: host.cordoned,
                 agent_version: Some(host.agent_version).filter(|version| !version.is_empty()),
                 capacity: host.capacity,
                 allocated: allocated.unwrap_or_default(),
@@ -212,6 +270,55 @@ impl App {
         }
         Ok(views)
     }
+}
+
+/// How a host is taken out of the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Departure {
+    /// In good order: nothing is on it.
+    Empty,
+    /// Nobody hears it any more.
+    Lost,
+    /// Now, whatever is on it: nobody is to believe it any more.
+    Revoked,
+}
+
+impl Departure {
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Empty | Self::Lost => "host.retire",
+            Self::Revoked => "host.revoke",
+        }
+    }
+
+    /// Whether a host with so many deployments may be taken out so.
+    fn check(self, host: &Host, deployments: usize) -> Result<(), Refusal> {
+        let name = &host.name;
+        match self {
+            Self::Revoked => Ok(()),
+            _ if deployments == 0 => Ok(()),
+            Self::Empty => {
+                let sentence = format!("{deployments} deployments are on host {name}");
+                Err(Refusal::conflict(Reason::new("host-not-empty", sentence).mend(
+                    "cordon it and delete or wait for what is there; if the host is lost: `launchpad hosts retire --force`",
+                )))
+            }
+            Self::Lost if host.state == HostState::Lost => Ok(()),
+            Self::Lost => {
+                let sentence = format!("host {name} is {}, and {deployments} deployments are on it", host.state);
+                Err(Refusal::conflict(
+                    Reason::new("host-not-lost", sentence)
+                        .because("what runs there would run on, out of reach")
+                        .mend("wait until the host is lost, or, if nobody is to believe it: `launchpad host revoke`"),
+                ))
+            }
+        }
+    }
+}
+
+fn already_retired(name: &str) -> Refusal {
+    let reason = Reason::new("host-retired", format!("host {name} is retired"));
+    Refusal::conflict(reason.mend("enrol the machine anew: it joins as another host"))
 }
 
 fn out_of_reach() -> Reason {

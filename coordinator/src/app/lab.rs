@@ -30,6 +30,7 @@ use crate::dns::fake::Names;
 use crate::domain::actor::{Actor, Role, Scope};
 use crate::domain::deployment::{Event, step};
 use crate::domain::host::HostState;
+use crate::domain::lease::Patience;
 use crate::domain::plan_table::PlanTable;
 use crate::domain::pool_table::PoolTable;
 use crate::fleet::Fleet;
@@ -314,5 +315,6 @@ async fn open(dir: &TempDir, clock: Clock, names: &Names) -> App {
         dns: Arc::new(names.clone()),
         dns_provider: Arc::new(ByHand),
         staff_views: StaffViews::default(),
+        patience: Patience::default(),
     }
 }

@@ -9,7 +9,6 @@ use launchpad_protocol::reason::Reason;
 
 use crate::command::{DeploymentRef, LogsWanted};
 use crate::domain::actor::Actor;
-use crate::domain::host::SILENT_AFTER;
 use crate::domain::refusal::Refusal;
 use crate::fleet::query::{Asker, HOST_OFFLINE};
 use crate::store::hosts;
@@ -46,7 +45,7 @@ impl App {
     async fn why_not(&self, host: HostId, offline: Reason) -> Result<Reason, AppError> {
         let row = self.store.read(async |tx| hosts::get(tx, host).await).await?;
         let heard = row.and_then(|row| row.last_seen_at);
-        let elsewhere = heard.is_some_and(|heard| self.clock.wall().since(heard) <= SILENT_AFTER);
+        let elsewhere = heard.is_some_and(|heard| self.clock.wall().since(heard) <= self.patience.silent_after);
         Ok(if elsewhere { connected_elsewhere() } else { offline })
     }
 }

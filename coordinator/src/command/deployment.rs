@@ -12,6 +12,7 @@ use launchpad_protocol::profile::{ConfigFormat, Profile};
 
 use super::egress::egress_rules;
 use super::{DEFAULT_POOL, FieldProblems, Name, Secret, SecretName};
+use crate::domain::lease::Policy;
 use crate::domain::plan_table::PlanTable;
 
 /// Start a new bot.
@@ -29,6 +30,8 @@ pub struct CreateDeployment {
     pub image: ImageRef,
     /// Where it may run.
     pub pool: Name,
+    /// What becomes of it when its host falls silent.
+    pub policy: Policy,
     /// The config file; the profile's default when absent.
     pub config: Option<String>,
     /// Secret files by name.
@@ -52,6 +55,8 @@ pub struct DeploymentDraft {
     pub image: String,
     /// `pool`.
     pub pool: Option<String>,
+    /// `policy`.
+    pub policy: Option<String>,
     /// `config`.
     pub config: Option<String>,
     /// `secrets`.
@@ -139,6 +144,7 @@ impl CreateDeployment {
         let secrets = secrets(&mut problems, draft.secrets);
         check_sum(&mut problems, draft.config.as_deref(), &secrets);
         let egress = egress_rules(&mut problems, "egress", &draft.egress);
+        let policy = policy(&mut problems, draft.policy.as_deref());
         match (name, pool, image, problems.is_empty()) {
             (Some(name), Some(pool), Some(image), true) => Ok(Self {
                 account: draft.account,
@@ -147,6 +153,7 @@ impl CreateDeployment {
                 plan: draft.plan,
                 image,
                 pool,
+                policy,
                 config: draft.config,
                 secrets,
                 egress,
@@ -169,6 +176,15 @@ pub(super) fn name(problems: &mut FieldProblems, field: &str, text: &str) -> Opt
 
 fn name_or_default(problems: &mut FieldProblems, pool: Option<&str>) -> Option<Name> {
     name(problems, "pool", pool.unwrap_or(DEFAULT_POOL))
+}
+
+/// `keep` unless told otherwise. A noted problem refuses all, whatever stands here then.
+fn policy(problems: &mut FieldProblems, text: Option<&str>) -> Policy {
+    let Some(text) = text else { return Policy::default() };
+    text.parse().unwrap_or_else(|_| {
+        problems.add("policy", unknown(text), "keep: it waits for its host; failover: it may move, and keeps no state");
+        Policy::default()
+    })
 }
 
 fn image(problems: &mut FieldProblems, text: &str) -> Option<ImageRef> {

@@ -69,12 +69,14 @@ pub fn with_plan(
 ) -> Result<InstanceSpec, Refusal> {
     above_the_floor(profile, plan)?;
     within_plan(added, plan)?;
-    if plan.storage_bytes < before.volume.bytes {
-        return Err(volume_would_shrink(before.volume.bytes, plan));
-    }
     let mut spec = next(before);
     spec.resources = resources(profile, plan);
-    spec.volume.bytes = plan.storage_bytes;
+    if let Some(volume) = &mut spec.volume {
+        if plan.storage_bytes < volume.bytes {
+            return Err(volume_would_shrink(volume.bytes, plan));
+        }
+        volume.bytes = plan.storage_bytes;
+    }
     Ok(spec)
 }
 
@@ -175,8 +177,8 @@ mod tests {
     fn a_larger_plan_changes_what_a_bot_may_use_and_nothing_else_and_asks_for_no_new_container() {
         let (before, pro) = (starter(), plan("pro", |_| ()));
         let after = with_plan(&before, &profile(), &BTreeSet::new(), &pro).expect("a revision");
-        let used = (after.resources.cpu_millis, after.resources.memory_bytes, after.volume.bytes);
-        assert_eq!(used, (pro.cpu_millis, pro.memory_bytes, pro.storage_bytes));
+        let used = (after.resources.cpu_millis, after.resources.memory_bytes, after.volume.as_ref().map(|volume| volume.bytes));
+        assert_eq!(used, (pro.cpu_millis, pro.memory_bytes, Some(pro.storage_bytes)));
         assert_eq!(after.revision, before.revision.next());
         assert_eq!(recreate_hash(&after), recreate_hash(&before));
         let (resources, volume) = (before.resources, before.volume.clone());

@@ -62,6 +62,8 @@ pub enum Event {
     Placed,
     /// The placer found none.
     Unplaceable(Reason),
+    /// Its lease on its host has ended, and it has another host.
+    Moved,
     /// Its host fetches the image.
     Pulling,
     /// Its host makes what it needs.
@@ -147,7 +149,8 @@ fn requested(event: Event) -> Step {
         Event::Unplaceable(reason) => Ok((State::Requested, Some(reason))),
         Event::Update => Ok((State::Requested, None)),
         Event::Delete => Ok((State::Terminating, None)),
-        Event::Pulling
+        Event::Moved
+        | Event::Pulling
         | Event::Preparing
         | Event::Started
         | Event::Ready
@@ -180,6 +183,7 @@ fn coming_up(state: State, event: Event) -> Step {
         Event::Update => Ok((state, None)),
         Event::Suspend => Ok((State::Suspended, None)),
         Event::Delete => Ok((State::Terminating, None)),
+        Event::Moved => Ok((State::Provisioning, None)),
         Event::Placed
         | Event::Unplaceable(_)
         | Event::Restart
@@ -192,7 +196,9 @@ fn coming_up(state: State, event: Event) -> Step {
 /// Running, or not running although it should.
 fn settled(state: State, event: Event) -> Step {
     match event {
-        Event::Pulling | Event::Preparing | Event::Started | Event::Restart => Ok((State::Restarting, None)),
+        Event::Pulling | Event::Preparing | Event::Started | Event::Restart | Event::Moved => {
+            Ok((State::Restarting, None))
+        }
         Event::Ready => Ok((State::Running, None)),
         Event::Strained(reason) => Ok((State::Running, Some(reason))),
         Event::Unready(reason) if state == State::Running => Ok((State::Running, Some(reason))),
@@ -218,7 +224,7 @@ fn changing(state: State, event: Event) -> Step {
         Event::Unready(reason) | Event::Retrying(reason) | Event::WishRefused(reason) => Ok((state, Some(reason))),
         Event::CrashLooping(reason) | Event::Refused(reason) => Ok((State::Failed, Some(reason))),
         Event::Stopped => Ok((State::Failed, Some(stopped_on_host()))),
-        Event::Restart => Ok((state, None)),
+        Event::Restart | Event::Moved => Ok((state, None)),
         Event::Update => Ok((State::Updating, None)),
         Event::Suspend => Ok((State::Suspended, None)),
         Event::Delete => Ok((State::Terminating, None)),
@@ -241,6 +247,7 @@ fn suspended(event: Event) -> Step {
         | Event::Retrying(_)
         | Event::Refused(_)
         | Event::Stopped
+        | Event::Moved
         | Event::WishRefused(_) => Ok((State::Suspended, None)),
         Event::Update => Ok((State::Suspended, None)),
         Event::Resume => Ok((State::Starting, None)),
@@ -262,6 +269,7 @@ fn terminating(event: Event) -> Step {
         Event::DataGone => Ok((State::Terminated, None)),
         Event::Placed
         | Event::Unplaceable(_)
+        | Event::Moved
         | Event::Pulling
         | Event::Preparing
         | Event::Started
@@ -305,6 +313,7 @@ impl Event {
         match self {
             Self::Placed => "placed on a host",
             Self::Unplaceable(_) => "no host can take it yet",
+            Self::Moved => "moved to another host: its own is silent",
             Self::Pulling => "the host fetches the image",
             Self::Preparing => "the host prepares network, volume and files",
             Self::Started => "the process started",
@@ -330,6 +339,7 @@ impl Event {
     const fn wish(&self) -> &'static str {
         match self {
             Self::Placed | Self::Unplaceable(_) => "placed",
+            Self::Moved => "moved",
             Self::Pulling | Self::Preparing => "prepared",
             Self::Started => "started",
             Self::Ready | Self::Strained(_) | Self::Unready(_) => "probed",

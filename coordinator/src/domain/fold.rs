@@ -16,7 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use launchpad_protocol::generation::{Epoch, Revision};
 use launchpad_protocol::id::{DeploymentId, OperationId, TombstoneId};
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::{EXIT_TRANSIENT, HostReport, InstanceReport, Outcome, Phase, is_strain};
+use launchpad_protocol::report::{
+    EXIT_TRANSIENT, HostReport, InstanceReport, LEASE_ENDED, Outcome, Phase, is_strain,
+};
 use launchpad_protocol::spec::TombstoneScope;
 use launchpad_protocol::time::Moment;
 
@@ -194,7 +196,11 @@ fn event(phase: Phase, reason: Option<&Reason>) -> Option<Event> {
         Phase::Unready => Some(Event::Unready(given("not-ready", "it does not answer its readiness probe"))),
         Phase::Backoff => {
             let reason = given("crash-loop", "its process exited, and is started again after a pause");
-            Some(if reason.code == EXIT_TRANSIENT { Event::Retrying(reason) } else { Event::CrashLooping(reason) })
+            match reason.code.as_str() {
+                EXIT_TRANSIENT => Some(Event::Retrying(reason)),
+                LEASE_ENDED => Some(Event::Unready(reason)),
+                _ => Some(Event::CrashLooping(reason)),
+            }
         }
         Phase::Stopped => Some(Event::Stopped),
         Phase::Refused => Some(Event::Refused(given("refused", "its host does not try again"))),

@@ -1,26 +1,25 @@
 //! What a host can be, and what turns it from one thing into another.
 //!
 //! ```text
-//!   pending ──(first report)──► active ⇄ silent
-//!      │                          │        │
-//!      └────────────┬─────────────┴────────┘
-//!                   ▼ (revoked)
-//!                retired
+//!   pending ──(first report)──► active ⇄ cordoned        an operator wants nothing new on it
+//!      │                          │  ▲
+//!      │                  (quiet) ▼  │ (a report; cordoned again if it was)
+//!      │                        silent ──(for long)──► lost ──(a report)──► active
+//!      └──────────┬───────────────┴──────────────────────┘
+//!                 ▼ (revoked, or retired)
+//!              retired
 //! ```
-//! Only an active host is given deployments. A silent one keeps its own: nothing is ever started elsewhere merely
-//! because a host does not speak.
+//! Only an active host is given deployments. A silent or lost one keeps its own, but for those that may fail over
+//! ([`super::lease`]): nothing else is ever started elsewhere merely because a host does not speak.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
-use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::time::Moment;
 use serde::{Deserialize, Serialize};
 
-/// How long a host may be quiet: three reports may be lost on the way.
-pub const SILENT_AFTER: Duration = Duration::from_secs(3 * REPORT_INTERVAL.as_secs());
+use super::lease::Policy;
 
 /// What a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,8 +29,12 @@ pub enum HostState {
     Pending,
     /// It reports.
     Active,
+    /// It reports, and an operator wants nothing new on it.
+    Cordoned,
     /// It has not reported for a while.
     Silent,
+    /// It has not reported for so long that nobody counts on it any more.
+    Lost,
     /// Its certificates are revoked; it does not come back under this id.
     Retired,
 }
@@ -43,7 +46,13 @@ pub enum HostEvent {
     Reported,
     /// It has not, for too long.
     FellSilent,
-    /// An operator revoked it.
+    /// It has been silent for long.
+    GivenUp,
+    /// An operator wants nothing new on it.
+    Cordoned,
+    /// An operator lets it have deployments again.
+    Uncordoned,
+    /// An operator revoked or retired it.
     Revoked,
 }
 
@@ -51,36 +60,48 @@ pub enum HostEvent {
 pub const LEFT_ON_A_REVOKED_HOST: &str = "what is on that host runs on and is never taken over: remove it there, or wipe \
                                           its disk, before the host is enrolled anew";
 
-/// What a host is after something happened to it. A retired host stays retired.
+/// What a host is after something happened to it. A retired host stays retired; whether an operator wants nothing new on
+/// it (`cordoned`) outlives its silence.
 #[must_use]
-pub const fn step(state: HostState, event: HostEvent) -> HostState {
+pub const fn step(state: HostState, cordoned: bool, event: HostEvent) -> HostState {
+    use HostState::{Active, Cordoned, Lost, Pending, Retired, Silent};
     match (state, event) {
-        (HostState::Retired, HostEvent::Reported | HostEvent::FellSilent | HostEvent::Revoked)
-        | (HostState::Pending | HostState::Active | HostState::Silent, HostEvent::Revoked) => HostState::Retired,
-        (HostState::Pending | HostState::Active | HostState::Silent, HostEvent::Reported) => HostState::Active,
-        // A host that never spoke cannot fall silent.
-        (HostState::Pending, HostEvent::FellSilent) => HostState::Pending,
-        (HostState::Active | HostState::Silent, HostEvent::FellSilent) => HostState::Silent,
+        (Retired, _) | (_, HostEvent::Revoked) => Retired,
+        (Pending | Active | Cordoned | Silent | Lost, HostEvent::Reported) if cordoned => Cordoned,
+        (Pending | Active | Cordoned | Silent | Lost, HostEvent::Reported) => Active,
+        (Active | Cordoned | Silent, HostEvent::FellSilent) => Silent,
+        (Silent | Lost, HostEvent::GivenUp) => Lost,
+        (Active, HostEvent::Cordoned) => Cordoned,
+        (Cordoned, HostEvent::Uncordoned) => Active,
+        // A host that never spoke cannot fall silent, and what it is not heard of counts when it is.
+        (Pending | Lost, HostEvent::FellSilent)
+        | (Pending | Active | Cordoned, HostEvent::GivenUp)
+        | (Pending | Cordoned | Silent | Lost, HostEvent::Cordoned)
+        | (Pending | Active | Silent | Lost, HostEvent::Uncordoned) => state,
     }
 }
 
-/// What a host's deployments are told while it is silent: what is shown of them was true when it last spoke. None: it is
-/// not silent.
+/// What a host's deployments are told while it is silent or lost: what is shown of them was true when it last spoke.
+/// None: it is neither.
 #[must_use]
-pub fn silence(state: HostState, last_seen_at: Option<Moment>) -> Option<Reason> {
-    if state != HostState::Silent {
-        return None;
-    }
+pub fn silence(state: HostState, last_seen_at: Option<Moment>, policy: Policy) -> Option<Reason> {
+    let code = match state {
+        HostState::Silent => "host-silent",
+        HostState::Lost => "host-lost",
+        HostState::Pending | HostState::Active | HostState::Cordoned | HostState::Retired => return None,
+    };
     let since = last_seen_at.map_or_else(String::new, |at| format!(" since {at}"));
-    let reason = Reason::new("host-silent", format!("its host has not been heard of{since}"))
-        .because("the host is down, or cannot reach the coordinator; what runs there may well run on")
-        .mend("bring the host back: it is never started elsewhere by itself, because it must not run twice");
-    Some(reason)
+    let reason = Reason::new(code, format!("its host has not been heard of{since}"))
+        .because("the host is down, or cannot reach the coordinator; what runs there may well run on");
+    Some(reason.mend(match policy {
+        Policy::Keep => "bring the host back: it is never started elsewhere by itself, because it must not run twice",
+        Policy::Failover => "nothing to do: it is started elsewhere once it has surely stopped there",
+    }))
 }
 
 impl HostState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Active, Self::Silent, Self::Retired];
+    pub const ALL: [Self; 6] = [Self::Pending, Self::Active, Self::Cordoned, Self::Silent, Self::Lost, Self::Retired];
 
     /// As it is stored and shown.
     #[must_use]
@@ -88,7 +109,9 @@ impl HostState {
         match self {
             Self::Pending => "pending",
             Self::Active => "active",
+            Self::Cordoned => "cordoned",
             Self::Silent => "silent",
+            Self::Lost => "lost",
             Self::Retired => "retired",
         }
     }
@@ -98,7 +121,7 @@ impl HostState {
     pub const fn is_placeable(self) -> bool {
         match self {
             Self::Active => true,
-            Self::Pending | Self::Silent | Self::Retired => false,
+            Self::Pending | Self::Cordoned | Self::Silent | Self::Lost | Self::Retired => false,
         }
     }
 }
@@ -126,27 +149,51 @@ impl FromStr for HostState {
 mod tests {
     use super::*;
 
+    const EVENTS: [HostEvent; 6] = [
+        HostEvent::Reported,
+        HostEvent::FellSilent,
+        HostEvent::GivenUp,
+        HostEvent::Cordoned,
+        HostEvent::Uncordoned,
+        HostEvent::Revoked,
+    ];
+
     #[test]
     fn a_retired_host_stays_retired_and_any_host_can_be_retired() {
-        for event in [HostEvent::Reported, HostEvent::FellSilent, HostEvent::Revoked] {
-            assert_eq!(step(HostState::Retired, event), HostState::Retired);
+        for event in EVENTS {
+            assert_eq!(step(HostState::Retired, false, event), HostState::Retired);
         }
         for state in HostState::ALL {
-            assert_eq!(step(state, HostEvent::Revoked), HostState::Retired);
+            assert_eq!(step(state, false, HostEvent::Revoked), HostState::Retired);
         }
     }
 
     #[test]
-    fn only_a_silent_host_has_a_silence_to_tell_of() {
-        let told = HostState::ALL.map(|state| silence(state, None).is_some());
-        assert_eq!(told, HostState::ALL.map(|state| state == HostState::Silent));
-        let reason = silence(HostState::Silent, Some(Moment::from_micros(0))).expect("silent");
+    fn only_a_silent_or_lost_host_has_a_silence_to_tell_of() {
+        let told = HostState::ALL.map(|state| silence(state, None, Policy::Keep).map(|reason| reason.code));
+        let codes = [None, None, None, Some("host-silent".to_owned()), Some("host-lost".to_owned()), None];
+        assert_eq!(told, codes);
+        let reason = silence(HostState::Silent, Some(Moment::from_micros(0)), Policy::Keep).expect("silent");
         assert!(reason.sentence.contains("1970-01-01"), "{reason}");
+        assert_ne!(silence(HostState::Lost, None, Policy::Failover), silence(HostState::Lost, None, Policy::Keep));
     }
 
     #[test]
-    fn a_silent_host_that_speaks_is_active_again() {
-        assert_eq!(step(step(HostState::Active, HostEvent::FellSilent), HostEvent::Reported), HostState::Active);
-        assert_eq!(step(HostState::Pending, HostEvent::FellSilent), HostState::Pending);
+    fn a_silent_or_lost_host_that_speaks_is_what_it_was() {
+        let quiet = |state, cordoned| step(state, cordoned, HostEvent::FellSilent);
+        for (state, cordoned) in [(HostState::Active, false), (HostState::Cordoned, true)] {
+            assert_eq!(step(quiet(state, cordoned), cordoned, HostEvent::Reported), state);
+            let lost = step(quiet(state, cordoned), cordoned, HostEvent::GivenUp);
+            assert_eq!((lost, step(lost, cordoned, HostEvent::Reported)), (HostState::Lost, state));
+        }
+        assert_eq!(quiet(HostState::Pending, false), HostState::Pending);
+        assert_eq!(quiet(HostState::Lost, false), HostState::Lost);
+    }
+
+    #[test]
+    fn a_host_is_given_up_only_after_it_fell_silent() {
+        for state in [HostState::Pending, HostState::Active, HostState::Cordoned] {
+            assert_eq!(step(state, false, HostEvent::GivenUp), state);
+        }
     }
 }

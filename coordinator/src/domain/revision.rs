@@ -62,6 +62,8 @@ pub struct Ingredients<'a> {
     pub hostnames: &'a BTreeSet<String>,
     /// The names of its secrets, those that are generated included.
     pub secrets: &'a BTreeSet<String>,
+    /// Under which lease it runs.
+    pub lease: Lease,
 }
 
 /// Makes the blueprint of a revision, its recreate hash included.
@@ -85,7 +87,7 @@ pub fn blueprint(from: Ingredients<'_>) -> Result<InstanceSpec, Refusal> {
         name: from.name.to_owned(),
         revision: from.revision,
         epoch: Epoch::default(),
-        lease: Lease::Keep,
+        lease: from.lease,
         power: Power::On,
         profile: profile.name.clone(),
         image: from.image.clone(),
@@ -97,11 +99,11 @@ pub fn blueprint(from: Ingredients<'_>) -> Result<InstanceSpec, Refusal> {
         },
         resources: resources(profile, plan),
         isolation: isolation(profile)?,
-        volume: Volume { path: profile.state_path.clone(), bytes: plan.storage_bytes },
+        volume: profile.state_path.clone().map(|path| Volume { path, bytes: plan.storage_bytes }),
         egress: EgressPolicy { rules: allowed(profile, from.egress)? },
         ingress: Ingress { port: profile.port, hostnames: from.hostnames.clone() },
         files: files(&from),
-        requires: required(!secret_environment.is_empty()),
+        requires: required(&from, !secret_environment.is_empty()),
         secret_environment,
         probes: probes(profile),
         restart: restart(profile),
@@ -124,7 +126,7 @@ pub fn recreate_hash(spec: &InstanceSpec) -> Digest {
         image: &'a ImageRef,
         process: &'a ProcessSpec,
         isolation: &'a Isolation,
-        volume_path: &'a str,
+        volume_path: Option<&'a str>,
         port: u16,
         secret_environment: BTreeMap<&'a str, (&'a str, Option<Revision>)>,
         dirs: BTreeSet<&'a str>,
@@ -134,7 +136,7 @@ pub fn recreate_hash(spec: &InstanceSpec) -> Digest {
         image: &spec.image,
         process: &spec.process,
         isolation: &spec.isolation,
-        volume_path: &spec.volume.path,
+        volume_path: spec.volume.as_ref().map(|volume| volume.path.as_str()),
         port: spec.ingress.port,
         secret_environment: versioned_environment(spec),
         dirs: spec.files.iter().map(|file| file.dir.as_str()).collect(),
@@ -194,20 +196,23 @@ fn tmpfs(profile: &Profile, mount: &TmpfsMount) -> Result<Tmpfs, Refusal> {
     Ok(Tmpfs { path: mount.path.clone(), bytes: u64::from(mount.size_mb) * MIB_BYTES, mode, exec: mount.exec })
 }
 
-fn required(secret_in_environment: bool) -> BTreeSet<Feature> {
+fn required(from: &Ingredients<'_>, secret_in_environment: bool) -> BTreeSet<Feature> {
     let mut features = BTreeSet::from([
         Feature::limits(),
         Feature::tenant_network(),
         Feature::sealed_files(),
         Feature::http_probes(),
         Feature::restart_policy(),
-        Feature::volume(),
+        if from.profile.state_path.is_some() { Feature::volume() } else { Feature::no_volume() },
         Feature::egress(),
         Feature::ingress(),
         Feature::seccomp(),
     ]);
     if secret_in_environment {
         features.insert(Feature::sealed_environment());
+    }
+    if let Lease::Failover { .. } = from.lease {
+        features.insert(Feature::failover());
     }
     features
 }

@@ -59,6 +59,7 @@ fn of(profile: &Profile, plan: &Plan, secrets: &[&str]) -> Result<InstanceSpec, 
         egress: &BTreeSet::new(),
         hostnames: &BTreeSet::new(),
         secrets: &secrets.iter().map(|name| (*name).to_owned()).collect(),
+        lease: Lease::Keep,
     })
 }
 
@@ -70,6 +71,7 @@ fn a_blueprint_is_far_smaller_than_a_spec_has_room_for() {
         generation: Generation(1),
         instances: BTreeMap::from([(starter().deployment, starter())]),
         tombstones: BTreeMap::new(),
+        upgrade: None,
     };
     let bytes = encode_spec(&spec).bytes.len();
     assert!(bytes < INSTANCE_SPEC_MAX_BYTES / 4, "{bytes} bytes");
@@ -79,7 +81,7 @@ fn a_blueprint_is_far_smaller_than_a_spec_has_room_for() {
 fn the_blueprint_takes_limits_from_the_plan_and_everything_else_from_the_profile() {
     let spec = starter();
     assert_eq!(spec.resources, Resources { cpu_millis: 500, memory_bytes: 1 << 30, pids: profile().needs.pids_max });
-    assert_eq!(spec.volume, Volume { path: "/state".to_owned(), bytes: 10_000_000_000 });
+    assert_eq!(spec.volume, Some(Volume { path: "/state".to_owned(), bytes: 10_000_000_000 }));
     assert_eq!((spec.ingress.port, spec.process.uid), (8080, 1000));
     assert_eq!(spec.stop_grace, Duration::from_secs(3));
     assert_eq!(spec.restart.terminal, [78].into());
@@ -127,7 +129,7 @@ fn what_changes_in_place_asks_for_no_new_container() {
     changed.epoch = Epoch(9);
     changed.power = Power::Off;
     changed.resources.memory_bytes *= 2;
-    changed.volume.bytes *= 2;
+    changed.volume.as_mut().unwrap().bytes *= 2;
     changed.probes.liveness.failures += 1;
     changed.restart.terminal.clear();
     changed.stop_grace *= 2;
@@ -151,7 +153,7 @@ fn what_docker_fixes_at_creation_asks_for_a_new_container() {
         change(|spec| spec.image.digest = Digest::of(b"other")),
         change(|spec| spec.process.command.push("--verbose".to_owned())),
         change(|spec| spec.isolation.shm_bytes += 1),
-        change(|spec| spec.volume.path = "/data".to_owned()),
+        change(|spec| spec.volume.as_mut().unwrap().path = "/data".to_owned()),
         change(|spec| spec.ingress.port += 1),
         change(|spec| spec.secret_environment.clear()),
         change(|spec| spec.files[0].dir = "/etc/other".to_owned()),

@@ -168,6 +168,11 @@ impl Session {
     /// Asks the store, and takes the host's seat.
     async fn admit(&mut self, hello: &Hello) -> Then {
         let host = self.peer.host;
+        // Until it has its seat.
+        let _turn = match self.ground.fleet.crowd.turn() {
+            Ok(turn) => turn,
+            Err(reason) => return Then::Input(CoordinatorInput::Dismiss(reason)),
+        };
         let admission = match admit::admit(&self.ground, host, hello).await {
             Ok(admission) => admission,
             Err(reason) => return Then::Input(CoordinatorInput::Dismiss(reason)),
@@ -190,7 +195,7 @@ impl Session {
     async fn store(&mut self, seq: u64, report: &HostReport) -> Then {
         let Some((seat, _)) = &self.seated else { return Then::On };
         match view::store(&self.ground, self.peer.host, seat.fence, report).await {
-            Ok(()) => Then::Input(CoordinatorInput::Stored { seq }),
+            Ok(leases) => Then::Input(CoordinatorInput::Stored { seq, leases }),
             Err(ViewError::Dismissed(reason)) => Then::Input(CoordinatorInput::Dismiss(reason)),
             Err(ViewError::Store(error)) => {
                 tracing::error!(host = %self.peer.host, %error, "cannot store a report; it stays unconfirmed");

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use launchpad_protocol::frame::Leases;
 use launchpad_protocol::generation::{Accepted, Fence};
 use launchpad_protocol::id::{DeploymentId, HostId};
 use launchpad_protocol::reason::Reason;
@@ -49,13 +50,17 @@ struct News {
     spec: bool,
     /// There may be room where there was none.
     room: bool,
+    /// The host holds all that is wished of it, as far as anybody knows.
+    current: bool,
 }
 
-/// Stores a report that came in a session under that fence.
+/// Stores a report that came in a session under that fence. Answers what that means for the host's leases: those that
+/// have ended begin anew only under the newest wishes. A bot that was moved is not among them, whatever an older spec
+/// says; and while publishing is frozen nobody knows where it was moved to.
 ///
 /// # Errors
 /// When the session has been replaced, the host was revoked, or the store is away.
-pub(super) async fn store(ground: &Ground, host: HostId, fence: Fence, report: &HostReport) -> Result<(), ViewError> {
+pub(super) async fn store(ground: &Ground, host: HostId, fence: Fence, report: &HostReport) -> Result<Leases, ViewError> {
     let now = ground.clock.wall();
     let commit = async |tx: &mut Tx| {
         let row = current(tx, host, fence).await?;
@@ -71,7 +76,7 @@ pub(super) async fn store(ground: &Ground, host: HostId, fence: Fence, report: &
     if news.timeline {
         ground.signals.timeline.ring();
     }
-    Ok(())
+    Ok(if news.current { Leases::Granted } else { Leases::Extended })
 }
 
 /// The host, if the session with that fence is its newest.
@@ -91,7 +96,7 @@ async fn take(
     report: &HostReport,
     now: Moment,
 ) -> Result<News, StoreError> {
-    let state = host::step(host.state, HostEvent::Reported);
+    let state = host::step(host.state, host.cordoned, HostEvent::Reported);
     let seen = Seen { state, capacity: report.capacity, capabilities: &report.capabilities };
     hosts::seen(tx, host.id, seen, now).await?;
     reports::keep(tx, host.id, host.fence, report, now).await?;
@@ -102,7 +107,8 @@ async fn take(
     let view = view(tx, host.id, &placed, report).await?;
     let folded = fold(report, view, now);
     note_lost(ground, tx, &placed, report, folded.lost, now).await?;
-    let news = News {
+    let mut news = News {
+        current: false,
         timeline: folded.lost > 0 || !folded.steps.is_empty() || !folded.answered.is_empty(),
         spec: !folded.buried.is_empty() || !folded.answered.is_empty(),
         room: state != host.state
@@ -121,6 +127,14 @@ async fn take(
     if news.spec {
         outbox::mark(tx, host.id).await?;
     }
+    news.current = match report.accepted {
+        Some(held) => {
+            specs::is_latest(tx, host.id, held).await?
+                && !outbox::is_marked(tx, host.id).await?
+                && meta::frozen(tx).await?.is_none()
+        }
+        None => false,
+    };
     if !folded.foreign.is_empty() {
         tracing::warn!(host = %host.id, deployments = ?folded.foreign, "a host reports what is not placed on it");
     }

@@ -5,12 +5,10 @@
 //! same reason nothing is placed until the hosts have spoken to this life of the process: a store that was put back by
 //! hand looks like any other until one of them shows what it holds.
 
-use launchpad_protocol::time::BootMoment;
-
 use super::Started;
 use crate::app::{App, candidates};
 use crate::domain::deployment::{Event, State, step};
-use crate::domain::host::{HostState, SILENT_AFTER};
+use crate::domain::host::HostState;
 use crate::domain::placement::{Candidate, Placement, Wanted};
 use crate::domain::recovery::place_unless;
 use crate::store::deployments::Deployment;
@@ -44,7 +42,7 @@ pub(super) async fn round(app: &App, started: Started) -> Result<Placed, StoreEr
 
 async fn place_all(app: &App, tx: &mut Tx, started: Started) -> Result<Placed, StoreError> {
     let frozen = meta::frozen(tx).await?;
-    if frozen.is_none() && !have_spoken(&hosts::all(tx).await?, started, app.clock.boot()) {
+    if frozen.is_none() && !have_spoken(&hosts::all(tx).await?, started, app) {
         return Ok(Placed::default());
     }
     let mut hosts = candidates(tx).await?;
@@ -70,11 +68,14 @@ async fn place_all(app: &App, tx: &mut Tx, started: Started) -> Result<Placed, S
 
 /// Whether every active host has reported since, or has had the time in which it would have fallen silent. A host that
 /// joined since holds nothing that was forgotten.
-fn have_spoken(hosts: &[Host], started: Started, now: BootMoment) -> bool {
-    let is_awaited = |host: &Host| host.state == HostState::Active && host.enrolled_at < started.wall;
+fn have_spoken(hosts: &[Host], started: Started, app: &App) -> bool {
+    let is_awaited = |host: &Host| {
+        matches!(host.state, HostState::Active | HostState::Cordoned) && host.enrolled_at < started.wall
+    };
     let has_spoken = |host: &Host| host.last_seen_at.is_some_and(|seen| seen >= started.wall);
     // Waiting has an end on a clock that nobody can set back.
-    now.since(started.boot) > SILENT_AFTER || hosts.iter().all(|host| !is_awaited(host) || has_spoken(host))
+    app.clock.boot().since(started.boot) > app.patience.silent_after
+        || hosts.iter().all(|host| !is_awaited(host) || has_spoken(host))
 }
 
 /// Commits what became of it. Answers whether that was news.

@@ -4,6 +4,7 @@ mod compiling;
 mod deleting;
 mod domains;
 mod egress;
+mod failover;
 mod placing;
 mod plans;
 mod pools;
@@ -12,6 +13,7 @@ mod restarting;
 mod rotating;
 mod secrets;
 mod snapshots;
+mod upgrading;
 
 use launchpad_protocol::time::BootMoment;
 

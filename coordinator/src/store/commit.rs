@@ -76,13 +76,23 @@ commits! {
     Enroll = "enroll";
     /// A host's next certificate was issued.
     RenewCertificate = "renew-certificate";
-    /// A host was revoked.
+    /// Another issuing CA was made, to take over from the one before.
+    BeginCaRotation = "begin-ca-rotation";
+    /// An operator moved the rotation of the CA on, or back.
+    StepCaRotation = "step-ca-rotation";
+    /// A host said which roots and which issuer it holds.
+    NoteTrust = "note-trust";
+    /// A host was revoked, or retired.
     RevokeHost = "revoke-host";
+    /// An operator said what may go to a host, or may leave those that are silent.
+    CordonHost = "cordon-host";
+    /// Agents are to become another version, or one step towards it; a host was put into a ring.
+    Upgrade = "upgrade";
     /// A host opened a session.
     AdmitHost = "admit-host";
     /// A host's report was folded.
     StoreReport = "store-report";
-    /// A host has not spoken for too long.
+    /// Hosts have not spoken for too long, and what may leave them does.
     Silence = "silence";
     /// Publishing was frozen, because the store is older than what a host holds.
     Freeze = "freeze";

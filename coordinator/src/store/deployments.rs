@@ -15,6 +15,7 @@ use super::timeline::{self, TimelineEntry};
 use super::tx::{StoreError, Tx};
 use crate::domain::actor::Scope;
 use crate::domain::deployment::{State, Transition};
+use crate::domain::lease::Policy;
 
 /// A deployment as the store knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Deployment {
     pub image: ImageRef,
     /// Where it may be placed.
     pub pool: String,
+    /// What becomes of it when its host falls silent.
+    pub policy: Policy,
     /// What it is.
     pub state: State,
     /// Why, where the state alone does not say.
@@ -71,7 +74,7 @@ impl Deployment {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, account_id, name, profile, plan, image, pool, state, reason, revision, epoch, host_id, \
+            "SELECT id, account_id, name, profile, plan, image, pool, policy, state, reason, revision, epoch, host_id, \
              cpu_millis, memory_bytes, storage_bytes, created_at, changed_at, deleted_at, version FROM deployments ",
             $rest
         )
@@ -94,8 +97,8 @@ fn bound(scope: Scope) -> String {
 pub async fn create(tx: &mut Tx, new: &Deployment) -> Result<bool, StoreError> {
     let sql = sqlx::query(
         "INSERT INTO deployments (id, account_id, name, profile, plan, image, pool, state, reason, revision, epoch,
-         host_id, cpu_millis, memory_bytes, storage_bytes, created_at, changed_at, deleted_at, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+         host_id, cpu_millis, memory_bytes, storage_bytes, created_at, changed_at, deleted_at, version, policy)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
          ON CONFLICT (account_id, name) WHERE state <> 'terminated' DO NOTHING",
     )
     .bind(new.id.to_string())
@@ -116,7 +119,8 @@ pub async fn create(tx: &mut Tx, new: &Deployment) -> Result<bool, StoreError> {
     .bind(new.created_at.micros())
     .bind(new.changed_at.micros())
     .bind(new.deleted_at.map(Moment::micros))
-    .bind(to_int(new.version));
+    .bind(to_int(new.version))
+    .bind(new.policy.as_str());
     Ok(tx.execute("add a deployment", sql).await? > 0)
 }
 
@@ -297,6 +301,7 @@ fn deployment(row: &Row) -> Result<Deployment, StoreError> {
         plan: row.text("plan")?,
         image: row.parse("image")?,
         pool: row.text("pool")?,
+        policy: row.parse("policy")?,
         state: row.parse("state")?,
         reason: row.json_if_any("reason")?,
         revision: Revision(row.uint("revision")?),

@@ -24,6 +24,8 @@ pub struct Host {
     pub pool: String,
     /// What it is.
     pub state: HostState,
+    /// Whether an operator wants nothing new on it.
+    pub cordoned: bool,
     /// The key to which config and secrets are sealed.
     pub sealing_key: Vec<u8>,
     /// Its agent's version.
@@ -45,7 +47,7 @@ pub struct Host {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, name, pool, state, sealing_key, agent_version, capacity, features, capabilities, fence, \
+            "SELECT id, name, pool, state, cordoned_at, sealing_key, agent_version, capacity, features, capabilities, fence, \
              enrolled_at, last_seen_at FROM hosts ",
             $rest
         )
@@ -60,6 +62,7 @@ pub fn newcomer(id: HostId, name: String, pool: String, sealing_key: &SealingPub
         name,
         pool,
         state: HostState::Pending,
+        cordoned: false,
         sealing_key: sealing_key.as_bytes().to_vec(),
         agent_version: String::new(),
         capacity: Capacity::default(),
@@ -187,12 +190,30 @@ pub async fn set_state(tx: &mut Tx, id: HostId, state: HostState) -> Result<(), 
     tx.execute("keep a host's state", sql).await.map(drop)
 }
 
+/// Keeps since when an operator wants nothing new on a host, and what it is now; none: anything may come.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn set_cordon(
+    tx: &mut Tx,
+    id: HostId,
+    cordoned_at: Option<Moment>,
+    state: HostState,
+) -> Result<(), StoreError> {
+    let sql = sqlx::query("UPDATE hosts SET cordoned_at = $2, state = $3 WHERE id = $1")
+        .bind(id.to_string())
+        .bind(cordoned_at.map(Moment::micros))
+        .bind(state.as_str());
+    tx.execute("keep whether a host is cordoned", sql).await.map(drop)
+}
+
 fn host(row: &Row) -> Result<Host, StoreError> {
     Ok(Host {
         id: row.parse("id")?,
         name: row.text("name")?,
         pool: row.text("pool")?,
         state: row.parse("state")?,
+        cordoned: row.moment_if_any("cordoned_at")?.is_some(),
         sealing_key: row.bytes("sealing_key")?,
         agent_version: row.text("agent_version")?,
         capacity: row.json("capacity")?,

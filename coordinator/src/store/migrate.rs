@@ -11,7 +11,12 @@ use super::backend::Backend;
 use super::tx::{StoreError, Tx};
 
 /// The migrations in order; the first has number 1.
-const MIGRATIONS: &[(&str, &str)] = &[("fleet", include_str!("../../migrations/0001_fleet.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("fleet", include_str!("../../migrations/0001_fleet.sql")),
+    ("leases", include_str!("../../migrations/0002_leases.sql")),
+    ("pki", include_str!("../../migrations/0003_pki.sql")),
+    ("upgrades", include_str!("../../migrations/0004_upgrades.sql")),
+];
 
 /// Where the applied migrations are recorded. It is the one table that is made outside of them.
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS migrations (

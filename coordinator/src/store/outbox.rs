@@ -50,6 +50,15 @@ pub async fn marked(tx: &mut Tx) -> Result<Vec<Mark>, StoreError> {
     rows.iter().map(|row| Ok(Mark { host: row.parse("host_id")?, marks: row.uint("marks")? })).collect()
 }
 
+/// Whether something of that host is still to be compiled.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn is_marked(tx: &mut Tx, host: HostId) -> Result<bool, StoreError> {
+    let sql = sqlx::query("SELECT host_id FROM outbox WHERE host_id = $1").bind(host.to_string());
+    Ok(tx.optional("see whether a host is marked", sql).await?.is_some())
+}
+
 /// Keeps why a marked host's last try failed. Answers whether that was news.
 ///
 /// # Errors

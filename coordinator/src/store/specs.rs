@@ -24,6 +24,18 @@ pub async fn latest(tx: &mut Tx, host: HostId) -> Result<Option<SpecOffer>, Stor
     }))
 }
 
+/// Whether that is the latest spec of a host.
+///
+/// # Errors
+/// When SQL fails.
+pub async fn is_latest(tx: &mut Tx, host: HostId, held: Accepted) -> Result<bool, StoreError> {
+    let sql = sqlx::query("SELECT host_id FROM host_specs WHERE host_id = $1 AND generation = $2 AND digest = $3")
+        .bind(host.to_string())
+        .bind(to_int(held.generation.0))
+        .bind(held.digest.as_bytes().to_vec());
+    Ok(tx.optional("see whether a host holds its latest spec", sql).await?.is_some())
+}
+
 /// What identifies the latest spec of each host that has one, without the bytes.
 ///
 /// # Errors

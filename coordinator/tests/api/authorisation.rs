@@ -9,7 +9,7 @@ use super::lab::{Lab, Who, wish};
 
 /// What each caller is answered, in the order of [`Who::ALL`]: anonymous, stranger, viewer, member, owner, on-call,
 /// operator. 409 and 422 are answers of somebody who may: the bot has no host, so it has no log and no process.
-const TABLE: [(&str, &str, [u16; 7]); 29] = [
+const TABLE: [(&str, &str, [u16; 7]); 42] = [
     ("GET", "/deployments", [401, 200, 200, 200, 200, 200, 200]),
     ("POST", "/deployments", [401, 404, 403, 201, 201, 403, 201]),
     ("GET", "/deployments/{id}", [401, 404, 200, 200, 200, 200, 200]),
@@ -35,15 +35,33 @@ const TABLE: [(&str, &str, [u16; 7]); 29] = [
     ("GET", "/hosts", [401, 403, 403, 403, 403, 200, 200]),
     ("GET", "/hosts/{id}", [401, 403, 403, 403, 403, 200, 200]),
     ("POST", "/hosts/tokens", [401, 403, 403, 403, 403, 403, 201]),
+    ("POST", "/hosts/{id}/cordon", [401, 403, 403, 403, 403, 403, 200]),
+    ("POST", "/hosts/{id}/uncordon", [401, 403, 403, 403, 403, 403, 200]),
+    ("GET", "/failover", [401, 403, 403, 403, 403, 200, 200]),
+    ("POST", "/failover/thaw", [401, 403, 403, 403, 403, 403, 200]),
+    ("POST", "/hosts/{id}/retire", [401, 403, 403, 403, 403, 403, 200]),
     ("POST", "/hosts/{id}/revoke", [401, 403, 403, 403, 403, 403, 202]),
+    ("PUT", "/hosts/{id}/ring", [401, 403, 403, 403, 403, 403, 200]),
+    ("GET", "/upgrades", [401, 403, 403, 403, 403, 200, 200]),
+    // Nobody is in that ring, and there is no such upgrade: whoever may is told.
+    ("POST", "/upgrades", [401, 403, 403, 403, 403, 403, 409]),
+    ("POST", "/upgrades/{id}/pause", [401, 403, 403, 403, 403, 403, 404]),
+    ("POST", "/upgrades/{id}/resume", [401, 403, 403, 403, 403, 403, 404]),
+    ("POST", "/upgrades/{id}/abort", [401, 403, 403, 403, 403, 403, 404]),
     ("GET", "/keys", [401, 403, 403, 403, 403, 200, 200]),
     ("POST", "/keys/rotate", [401, 403, 403, 403, 403, 403, 202]),
+    ("GET", "/pki", [401, 403, 403, 403, 403, 200, 200]),
+    // None has begun: whoever may take a step is told.
+    ("POST", "/pki/rotate", [401, 403, 403, 403, 403, 403, 409]),
     ("GET", "/recovery", [401, 403, 403, 403, 403, 200, 200]),
     ("POST", "/recovery/confirm", [401, 403, 403, 403, 403, 403, 200]),
 ];
 
 /// A secret of its owner's.
 const SECRET: &str = "KEY";
+
+/// An upgrade that nobody began.
+const UPGRADE: &str = "upg_00000000000000000000000000000001";
 
 /// A snapshot that nobody took.
 const SNAPSHOT: &str = "none";
@@ -154,7 +172,8 @@ fn address(lab: &Lab, path: &str, name: &str) -> String {
         return format!("{path}?account={account}");
     }
     if !path.starts_with("/deployments/") {
-        return path.replace("{id}", &lab.host.to_string());
+        let id = if path.starts_with("/upgrades") { UPGRADE.to_owned() } else { lab.host.to_string() };
+        return path.replace("{id}", &id);
     }
     let made = lab.deploy(Who::Owner, name);
     let path = path.replace("{id}", made["id"].as_str().unwrap());
@@ -180,6 +199,9 @@ fn body(method: &str, path: &str, name: &str) -> Option<Value> {
     match (method, path) {
         ("POST", "/deployments") => Some(wish(name)),
         ("POST", "/deployments/{id}/domains") => Some(json!({ "name": format!("{name}.example.org") })),
+        ("POST", "/upgrades") => Some(json!({ "to": "0.2.0", "rings": ["canary"] })),
+        ("PUT", "/hosts/{id}/ring") => Some(json!({ "ring": "main" })),
+        ("POST", "/pki/rotate") => Some(json!({ "from": "distribute" })),
         ("POST", _) => Some(json!({})),
         ("PUT", "/deployments/{id}/egress") => Some(json!({ "allow": ["api.example.com"] })),
         ("PUT", "/deployments/{id}/plan") => Some(json!({ "plan": "pro" })),

@@ -196,7 +196,7 @@ impl Session {
         self.report(report).await;
         loop {
             match self.hear().await {
-                Some(CoordinatorFrame::ReportStored { seq }) if seq == self.seq => return,
+                Some(CoordinatorFrame::ReportStored { seq, .. }) if seq == self.seq => return,
                 Some(_) => {}
                 None => panic!("the session is over before the report was stored"),
             }

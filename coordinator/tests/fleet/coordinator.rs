@@ -8,8 +8,9 @@ use std::time::Duration;
 use launchpad_coordinator::domain::actor::Scope;
 use launchpad_coordinator::domain::deployment::State;
 use launchpad_coordinator::domain::host::HostState;
+use launchpad_coordinator::domain::lease::Policy;
 use launchpad_coordinator::fleet::Fleet;
-use launchpad_coordinator::fleet::server::{FleetConfig, FleetError, FleetParts, FleetServer};
+use launchpad_coordinator::fleet::server::{FleetConfig, FleetError, FleetParts, FleetServer, Lives};
 use launchpad_coordinator::signals::Signals;
 use launchpad_coordinator::store::accounts::{self, Account};
 use launchpad_coordinator::store::deployments::{self, Deployment};
@@ -18,6 +19,8 @@ use launchpad_coordinator::store::{
     Commit, Intent, Store, StoreError, StoreUrl, Tx, certificates, hosts, meta, specs,
 };
 use launchpad_pki::ca_files::CaFiles;
+use launchpad_pki::envelope::KeyProvider;
+use launchpad_pki::keyring::{KeyringPlace, LocalKeyring};
 use launchpad_pki::identity::TrustDomain;
 use launchpad_pki::token::{JoinToken, TOKEN_LIFE};
 use launchpad_protocol::digest::Digest;
@@ -87,7 +90,12 @@ impl Home {
         self.dir.path().join("coordinator.db")
     }
 
-    fn ca_files(&self) -> CaFiles {
+    /// The keyring.
+    pub fn keys(&self) -> Arc<dyn KeyProvider> {
+        Arc::new(LocalKeyring::load_or_create(&KeyringPlace::beside(self.dir.path().join("keyring"))).unwrap())
+    }
+
+    pub fn ca_files(&self) -> CaFiles {
         CaFiles::at(self.dir.path().join("pki"))
     }
 
@@ -105,12 +113,14 @@ impl Home {
             enroll: enroll_addr,
             server_names: vec![SERVER_NAME.to_owned()],
             advertise: None,
+            lives: Lives::default(),
         };
         let parts = FleetParts {
             store: store.clone(),
             signals: signals.clone(),
             fleet: fleet.clone(),
             ca,
+            keys: self.keys(),
             clock: self.clock.clone(),
             entropy: entropy.clone(),
         };
@@ -192,6 +202,7 @@ impl Coordinator {
             plan: "starter".to_owned(),
             image: format!("registry.test/echo@{}", Digest::of(b"echo")).parse().unwrap(),
             pool: "shared".to_owned(),
+            policy: Policy::Keep,
             state: State::Provisioning,
             reason: None,
             revision: Revision(1),
@@ -286,6 +297,7 @@ pub fn offer(host: HostId, incarnation: IncarnationId, generation: u64) -> SpecO
         generation: Generation(generation),
         instances: BTreeMap::new(),
         tombstones: BTreeMap::new(),
+        upgrade: None,
     };
     encode_spec(&spec)
 }

@@ -4,7 +4,7 @@ use launchpad_coordinator::store::{Commit, hosts, meta, specs, strangers};
 use launchpad_pki::dial::Route;
 use launchpad_pki::pipe::Transport;
 use launchpad_protocol::digest::Digest;
-use launchpad_protocol::frame::CoordinatorFrame;
+use launchpad_protocol::frame::{CoordinatorFrame, Leases};
 use launchpad_protocol::generation::{Accepted, Fence, Generation};
 use launchpad_protocol::reason::Reason;
 
@@ -99,7 +99,7 @@ async fn while_publishing_is_frozen_a_host_is_welcome_and_told_no_spec() {
     coordinator.signals.publisher.notify();
     // What comes first is the confirmation: a spec would have come before it.
     session.report(report(None, coordinator.id())).await;
-    assert_eq!(session.hear().await, Some(CoordinatorFrame::ReportStored { seq: 1 }));
+    assert_eq!(session.hear().await, Some(CoordinatorFrame::ReportStored { seq: 1, leases: Leases::Extended }));
     coordinator.write(Commit::ConfirmRecovery, meta::thaw).await;
     coordinator.signals.publisher.notify();
     assert_eq!(session.spec().await.0, offer);
@@ -201,7 +201,7 @@ async fn a_host_that_holds_the_newest_spec_is_not_sent_it_again() {
     let mut session = agent.connect(Route::Quic, hello(Some(offer.accepted()), None)).await.unwrap();
     session.welcome().await;
     session.report(report(Some(offer.accepted()), coordinator.id())).await;
-    assert_eq!(session.hear().await, Some(CoordinatorFrame::ReportStored { seq: 1 }));
+    assert_eq!(session.hear().await, Some(CoordinatorFrame::ReportStored { seq: 1, leases: Leases::Granted }));
     assert_eq!(coordinator.read(meta::frozen).await, None);
 }
 
@@ -262,6 +262,6 @@ async fn a_host_of_another_protocol_is_refused_by_version() {
     future.protocol = (900, 901);
     let mut session = agent.connect(Route::Quic, future).await.unwrap();
     let reason = session.farewell().await;
-    assert_eq!(reason.code, "protocol-unknown");
+    assert_eq!(reason.code, "versions-apart");
     assert!(reason.sentence.contains("900"), "{reason}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use launchpad_coordinator::domain::actor::Role;
 use launchpad_coordinator::domain::deployment::State;
+use launchpad_coordinator::domain::lease::Policy;
 use launchpad_coordinator::domain::plan_table::PlanTable;
 use launchpad_coordinator::domain::revision::{Ingredients, blueprint};
 use launchpad_coordinator::store::accounts::{Account, User};
@@ -18,6 +19,7 @@ use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::generation::{Epoch, Revision};
 use launchpad_protocol::id::{AccountId, HostId, TypedId, UserId};
 use launchpad_protocol::profile::Profile;
+use launchpad_protocol::spec::Lease;
 use launchpad_protocol::time::Moment;
 
 pub(super) const NOW: Moment = Moment::from_micros(1_800_000_000_000_000);
@@ -76,6 +78,7 @@ pub(super) fn some_deployment(account: AccountId, name: &str) -> (Deployment, Pi
         egress: &BTreeSet::new(),
         hostnames: &BTreeSet::new(),
         secrets: &["token".to_owned()].into(),
+        lease: Lease::Keep,
     })
     .expect("a blueprint");
     let deployment = Deployment {
@@ -86,6 +89,7 @@ pub(super) fn some_deployment(account: AccountId, name: &str) -> (Deployment, Pi
         plan: "starter".to_owned(),
         image,
         pool: "shared".to_owned(),
+        policy: Policy::Keep,
         state: State::Requested,
         reason: None,
         revision: Revision(1),

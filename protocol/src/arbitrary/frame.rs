@@ -8,7 +8,9 @@ use super::report::host_report;
 use super::spec::host_spec;
 use super::{COUNTER_MAX, accepted, deployment_at, few_once, generation, id, maybe, moment, name, reason, text};
 use crate::feature::Feature;
-use crate::frame::{AgentFrame, Answer, Ask, CoordinatorFrame, Hello, LogLine, OutputStream, Question, Welcome};
+use crate::frame::{
+    AgentFrame, Answer, Ask, CoordinatorFrame, Hello, Leases, LogLine, OutputStream, Question, Welcome,
+};
 use crate::generation::Fence;
 use crate::limits::LOG_TAIL_MAX_LINES;
 use crate::wire::{AnswerPart, encode_spec};
@@ -30,10 +32,14 @@ pub fn coordinator_frame(most: usize) -> impl Strategy<Value = CoordinatorFrame>
         welcome().prop_map(CoordinatorFrame::Welcome),
         reason().prop_map(CoordinatorFrame::Farewell),
         host_spec(most).prop_map(|spec| CoordinatorFrame::Spec(encode_spec(&spec))),
-        (0..COUNTER_MAX).prop_map(|seq| CoordinatorFrame::ReportStored { seq }),
+        (0..COUNTER_MAX, leases()).prop_map(|(seq, leases)| CoordinatorFrame::ReportStored { seq, leases }),
         ask(most).prop_map(CoordinatorFrame::Ask),
         id().prop_map(CoordinatorFrame::Cancel),
     ]
+}
+
+fn leases() -> impl Strategy<Value = Leases> {
+    prop_oneof![Just(Leases::Untouched), Just(Leases::Extended), Just(Leases::Granted)]
 }
 
 /// One part of an answer's stream.

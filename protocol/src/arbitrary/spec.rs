@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::collection::{btree_map, vec};
+use proptest::option;
 use proptest::prelude::*;
 
 use super::{
@@ -14,7 +15,7 @@ use crate::generation::{Epoch, Revision};
 use crate::id::{DeploymentId, OperationId};
 use crate::image::ImageRef;
 use crate::spec::{
-    EgressPolicy, FileKind, HostSpec, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Operation, OperationAction,
+    AgentUpgrade, EgressPolicy, FileKind, HostSpec, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Operation, OperationAction,
     Power, ProbeSet, ProcessSpec, Resources, RestartPolicy, SealedFile, Seccomp, Tmpfs, Tombstone, TombstoneScope,
     Transient, Volume,
 };
@@ -28,15 +29,24 @@ pub fn host_spec(most: usize) -> impl Strategy<Value = HostSpec> {
     let instances =
         deployments(most).prop_flat_map(|chosen| chosen.into_iter().map(instance_spec).collect::<Vec<_>>());
     let tombstones = deployments(most).prop_flat_map(|chosen| chosen.into_iter().map(tombstone).collect::<Vec<_>>());
-    (id(), id(), generation(), instances, tombstones).prop_map(
-        |(host, incarnation, generation, instances, tombstones)| HostSpec {
+    (id(), id(), generation(), instances, tombstones, maybe(agent_upgrade())).prop_map(
+        |(host, incarnation, generation, instances, tombstones, upgrade)| HostSpec {
             host,
             incarnation,
             generation,
             instances: instances.into_iter().map(|instance| (instance.deployment, instance)).collect(),
             tombstones: tombstones.into_iter().map(|tombstone| (tombstone.id, tombstone)).collect(),
+            upgrade,
         },
     )
+}
+
+fn agent_upgrade() -> impl Strategy<Value = AgentUpgrade> {
+    let version = "[0-9]{1,2}(\\.[0-9]{1,2}){2}([~+-][a-z0-9]{1,6})?";
+    (id(), version).prop_map(|(operation, version)| AgentUpgrade {
+        operation,
+        version: version.parse().expect("drawn as a version"),
+    })
 }
 
 /// An instance of that deployment.
@@ -49,7 +59,7 @@ pub fn instance_spec(deployment: DeploymentId) -> impl Strategy<Value = Instance
         let (account, name, revision, epoch, lease, power, profile) = wish;
         let (image, process, resources, mut isolation, mut volume, egress, ingress) = body;
         let (probes, restart, stop_grace, requires, recreate_hash, operations) = conduct;
-        apart(&mut isolation.tmpfs, &mut volume, &mut files);
+        apart(&mut isolation.tmpfs, volume.as_mut(), &mut files);
         InstanceSpec {
             deployment,
             account,
@@ -153,11 +163,13 @@ fn isolation() -> impl Strategy<Value = Isolation> {
 
 /// Gives each kind of mount a directory of its own, and each tmpfs: of two mounts at one place the upper hides the
 /// lower, and no host can keep both promises. Files may share theirs.
-fn apart(tmpfs: &mut [Tmpfs], volume: &mut Volume, files: &mut [SealedFile]) {
+fn apart(tmpfs: &mut [Tmpfs], volume: Option<&mut Volume>, files: &mut [SealedFile]) {
     for (nth, tmpfs) in tmpfs.iter_mut().enumerate() {
         tmpfs.path.insert_str(0, &format!("/tmpfs{nth}"));
     }
-    volume.path.insert_str(0, "/volume");
+    if let Some(volume) = volume {
+        volume.path.insert_str(0, "/volume");
+    }
     for file in files {
         file.dir.insert_str(0, "/files");
     }
@@ -172,8 +184,8 @@ fn tmpfs() -> impl Strategy<Value = Tmpfs> {
     })
 }
 
-fn volume() -> impl Strategy<Value = Volume> {
-    (path(), 1..SIZE_MAX_BYTES).prop_map(|(path, bytes)| Volume { path, bytes })
+fn volume() -> impl Strategy<Value = Option<Volume>> {
+    option::of((path(), 1..SIZE_MAX_BYTES).prop_map(|(path, bytes)| Volume { path, bytes }))
 }
 
 fn egress() -> impl Strategy<Value = EgressPolicy> {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::out_of_turn;
-use crate::frame::{AgentFrame, Ask, CoordinatorFrame, Hello, Welcome};
+use super::versions::{spoken, told_another};
+use crate::frame::{AgentFrame, Ask, CoordinatorFrame, Hello, Leases, Welcome};
 use crate::generation::{Accepted, Generation};
 use crate::id::{AskId, JournalId};
-use crate::limits::{PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::reason::Reason;
 use crate::report::HostReport;
 use crate::spec::SpecOffer;
@@ -56,6 +56,8 @@ pub enum AgentEffect {
         /// The last number.
         through: u64,
     },
+    /// The leases of this host count from then: that is when the report was sent which is stored now.
+    Renew(Renewal),
     /// Answer this on a stream of its own.
     Ask(Ask),
     /// Stop answering that.
@@ -64,13 +66,24 @@ pub enum AgentEffect {
     Close(Reason),
 }
 
+/// What a stored report means for the leases under which this host's failover instances run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// From when on they count: a moment at which the report had not left yet, so that they end here before anybody
+    /// else believes so.
+    pub from: BootMoment,
+    /// Whether a lease that has ended begins anew, or only those go on that have not.
+    pub grants: bool,
+}
+
 /// One connection's session, as the agent sees it.
 #[derive(Debug, Default)]
 pub struct AgentSession {
     state: State,
     last_seq: u64,
     in_flight: Option<InFlight>,
-    waiting: Option<Box<HostReport>>,
+    /// The newest report, and when it was handed over.
+    waiting: Option<(Box<HostReport>, BootMoment)>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -126,7 +139,7 @@ impl AgentSession {
             (CoordinatorFrame::Farewell(reason), _) => self.close(reason),
             (CoordinatorFrame::Welcome(welcome), State::Greeting) => self.welcome(welcome),
             (CoordinatorFrame::Spec(offer), State::Live) => vec![AgentEffect::Offer(offer)],
-            (CoordinatorFrame::ReportStored { seq }, State::Live) => self.stored(seq),
+            (CoordinatorFrame::ReportStored { seq, leases }, State::Live) => self.stored(seq, leases),
             (CoordinatorFrame::Ask(ask), State::Live) => vec![AgentEffect::Ask(ask)],
             (CoordinatorFrame::Cancel(id), State::Live) => vec![AgentEffect::Cancel(id)],
             (CoordinatorFrame::Welcome(_), state) => self.close(out_of_turn("a welcome", state.name())),
@@ -139,17 +152,8 @@ impl AgentSession {
     }
 
     fn welcome(&mut self, welcome: Welcome) -> Vec<AgentEffect> {
-        if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&welcome.protocol) {
-            return self.close(
-                Reason::new(
-                    "protocol-unknown",
-                    format!(
-                        "the coordinator speaks protocol {}, this agent {PROTOCOL_MIN} to {PROTOCOL_MAX}",
-                        welcome.protocol
-                    ),
-                )
-                .mend("upgrade the older of the two"),
-            );
+        if let Some(reason) = told_another(spoken(), welcome.protocol) {
+            return self.close(reason);
         }
         self.state = State::Live;
         vec![AgentEffect::Live(welcome)]
@@ -159,7 +163,7 @@ impl AgentSession {
     fn report(&mut self, report: Box<HostReport>, now: BootMoment) -> Vec<AgentEffect> {
         let patient = |flight: &InFlight| now.since(flight.sent_at) < REPORT_RETRY;
         if self.state != State::Live || self.in_flight.as_ref().is_some_and(patient) {
-            self.waiting = Some(report);
+            self.waiting = Some((report, now));
             return Vec::new();
         }
         self.waiting = None;
@@ -173,12 +177,18 @@ impl AgentSession {
         vec![AgentEffect::Send(AgentFrame::Report { seq: self.last_seq, report })]
     }
 
-    fn stored(&mut self, seq: u64) -> Vec<AgentEffect> {
+    fn stored(&mut self, seq: u64, leases: Leases) -> Vec<AgentEffect> {
         // A confirmation of a report that was given up tells nothing that a later one will not.
         let Some(flight) = self.in_flight.take_if(|flight| flight.seq == seq) else { return Vec::new() };
         let forget = flight.through.map(|through| AgentEffect::Forget { journal: flight.journal, through });
-        let next = self.waiting.take().map(|report| self.report(report, flight.sent_at)).unwrap_or_default();
-        forget.into_iter().chain(next).collect()
+        let renewal = match leases {
+            Leases::Untouched => None,
+            Leases::Extended => Some(Renewal { from: flight.sent_at, grants: false }),
+            Leases::Granted => Some(Renewal { from: flight.sent_at, grants: true }),
+        };
+        // Sent now, but counted from when it was handed over: that is known here, and never too late.
+        let next = self.waiting.take().map(|(report, since)| self.report(report, since)).unwrap_or_default();
+        forget.into_iter().chain(renewal.map(AgentEffect::Renew)).chain(next).collect()
     }
 
     fn if_live(&self, frame: AgentFrame) -> Vec<AgentEffect> {

@@ -1,10 +1,10 @@
 //! The coordinator's half of the session.
 
-use super::{common_version, out_of_turn};
-use crate::frame::{AgentFrame, Ask, CoordinatorFrame, Hello, Welcome};
+use super::out_of_turn;
+use super::versions::{common, spoken};
+use crate::frame::{AgentFrame, Ask, CoordinatorFrame, Hello, Leases, Welcome};
 use crate::generation::{Accepted, Fence, Generation, Verdict, judge};
 use crate::id::{AskId, IncarnationId};
-use crate::limits::{PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::reason::Reason;
 use crate::report::HostReport;
 use crate::spec::SpecOffer;
@@ -40,6 +40,8 @@ pub enum CoordinatorInput {
     Stored {
         /// The report's number.
         seq: u64,
+        /// What that means for the host's leases.
+        leases: Leases,
     },
     /// Somebody asks.
     Ask(Ask),
@@ -132,7 +134,9 @@ impl CoordinatorSession {
                 self.publish(Some(offer));
                 self.offer()
             }
-            (CoordinatorInput::Stored { seq }, State::Live) => send(CoordinatorFrame::ReportStored { seq }),
+            (CoordinatorInput::Stored { seq, leases }, State::Live) => {
+                send(CoordinatorFrame::ReportStored { seq, leases })
+            }
             (CoordinatorInput::Ask(ask), State::Live) => send(CoordinatorFrame::Ask(ask)),
             (CoordinatorInput::Cancel(id), State::Live) => send(CoordinatorFrame::Cancel(id)),
             // Late answers of the store, and questions before the welcome: nobody to tell.
@@ -163,17 +167,9 @@ impl CoordinatorSession {
     }
 
     fn hello(&mut self, hello: Hello) -> Vec<CoordinatorEffect> {
-        let Some(protocol) = common_version((PROTOCOL_MIN, PROTOCOL_MAX), hello.protocol) else {
-            let (lowest, highest) = hello.protocol;
-            return self.close(
-                Reason::new(
-                    "protocol-unknown",
-                    format!(
-                        "the agent speaks protocol {lowest} to {highest}, this coordinator {PROTOCOL_MIN} to {PROTOCOL_MAX}"
-                    ),
-                )
-                .mend("upgrade the older of the two"),
-            );
+        let protocol = match common(spoken(), hello.protocol, &hello.agent_version) {
+            Ok(protocol) => protocol,
+            Err(apart) => return self.close(apart),
         };
         self.state = State::Admitting { protocol };
         self.held = hello.accepted;

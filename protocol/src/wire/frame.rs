@@ -13,7 +13,9 @@ use super::field::{
 use super::field::{set, unspecified};
 use super::v1;
 use crate::feature::Feature;
-use crate::frame::{AgentFrame, Answer, Ask, CoordinatorFrame, Hello, LogLine, OutputStream, Question, Welcome};
+use crate::frame::{
+    AgentFrame, Answer, Ask, CoordinatorFrame, Hello, Leases, LogLine, OutputStream, Question, Welcome,
+};
 use crate::generation::{Fence, Generation};
 use crate::id::AskId;
 use crate::limits::LOG_TAIL_MAX_LINES;
@@ -98,7 +100,14 @@ impl From<CoordinatorFrame> for v1::CoordinatorFrame {
             CoordinatorFrame::Welcome(welcome) => Frame::Welcome(welcome.into()),
             CoordinatorFrame::Farewell(reason) => Frame::Farewell(reason.into()),
             CoordinatorFrame::Spec(offer) => Frame::Spec(offer.into()),
-            CoordinatorFrame::ReportStored { seq } => Frame::ReportStored(v1::ReportStored { seq }),
+            CoordinatorFrame::ReportStored { seq, leases } => {
+                let leases = match leases {
+                    Leases::Untouched => v1::Leases::Unspecified,
+                    Leases::Extended => v1::Leases::Extended,
+                    Leases::Granted => v1::Leases::Granted,
+                };
+                Frame::ReportStored(v1::ReportStored { seq, leases: leases.into() })
+            }
             CoordinatorFrame::Ask(ask) => Frame::Ask(ask.into()),
             CoordinatorFrame::Cancel(id) => Frame::Cancel(v1::Cancel { ask_id: id.to_string() }),
         };
@@ -115,7 +124,15 @@ impl TryFrom<v1::CoordinatorFrame> for CoordinatorFrame {
             Frame::Welcome(welcome) => Self::Welcome(required("welcome", Some(welcome))?),
             Frame::Farewell(reason) => Self::Farewell(required("farewell", Some(reason))?),
             Frame::Spec(offer) => Self::Spec(required("spec", Some(offer))?),
-            Frame::ReportStored(v1::ReportStored { seq }) => Self::ReportStored { seq },
+            Frame::ReportStored(v1::ReportStored { seq, leases }) => {
+                // What a newer coordinator means by another word is not known here: it renews nothing.
+                let leases = match v1::Leases::try_from(leases) {
+                    Ok(v1::Leases::Unspecified) | Err(_) => Leases::Untouched,
+                    Ok(v1::Leases::Extended) => Leases::Extended,
+                    Ok(v1::Leases::Granted) => Leases::Granted,
+                };
+                Self::ReportStored { seq, leases }
+            }
             Frame::Ask(ask) => Self::Ask(required("ask", Some(ask))?),
             Frame::Cancel(v1::Cancel { ask_id }) => Self::Cancel(parse("cancel.ask_id", &ask_id)?),
         })

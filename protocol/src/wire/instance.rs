@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::field::{
     WireError, at_most, digest, distinct, distinct_list, file_name, filled, known, list, malformed, map, micros,
-    mount_point, parse, positive, required, set, unspecified,
+    mount_point, optional, parse, positive, required, set, unspecified,
 };
 use super::v1;
 use crate::egress::is_host_name;
@@ -41,7 +41,7 @@ impl From<&InstanceSpec> for v1::InstanceSpec {
             process: Some((&spec.process).into()),
             resources: Some(spec.resources.into()),
             isolation: Some((&spec.isolation).into()),
-            volume: Some(v1::Volume { path: spec.volume.path.clone(), size_bytes: spec.volume.bytes }),
+            volume: spec.volume.as_ref().map(|one| v1::Volume { path: one.path.clone(), size_bytes: one.bytes }),
             egress: Some(v1::EgressPolicy { rules: spec.egress.rules.iter().map(ToString::to_string).collect() }),
             ingress: Some((&spec.ingress).into()),
             files: spec.files.iter().map(v1::SealedFile::from).collect(),
@@ -79,7 +79,7 @@ impl TryFrom<v1::InstanceSpec> for InstanceSpec {
             process: required("process", message.process)?,
             resources: required("resources", message.resources)?,
             isolation: required("isolation", message.isolation)?,
-            volume: required("volume", message.volume)?,
+            volume: optional("volume", message.volume)?,
             egress: required("egress", message.egress)?,
             ingress: required("ingress", message.ingress)?,
             files: distinct_list("files", message.files, |file: &SealedFile| format!("{}/{}", file.dir, file.name))?,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use launchpad_protocol::enforcement::{Enforcement, Item};
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::frame::{
-    AgentFrame, Answer, Ask, CoordinatorFrame, Hello, LogLine, OutputStream, Question, Welcome,
+    AgentFrame, Answer, Ask, CoordinatorFrame, Hello, Leases, LogLine, OutputStream, Question, Welcome,
 };
 use launchpad_protocol::generation::{Accepted, Epoch, Fence, Generation, Revision};
 use launchpad_protocol::report::{
@@ -42,7 +42,7 @@ pub(crate) fn coordinator_frames() -> Vec<(&'static str, CoordinatorFrame)> {
         ("coordinator-welcome", CoordinatorFrame::Welcome(welcome)),
         ("coordinator-farewell", CoordinatorFrame::Farewell(reason("replaced"))),
         ("coordinator-spec", CoordinatorFrame::Spec(encode_spec(&host_spec()))),
-        ("coordinator-report-stored", CoordinatorFrame::ReportStored { seq: 12 }),
+        ("coordinator-report-stored", CoordinatorFrame::ReportStored { seq: 12, leases: Leases::Granted }),
         ("coordinator-ask", CoordinatorFrame::Ask(Ask { id: id(500), deadline_ms: 30_000, question })),
         ("coordinator-cancel", CoordinatorFrame::Cancel(id(500))),
     ]

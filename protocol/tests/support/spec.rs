@@ -7,9 +7,9 @@ use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::{Epoch, Generation, Revision};
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::spec::{
-    EgressPolicy, FileKind, HostSpec, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Operation, OperationAction,
-    Power, ProbeSet, ProcessSpec, Resources, RestartPolicy, SealedFile, Seccomp, Tmpfs, Tombstone, TombstoneScope,
-    Transient, Volume,
+    AgentUpgrade, EgressPolicy, FileKind, HostSpec, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Operation,
+    OperationAction, Power, ProbeSet, ProcessSpec, Resources, RestartPolicy, SealedFile, Seccomp, Tmpfs, Tombstone,
+    TombstoneScope, Transient, Volume,
 };
 
 use super::{digest, id};
@@ -24,6 +24,7 @@ pub(crate) fn host_spec() -> HostSpec {
         generation: Generation(42),
         instances: instances.into_iter().map(|instance| (instance.deployment, instance)).collect(),
         tombstones: tombstones.into_iter().map(|tombstone| (tombstone.id, tombstone)).collect(),
+        upgrade: Some(AgentUpgrade { operation: id(310), version: "0.2.0".parse().expect("a version") }),
     }
 }
 
@@ -47,7 +48,7 @@ pub(crate) fn instance(number: u128) -> InstanceSpec {
         },
         resources: Resources { cpu_millis: 500, memory_bytes: 1 << 30, pids: 256 },
         isolation: isolation(),
-        volume: Volume { path: "/data".to_owned(), bytes: 10_000_000_000 },
+        volume: Some(Volume { path: "/data".to_owned(), bytes: 10_000_000_000 }),
         egress: EgressPolicy {
             rules: ["*.example.org", "203.0.113.0/24:8443", "api.example.com"]
                 .map(|rule| rule.parse().expect("a rule"))

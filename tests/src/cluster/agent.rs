@@ -21,6 +21,7 @@ use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::HostReport;
 use launchpad_protocol::session::{AgentEffect, AgentInput, AgentSession};
 use launchpad_protocol::spec::{HostSpec, SpecOffer};
+use launchpad_protocol::time::BootMoment;
 
 use super::Bug;
 use super::host::Host;
@@ -52,6 +53,8 @@ pub(super) struct Agent {
     pub(super) report: Option<HostReport>,
     pub(super) reported_at: Micros,
     pub(super) turn_at: Option<Micros>,
+    /// When the host's leases were last renewed in this boot.
+    pub(super) renewed_at: Option<BootMoment>,
 }
 
 impl World {
@@ -84,6 +87,7 @@ impl World {
             report: None,
             reported_at: 0,
             turn_at: None,
+            renewed_at: one.kept_lease.filter(|(boot, _)| *boot == one.boot).map(|(_, at)| at),
         });
         let life = one.lives;
         self.note(format_args!("host {host}: agent {life} begins"));
@@ -204,6 +208,7 @@ impl World {
                         agent.journal.forget(journal, through, &mut agent.changes);
                     }
                 }
+                AgentEffect::Renew(word) => self.renew(host, word),
                 AgentEffect::Ask(_) | AgentEffect::Cancel(_) => {}
                 AgentEffect::Close(_) => {
                     self.hang_up(link, End::Agent);

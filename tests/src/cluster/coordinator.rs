@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use launchpad_coordinator::domain::silence::Heard;
 use launchpad_protocol::frame::AgentFrame;
 use launchpad_protocol::generation::{Fence, Generation};
 use launchpad_protocol::id::IncarnationId;
@@ -33,8 +34,8 @@ pub(super) struct Coordinator {
     pub(super) life: u32,
     /// Whether it serves.
     pub(super) up: bool,
-    /// When this process started.
-    pub(super) started: Moment,
+    /// When it has heard its hosts, in this life.
+    pub(super) heard: Heard,
     /// Its sessions.
     sessions: BTreeMap<LinkId, Session>,
     /// When each loop goes round next by its timer.
@@ -58,7 +59,7 @@ impl Coordinator {
             skew: 0,
             life: 0,
             up: false,
-            started: now,
+            heard: Heard::default(),
             sessions: BTreeMap::new(),
             timers: BTreeMap::new(),
         }
@@ -83,7 +84,7 @@ impl World {
         }
         self.coordinator.up = true;
         self.coordinator.life += 1;
-        self.coordinator.started = self.coordinator_wall();
+        self.coordinator.heard = Heard::default();
         let life = self.coordinator.life;
         self.note(format_args!("coordinator: life {life} begins"));
         for job in Job::ALL {
@@ -182,7 +183,8 @@ impl World {
                 return match self.coordinator.store.take_report(id, fence, &report, now) {
                     Ok(news) => {
                         self.after_report(&news);
-                        Some(CoordinatorInput::Stored { seq })
+                        let leases = self.coordinator.store.leases(id, &report);
+                        Some(CoordinatorInput::Stored { seq, leases })
                     }
                     Err(reason) => Some(CoordinatorInput::Dismiss(reason)),
                 };

@@ -17,6 +17,16 @@ const FAULTS_MAX: usize = 36;
 /// How long bad weather lasts, at most.
 const WEATHER_MAX: Micros = 12 * SECOND;
 
+/// How long a host is cut off: longer than a lease, and than what is waited beyond it.
+const PARTITION_MIN: Micros = 20 * SECOND;
+const PARTITION_MAX: Micros = 45 * SECOND;
+
+/// How long a machine sleeps, at most: what wakes within the margin finds its leases ended in time.
+const SLEEP_MAX: Micros = 6 * SECOND;
+
+/// How long an agent lives before it is killed again: enough to look once, and to stop what must not run.
+const BREATH: Micros = SECOND;
+
 /// How often a copy is made in the moments after a wish, in percent, and how soon: what is half-done is what a copy
 /// remembers wrongly.
 const COPIED_AFTER_WISH: u32 = 20;
@@ -57,6 +67,10 @@ pub(super) enum Fault {
     BotHangs { host: usize },
     /// A host reboots.
     Reboot { host: usize },
+    /// Nothing reaches a host, and nothing leaves it, for longer than a lease.
+    Partition { host: usize },
+    /// A machine sleeps for a while; its boot clock counts that.
+    Suspend { host: usize },
 }
 
 impl World {
@@ -70,7 +84,7 @@ impl World {
 
     fn any_fault(&mut self) -> Fault {
         let host = self.pick(self.hosts.len());
-        match self.pick(29) {
+        match self.pick(33) {
             0..=1 => Fault::Cut { host },
             2..=4 => Fault::KillAgent { host, keeps_book: true },
             5 => Fault::KillAgent { host, keeps_book: false },
@@ -83,6 +97,8 @@ impl World {
             16..=17 => Fault::BotExits { host, code: [1, 137, 78][self.pick(3)] },
             18..=19 => Fault::BotHangs { host },
             20 => Fault::Reboot { host },
+            21..=23 => Fault::Partition { host },
+            24 => Fault::Suspend { host },
             _ => Fault::Weather { host },
         }
     }
@@ -105,7 +121,13 @@ impl World {
                     self.cut(link);
                 }
             }
-            Fault::KillAgent { host, keeps_book } => self.kill_agent(host, keeps_book),
+            Fault::KillAgent { host, keeps_book } => {
+                // One that does not come back for longer than the margin stops nobody, and nobody can promise otherwise.
+                let breathes = |since: Micros| self.now >= since + BREATH;
+                if self.hosts[host].agent.as_ref().is_some_and(|agent| breathes(agent.since)) {
+                    self.kill_agent(host, keeps_book);
+                }
+            }
             Fault::KillHolding { host } => self.hosts[host].dies_holding = true,
             Fault::KillCoordinator => self.restart_coordinator(),
             Fault::Copy => {
@@ -125,6 +147,16 @@ impl World {
             Fault::BotExits { host, code } => self.bot_exits(host, code),
             Fault::BotHangs { host } => self.bot_hangs(host),
             Fault::Reboot { host } => self.reboot(host),
+            Fault::Partition { host } => {
+                self.note(format_args!("host {host}: cut off"));
+                self.weather[host] = Weather { lost: 100, ..Weather::default() };
+                let span = PARTITION_MIN + self.within(PARTITION_MAX - PARTITION_MIN);
+                self.after(span, Event::Fault(Fault::Clear { host }));
+            }
+            Fault::Suspend { host } => {
+                self.note(format_args!("host {host}: sleeps"));
+                self.hosts[host].suspended_until = self.now + self.within(SLEEP_MAX);
+            }
         }
     }
 

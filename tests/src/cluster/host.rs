@@ -58,6 +58,10 @@ pub(super) struct Host {
     pub(super) dies_holding: bool,
     /// When the last offer that came is judged.
     pub(super) judges_at: Micros,
+    /// What the agent's disk says of its leases: in which boot they were renewed, and when.
+    pub(super) kept_lease: Option<(u32, BootMoment)>,
+    /// Until then the machine sleeps, and only its boot clock goes on.
+    pub(super) suspended_until: Micros,
     bots: BTreeMap<String, Bot>,
 }
 
@@ -82,6 +86,8 @@ impl Host {
             lives: 0,
             dies_holding: false,
             judges_at: 0,
+            kept_lease: None,
+            suspended_until: 0,
             bots: BTreeMap::new(),
         }
     }

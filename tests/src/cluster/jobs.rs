@@ -4,11 +4,9 @@
 //! them all; the decisions are those of `domain`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use launchpad_coordinator::domain::compile::{Basis, PlacedDeployment, is_wished, next_spec, power};
 use launchpad_coordinator::domain::deployment::{Event as Happening, State, step};
-use launchpad_coordinator::domain::host::{self, HostEvent, HostState};
 use launchpad_coordinator::domain::placement::{Placement, Wanted};
 use launchpad_coordinator::domain::pool_table::PoolTable;
 use launchpad_coordinator::domain::recovery;
@@ -24,9 +22,6 @@ use super::world::{Event, Micros, SECOND, World};
 
 /// How often each loop goes round without a signal (`coordinator::jobs`).
 const ROUND_EVERY: Micros = 2 * SECOND;
-
-/// How long a host may be quiet until it is silent: three reports (`jobs::watcher`).
-const SILENT_AFTER: Duration = Duration::from_secs(30);
 
 /// One of the coordinator's loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,15 +133,6 @@ impl World {
         }
     }
 
-    fn watch_round(&mut self) {
-        let (now, started) = (self.coordinator_wall(), self.coordinator.started);
-        for row in self.coordinator.store.hosts.values_mut() {
-            if row.state == HostState::Active && now.since(row.last_seen_at.max(started)) > SILENT_AFTER {
-                row.state = host::step(row.state, HostEvent::FellSilent);
-            }
-        }
-    }
-
     fn operate(&mut self) {
         if self.coordinator.store.frozen.is_some() && self.coordinator.store.may_confirm() {
             self.note(format_args!("operator: confirms the recovery"));
@@ -171,7 +157,7 @@ impl Store {
             floor: self.floors.get(&host).copied(),
         };
         // Every file is sealed below, and that is all that compiling can miss.
-        next_spec(basis, placed, unburied.map(|grave| grave.tombstone.clone()).collect()).ok().flatten()
+        next_spec(basis, placed, unburied.map(|grave| grave.tombstone.clone()).collect(), None).ok().flatten()
     }
 
     fn placed(&self, one: &Row) -> PlacedDeployment {

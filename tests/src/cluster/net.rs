@@ -138,7 +138,7 @@ pub(super) fn name(frame: &Frame) -> String {
         Frame::Down(CoordinatorFrame::Welcome(welcome)) => format!("welcome, fence {}", welcome.fence),
         Frame::Down(CoordinatorFrame::Farewell(reason)) => format!("farewell: {}", reason.code),
         Frame::Down(CoordinatorFrame::Spec(offer)) => format!("spec {}", offer.generation),
-        Frame::Down(CoordinatorFrame::ReportStored { seq }) => format!("stored {seq}"),
+        Frame::Down(CoordinatorFrame::ReportStored { seq, leases }) => format!("stored {seq}, leases {leases:?}"),
         Frame::Down(CoordinatorFrame::Ask(_) | CoordinatorFrame::Cancel(_)) => "a question".to_owned(),
     }
 }

@@ -57,6 +57,7 @@ pub(super) struct Oracle {
     ledgers: Vec<Ledger>,
     published: BTreeSet<(usize, Generation, Digest)>,
     wished: BTreeSet<DeploymentId>,
+    movable: BTreeSet<DeploymentId>,
     condemned: BTreeMap<DeploymentId, bool>,
     restarts: BTreeMap<OperationId, Restart>,
     starts: BTreeMap<DeploymentId, u32>,
@@ -72,6 +73,7 @@ impl Oracle {
             ledgers: (0..hosts).map(|_| Ledger::default()).collect(),
             published: BTreeSet::new(),
             wished: BTreeSet::new(),
+            movable: BTreeSet::new(),
             condemned: BTreeMap::new(),
             restarts: BTreeMap::new(),
             starts: BTreeMap::new(),
@@ -80,9 +82,12 @@ impl Oracle {
         }
     }
 
-    /// Somebody wants a bot.
-    pub(super) fn wished(&mut self, deployment: DeploymentId) {
+    /// Somebody wants a bot, which may move or not.
+    pub(super) fn wished(&mut self, deployment: DeploymentId, may_move: bool) {
         self.wished.insert(deployment);
+        if may_move {
+            self.movable.insert(deployment);
+        }
     }
 
     /// Somebody wants one started anew.
@@ -209,6 +214,10 @@ impl Oracle {
             Some(StopCause::Tombstone(_)) => {
                 let ordered = self.condemned.contains_key(&deployment);
                 self.require(9, ordered, || format!("{id} is buried, and nobody wanted that"));
+            }
+            Some(StopCause::LeaseEnded) => {
+                let may_move = self.movable.contains(&deployment);
+                self.require(9, may_move, || format!("{id} is stopped for a lease, and is to be kept"));
             }
             Some(StopCause::PowerOff | StopCause::LocalStop | StopCause::Replaced | StopCause::Drift(_)) | None => {
                 self.require(9, false, || format!("{id} is stopped without a cause: {why:?}"));

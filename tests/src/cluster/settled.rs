@@ -86,7 +86,8 @@ impl World {
             .filter(|container| container.deployment == id)
             .collect();
         let runs = here.len() == 1 && here[0].running_since().is_some();
-        let has_data = host.is_some_and(|host| host.model.observed.volumes.contains_key(&id));
+        let volume = host.is_some_and(|host| host.model.observed.volumes.contains_key(&id));
+        let has_data = volume == one.blueprint.volume.is_some();
         let holds = match state {
             State::Requested => {
                 let placement = place(&wanted(one), &self.coordinator.store.candidates());
@@ -94,7 +95,7 @@ impl World {
             }
             State::Running => runs && has_data && one.row.reason.is_none(),
             State::Failed => here.len() == 1 && !runs && has_data && self.is_refused(host, id),
-            State::Terminated => self.oracle.is_forgotten(id) || here.is_empty() && !has_data,
+            State::Terminated => self.oracle.is_forgotten(id) || here.is_empty() && !volume,
             State::Provisioning
             | State::Configuring
             | State::Starting

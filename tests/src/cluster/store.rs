@@ -13,6 +13,7 @@ use launchpad_coordinator::domain::host::{self, HostEvent, HostState};
 use launchpad_coordinator::domain::placement::Candidate;
 use launchpad_coordinator::domain::recovery;
 use launchpad_coordinator::domain::recovery_gate::{self, Witness};
+use launchpad_coordinator::domain::silence::Suspicion;
 use launchpad_coordinator::domain::whereabouts::{self, Found, Remembered};
 use launchpad_coordinator::store::deployments::Deployment;
 use launchpad_protocol::capability;
@@ -109,6 +110,8 @@ pub(super) struct Store {
     /// Floors above which publishing goes on, each in the life of the store in which that was confirmed.
     confirmed: BTreeMap<HostId, (Generation, IncarnationId)>,
     pub(super) outbox: BTreeSet<HostId>,
+    /// Which hosts fell silent together.
+    pub(super) suspicion: Suspicion,
     folded: BTreeMap<(HostId, JournalId), u64>,
 }
 
@@ -133,6 +136,7 @@ impl Store {
             reports: BTreeMap::new(),
             confirmed: BTreeMap::new(),
             outbox: BTreeSet::new(),
+            suspicion: Suspicion::default(),
             folded: BTreeMap::new(),
         }
     }
@@ -170,7 +174,7 @@ impl Store {
     ) -> Result<News, Reason> {
         let unknown = || Reason::new("session-replaced", "another session has replaced this one");
         let host = self.hosts.get_mut(&id).filter(|host| host.fence == fence).ok_or_else(unknown)?;
-        let state = host::step(host.state, HostEvent::Reported);
+        let state = host::step(host.state, false, HostEvent::Reported);
         let mut news = News { room: state != host.state || host.capacity != report.capacity, ..News::default() };
         (host.state, host.capacity, host.last_seen_at) = (state, report.capacity, now);
         self.reports.insert(id, report.clone());

@@ -78,6 +78,10 @@ impl World {
         let is_due = |agent: &&mut Agent| one.lives == life && agent.turn_at == Some(now);
         let Some(agent) = one.agent.as_mut().filter(is_due) else { return };
         agent.turn_at = None;
+        if now < one.suspended_until {
+            let resumed = one.suspended_until;
+            return self.turn_by(host, resumed);
+        }
         one.look(now, wall, bug);
         self.begin_next(host);
         if let Some(report) = self.hosts[host].tell(now, wall) {
@@ -94,6 +98,11 @@ impl World {
         let ready: Vec<_> = agent.work.iter().filter(|(_, queue)| queue.begun.is_none()).map(|(s, _)| *s).collect();
         for subject in ready {
             while let Some(action) = self.hosts[host].next_action(subject) {
+                if self.hosts[host].is_too_late(&action, self.now, self.bug) {
+                    self.hosts[host].give_up(subject);
+                    self.turn_soon(host);
+                    break;
+                }
                 let is_durable = matches!(
                     action,
                     Action::BeginOperation { .. } | Action::FinishOperation { .. } | Action::Bury { .. }
@@ -127,6 +136,9 @@ impl World {
     /// An action ends: now it has happened.
     pub(super) fn done(&mut self, host: usize, life: u32, turn: u64) {
         let one = &self.hosts[host];
+        if self.now < one.suspended_until {
+            return self.at(one.suspended_until, Event::Done { host, life, turn });
+        }
         let Some(agent) = one.agent.as_ref().filter(|_| one.lives == life) else { return };
         let found = agent.work.iter().find(|(_, queue)| queue.begun == Some(turn));
         let Some((subject, action)) = found.and_then(|(subject, queue)| Some((*subject, queue.current()?.clone())))
@@ -146,6 +158,7 @@ impl Host {
     fn look(&mut self, now: Micros, wall: Moment, bug: Option<Bug>) {
         let Some(since) = self.agent.as_ref().map(|agent| agent.since) else { return };
         let (context, health) = (self.context(now, wall), self.health(now, since));
+        let renewed_at = self.renewed_at(now, bug);
         let Self { agent: Some(agent), held: Some((_, spec)), model, .. } = self else { return };
         let (observed, marks) = (&model.observed, &model.marks);
         for instance in spec.instances.values() {
@@ -165,7 +178,8 @@ impl Host {
         }
         // Nobody breaks a wall on these hosts, so nothing is judged: that is what a run would spend most of its time on.
         let findings = BTreeMap::new();
-        let known = Knowledge { marks, records: &agent.records, health: &health, findings: &findings };
+        let records = &agent.records;
+        let known = Knowledge { marks, records, health: &health, findings: &findings, renewed_at };
         agent.plan = plan(spec, observed, known, &context);
         if bug == Some(Bug::AbsenceDeletes) {
             agent.delete_orphans();
@@ -178,6 +192,12 @@ impl Host {
 
     fn next_action(&self, subject: Subject) -> Option<Action> {
         self.agent.as_ref()?.work.get(&subject)?.actions.front().cloned()
+    }
+
+    fn give_up(&mut self, subject: Subject) {
+        if let Some(agent) = &mut self.agent {
+            agent.work.remove(&subject);
+        }
     }
 
     /// Drops a subject's first action. Answers whether there is more to do.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use launchpad_coordinator::domain::deployment::{Event as Happening, State, step};
+use launchpad_coordinator::domain::lease::Policy;
 use launchpad_coordinator::domain::plan_table::{Plan, PlanTable};
 use launchpad_coordinator::domain::recovery::may_forget;
 use launchpad_coordinator::domain::revision::{Ingredients, blueprint};
@@ -23,6 +24,7 @@ use launchpad_protocol::spec::{InstanceSpec, Operation, OperationAction, Tombsto
 use launchpad_protocol::time::Moment;
 use uuid::Uuid;
 
+use super::failover::PATIENCE;
 use super::host::POOL;
 use super::jobs::Job;
 use super::store::{Grave, Ordered, Row};
@@ -37,6 +39,9 @@ const WISHES: (usize, usize) = (6, 24);
 const HURRIED: u32 = 35;
 const HURRY: Micros = 150 * MILLI;
 
+/// Of a hundred bots, how many may fail over.
+const FAILOVER: u32 = 50;
+
 /// Tenants: two, so that one's network goes while the other's stays.
 const ACCOUNTS: u128 = 2;
 
@@ -45,6 +50,8 @@ static WORKLOAD: LazyLock<Workload> = LazyLock::new(Workload::read);
 
 struct Workload {
     profile: Profile,
+    /// The same, without a volume.
+    stateless: Profile,
     plan: Plan,
     image: ImageRef,
     secrets: BTreeSet<String>,
@@ -99,9 +106,10 @@ impl World {
         let now = self.coordinator_wall();
         let id: DeploymentId = self.id(now);
         let account = AccountId::from(Uuid::from_u128(self.pick(ACCOUNTS as usize) as u128 + 1));
-        let row = WORKLOAD.requested(id, account, now);
-        self.note(format_args!("user: deploys {}", Short(id.uuid())));
-        self.oracle.wished(id);
+        let policy = if self.percent(FAILOVER) { Policy::Failover } else { Policy::Keep };
+        let row = WORKLOAD.requested((id, account), policy, now);
+        self.note(format_args!("user: deploys {} ({policy})", Short(id.uuid())));
+        self.oracle.wished(id, policy == Policy::Failover);
         self.coordinator.store.deployments.insert(id, row);
         self.signal(Job::Place);
     }
@@ -190,11 +198,13 @@ impl Workload {
         let plan = PlanTable::default().get("starter").cloned().expect("a default plan");
         let image = ImageRef { repository: "registry.example/echo".to_owned(), digest: Digest::of(b"echo") };
         let secrets = profile.secrets.generated.iter().cloned().collect();
-        Self { profile, plan, image, secrets }
+        let stateless = Profile { state_path: None, ..profile.clone() };
+        Self { profile, stateless, plan, image, secrets }
     }
 
-    fn requested(&self, id: DeploymentId, account: AccountId, now: Moment) -> Row {
-        let Self { profile, plan, image, secrets } = self;
+    fn requested(&self, (id, account): (DeploymentId, AccountId), policy: Policy, now: Moment) -> Row {
+        let Self { profile, stateless, plan, image, secrets } = self;
+        let profile = if policy == Policy::Failover { stateless } else { profile };
         let revision = Revision::default().next();
         let (egress, hostnames) = (&BTreeSet::new(), &BTreeSet::new());
         let ingredients = Ingredients {
@@ -208,6 +218,7 @@ impl Workload {
             secrets,
             egress,
             hostnames,
+            lease: policy.lease(&PATIENCE),
         };
         let blueprint: InstanceSpec = blueprint(ingredients).expect("the starter plan holds an echo bot");
         let row = Deployment {
@@ -218,6 +229,7 @@ impl Workload {
             plan: plan.name.clone(),
             image: image.clone(),
             pool: POOL.to_owned(),
+            policy,
             state: State::Requested,
             reason: None,
             revision,

@@ -166,6 +166,11 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
+            Event::Arrive { link, frame } if self.sleeps(link, &frame) => {
+                // It waits in the kernel.
+                let at = self.links.get(&link).map_or(self.now, |on| self.hosts[on.host].suspended_until);
+                self.at(at, Event::Arrive { link, frame });
+            }
             Event::Arrive { link, frame } => match *frame {
                 Frame::Up(frame) => self.hear_agent(link, frame),
                 Frame::Down(frame) => self.hear_coordinator(link, frame),
@@ -185,6 +190,12 @@ impl World {
             Event::Calm => self.calm(),
             Event::Look => {}
         }
+    }
+
+    /// Whether that frame is for an agent whose machine sleeps.
+    fn sleeps(&self, link: LinkId, frame: &Frame) -> bool {
+        let host = self.links.get(&link).map(|on| &self.hosts[on.host]);
+        matches!(frame, Frame::Down(_)) && host.is_some_and(|host| self.now < host.suspended_until)
     }
 
     /// Has an event happen at that time.

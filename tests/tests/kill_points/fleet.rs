@@ -32,6 +32,13 @@ pub(crate) fn joined_and_revoked(site: &mut Site, point: &str) -> Result<()> {
     let mut agent = Agent::run(place)?;
     let host = until_host(site, &name, "connected", |host| host["connected"] == true)?;
     let id = host["id"].as_str().context("a host has an id")?.to_owned();
+    site.until("it to have said which roots it trusts", |lab| {
+        let seen = lab.api()?.get("/pki")?.success()?;
+        let told = seen["hosts"].as_array().into_iter().flatten().find(|host| host["name"] == name.as_str());
+        Ok(told.filter(|host| host["has_roots"] == true).map(drop))
+    })?;
+    site.order(&format!("/hosts/{id}/cordon"), &json!({}), &format!("{name}-cordon"))?;
+    until_host(site, &name, "cordoned", |host| host["state"] == "cordoned")?;
     site.order(&format!("/hosts/{id}/revoke"), &json!({}), &format!("{name}-revoke"))?;
     until_host(site, &name, "revoked and cut off", |host| host["state"] == "retired" && host["connected"] == false)?;
     agent.kill()?;
@@ -66,6 +73,19 @@ pub(crate) fn renewed(site: &mut Site, point: &str) -> Result<()> {
     site.until("the host to be let in with its new certificate", |lab| {
         let said = lab.host(0)?.agent()?.log_since_start();
         ensure!(said.contains("connected to the coordinator"), "not yet");
+        Ok(Some(()))
+    })?;
+    site.settle()
+}
+
+/// An upgrade to the version that the host has: begun, found to be so, and over.
+pub(crate) fn upgraded(site: &mut Site, point: &str) -> Result<()> {
+    site.arm(point)?;
+    let wish = json!({ "to": env!("CARGO_PKG_VERSION"), "rings": ["main"], "soak_s": 0 });
+    let begun = site.order("/upgrades", &wish, &format!("{}-upgrade", name_of(point)))?;
+    site.until("the upgrade to be over", |lab| {
+        let told = lab.api()?.get("/upgrades")?.success()?;
+        ensure!(told["upgrade"]["id"] == begun["id"] && told["upgrade"]["state"] == "done", "{told}");
         Ok(Some(()))
     })?;
     site.settle()

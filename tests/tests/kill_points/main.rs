@@ -40,10 +40,12 @@ const ON_THE_HOST: [&str; 1] = ["ledger-local-stop"];
 
 /// `launchpad-coordinator init`.
 const INSTALLING: [&str; 1] = ["initialise"];
-/// A machine becomes a host, and is thrown out again.
-const JOINING: [&str; 3] = ["create-join-token", "enroll", "revoke-host"];
+/// A machine becomes a host, says whom it trusts, is given nothing new, and is thrown out again.
+const JOINING: [&str; 5] = ["create-join-token", "enroll", "note-trust", "cordon-host", "revoke-host"];
 /// A certificate past half its life.
 const RENEWING: [&str; 1] = ["renew-certificate"];
+/// Agents become another version.
+const UPGRADING: [&str; 1] = ["upgrade"];
 /// A host that says nothing any more.
 const FALLING_SILENT: [&str; 1] = ["silence"];
 /// What a bot is given in confidence changes.
@@ -58,6 +60,8 @@ const COPIES_ORDERED: usize = 3;
 const ROTATING: [&str; 2] = ["rotate-keys", "rotation"];
 /// Steps of a rotation, each with a commit: the key is made, files are rewrapped, the old key is retired, all is done.
 const ROTATION_STEPS: usize = 4;
+/// Another issuing CA is made beside the first, and given up again.
+const CHANGING_CA: [&str; 2] = ["begin-ca-rotation", "step-ca-rotation"];
 /// Staff look at what is another account's.
 const LOOKING: [&str; 1] = ["note-view"];
 /// A deleted bot's data, once its retention is over.
@@ -74,9 +78,9 @@ fn agents_own() -> Vec<&'static str> {
 
 /// The coordinator's places that have a journey of their own.
 fn coordinators_own() -> Vec<&'static str> {
-    let fleet = [&JOINING[..], &RENEWING, &FALLING_SILENT, &LOOKING, &REAPING].concat();
+    let fleet = [&JOINING[..], &RENEWING, &UPGRADING, &FALLING_SILENT, &LOOKING, &REAPING].concat();
     let tenants = [&CONFIDING[..], &OPENING, &ORDERING_COPIES].concat();
-    [&fleet[..], &tenants, &INSTALLING, &RESTORING, &PUT_BACK, &ROTATING].concat()
+    [&fleet[..], &tenants, &INSTALLING, &RESTORING, &PUT_BACK, &ROTATING, &CHANGING_CA].concat()
 }
 
 fn commits() -> Vec<&'static str> {
@@ -98,6 +102,11 @@ fn all_but(process: &str, places: Vec<&str>, elsewhere: &[&str]) -> Vec<String> 
 fn an_agent_killed_at_any_action_note_or_step_of_a_volume_goes_on_and_leaves_the_neighbour_alone() -> Result<()> {
     let points = all_but("agent", launchpad_agent::kill_points(), &agents_own());
     visit_all(&points, Site::with_neighbour, tenant::deploy_restart_purge)
+}
+
+#[test]
+fn a_coordinator_killed_while_it_upgrades_agents_asks_each_host_once() -> Result<()> {
+    visit_all(&points("coordinator", &UPGRADING), Site::with_host, fleet::upgraded)
 }
 
 #[test]
@@ -199,4 +208,9 @@ fn places_with_a_journey_of_their_own_still_exist() {
     assert!(agents_own().iter().all(|place| agent.contains(place)), "{:?} against {agent:?}", agents_own());
     let own = coordinators_own();
     assert!(own.iter().all(|place| coordinator.contains(place)), "{own:?} against {coordinator:?}");
+}
+
+#[test]
+fn a_coordinator_killed_while_one_ca_takes_over_from_another_is_in_one_phase_or_the_next() -> Result<()> {
+    visit_all(&points("coordinator", &CHANGING_CA), Site::with_neighbour, installation::ca_changed)
 }

@@ -19,17 +19,19 @@ use crate::plan::action::Action;
 impl Scene<'_> {
     /// Its volume, as a container stands on it: there, mounted, and before a start as large as its plan grants.
     pub(super) fn volume(&self) -> Option<Action> {
+        let asked = self.spec.volume.as_ref()?;
         let stays =
             self.too_small().filter(|volume| self.runs() || volume.flags_right && self.record.trouble.is_some());
-        let bytes = stays.map_or(self.spec.volume.bytes, |volume| volume.bytes);
+        let bytes = stays.map_or(asked.bytes, |volume| volume.bytes);
         let is_right = |volume: &VolumeSight| volume.mounted && volume.flags_right && volume.bytes >= bytes;
         let seen = self.observed.volumes.get(&self.spec.deployment);
-        (!seen.is_some_and(is_right)).then(|| self.prepare_volume(bytes))
+        (!seen.is_some_and(is_right)).then(|| self.prepare_volume(asked, bytes))
     }
 
     /// What is left of it for the moment in which the bot that runs stands still.
     pub(super) fn growth(&self) -> Option<Action> {
-        self.too_small().filter(|_| self.runs()).map(|_| self.prepare_volume(self.spec.volume.bytes))
+        let asked = self.spec.volume.as_ref()?;
+        self.too_small().filter(|_| self.runs()).map(|_| self.prepare_volume(asked, asked.bytes))
     }
 
     /// The same around the running bot, where that can be.
@@ -39,13 +41,13 @@ impl Scene<'_> {
 
     /// Why it cannot grow now; none: it can, or has no need to.
     pub(super) fn waits_for_a_stop(&self) -> Option<Reason> {
-        let volume = self.too_small().filter(|_| self.runs())?;
-        volume.waits_for_a_stop(self.spec.volume.bytes)
+        let asked = self.spec.volume.as_ref()?;
+        self.too_small().filter(|_| self.runs())?.waits_for_a_stop(asked.bytes)
     }
 
     fn too_small(&self) -> Option<&VolumeSight> {
-        let volume = self.observed.volumes.get(&self.spec.deployment);
-        volume.filter(|volume| volume.mounted && volume.bytes < self.spec.volume.bytes)
+        let (asked, volume) = (self.spec.volume.as_ref()?, self.observed.volumes.get(&self.spec.deployment));
+        volume.filter(|volume| volume.mounted && volume.bytes < asked.bytes)
     }
 
     fn runs(&self) -> bool {
@@ -53,8 +55,8 @@ impl Scene<'_> {
         containers.any(|container| container.running_since().is_some())
     }
 
-    fn prepare_volume(&self, bytes: u64) -> Action {
-        let volume = Volume { bytes, ..self.spec.volume.clone() };
+    fn prepare_volume(&self, asked: &Volume, bytes: u64) -> Action {
+        let volume = Some(Volume { bytes, ..asked.clone() });
         Action::PrepareVolume { spec: Box::new(InstanceSpec { volume, ..self.spec.clone() }) }
     }
 }

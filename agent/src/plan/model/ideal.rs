@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use launchpad_protocol::digest::Digest;
-use launchpad_protocol::spec::{InstanceSpec, LOG_FILES, Resources, Seccomp};
+use launchpad_protocol::spec::{InstanceSpec, LOG_FILES, Resources, Seccomp, Volume};
 
 use crate::enforce::shape::TenantShape;
 use crate::observe::kernel::{
@@ -14,14 +14,14 @@ use crate::observe::{Container, ContainerState, GateSight, VolumeSight, gate_dig
 /// How far ids of containers are from those of a host that maps them.
 const ID_DISTANCE: u32 = 200_000;
 
-/// Its volume.
+/// Its volume, where it has one.
 #[must_use]
-pub fn volume(spec: &InstanceSpec) -> VolumeSight {
+pub fn volume(asked: &Volume) -> VolumeSight {
     VolumeSight {
         backend: "ideal".to_owned(),
-        bytes: spec.volume.bytes,
+        bytes: asked.bytes,
         used_bytes: 0,
-        free_bytes: Some(spec.volume.bytes),
+        free_bytes: Some(asked.bytes),
         mounted: true,
         flags_right: true,
         grows_in_use: true,
@@ -100,7 +100,8 @@ fn mounts(spec: &InstanceSpec) -> BTreeMap<String, MountView> {
     let shm = MountView { noexec: true, bytes: Some(isolation.shm_bytes), ..tmpfs.clone() };
     let volume = MountView { filesystem: "ext4".to_owned(), ..tmpfs.clone() };
     let mut mounts =
-        BTreeMap::from([("/".to_owned(), root), ("/dev/shm".to_owned(), shm), (spec.volume.path.clone(), volume)]);
+        BTreeMap::from([("/".to_owned(), root), ("/dev/shm".to_owned(), shm)]);
+    mounts.extend(spec.volume.iter().map(|asked| (asked.path.clone(), volume.clone())));
     mounts.extend(isolation.tmpfs.iter().map(|asked| {
         (asked.path.clone(), MountView { noexec: !asked.exec, bytes: Some(asked.bytes), ..tmpfs.clone() })
     }));

@@ -44,8 +44,8 @@ async fn a_larger_plan_reaches_a_running_bot_whose_container_and_files_stay() {
     let view = set(&lab, id, "pro").await.unwrap();
     assert_eq!((view.revision, view.plan.name.as_str()), (Revision(2), "pro"));
     let after = lab.spec(&host).await.instances[&id].clone();
-    assert_eq!((after.resources.memory_bytes, after.volume.bytes), (2 * GIB, 25_000_000_000));
     let (resources, volume) = (after.resources, after.volume.clone());
+    assert_eq!((resources.memory_bytes, volume.as_ref().unwrap().bytes), (2 * GIB, 25_000_000_000));
     assert_eq!(after, InstanceSpec { resources, volume, revision: Revision(2), ..before }, "nothing else changes");
     let row = lab.row(id).await;
     assert_eq!((row.state, row.plan.as_str(), row.size), (State::Updating, "pro", view.plan.size()));

@@ -14,7 +14,7 @@ use crate::command::LogsWanted;
 use crate::domain::actor::{Actor, Role};
 use crate::domain::audit::first_break;
 use crate::domain::deployment::{Event, State};
-use crate::domain::host::SILENT_AFTER;
+use crate::domain::lease::SILENT_AFTER;
 use crate::domain::refusal::RefusalKind;
 use crate::store::{audit, operations, outbox};
 
