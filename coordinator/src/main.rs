@@ -5,11 +5,13 @@
 use std::process::ExitCode;
 
 use launchpad_coordinator::api::openapi;
+use launchpad_coordinator::app::ca_rotation::begin;
 use launchpad_coordinator::app::init::{Installation, init};
 use launchpad_coordinator::app::restore::{Restored, restore};
 use launchpad_coordinator::config::file::{self, Misled};
 use launchpad_coordinator::config::{
-    Command, Config, InitArguments, LOG_VARIABLE, LogFormat, Output, RestoreArguments, ServeArguments,
+    Command, Config, InitArguments, LOG_VARIABLE, LogFormat, Output, PkiVerb, RestoreArguments, RotateArguments,
+    ServeArguments,
 };
 use launchpad_coordinator::outside::Outside;
 use launchpad_coordinator::run;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
             Command::Init(arguments) => run_init(&arguments).await,
             Command::Serve(arguments) => run_serve(arguments).await,
             Command::Restore(arguments) => run_restore(&arguments).await,
+            Command::Pki { verb: PkiVerb::Rotate(arguments) } => run_rotate(&arguments).await,
             Command::Openapi => print_openapi(),
         }
     });
@@ -115,6 +118,16 @@ async fn run_restore(arguments: &RestoreArguments) -> Result<(), Reason> {
     if let Some(old) = set_aside {
         println!("The store before it is kept as {}", old.display());
     }
+    Ok(())
+}
+
+async fn run_rotate(arguments: &RotateArguments) -> Result<(), Reason> {
+    let begun = begin(arguments, &Outside::machine()).await.map_err(|error| error.reason())?;
+    println!("{} has begun: the issuing CA {} is in force until {}.", begun.id, begun.issuer.short(), begun.not_after);
+    if let Some(path) = begun.root_key {
+        println!("Move the new root's key off this machine:\n  {}", path.display());
+    }
+    println!("Nothing changes for any host yet. `launchpad pki status` shows who has heard of it, `launchpad pki rotate` goes on.");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The fleet port's three calls, between the wire and the rest of `fleet`.
+//! The fleet port's four calls, between the wire and the rest of `fleet`.
 //!
 //! Who calls is in the request's extensions, put there by the listener from the certificate. Wire messages become the
 //! protocol's own types here, and nothing further in sees protobuf; what does not convert ends the call with its reason.
@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::query::Pieces;
-use super::renew;
+use super::{renew, trust};
 use super::server::Ground;
 use super::session::{self, Frames};
 
@@ -59,6 +59,12 @@ impl Fleet for FleetService {
         let renewed = renew::in_touch(&self.ground, peer.host, &request.into_inner().csr_der).await;
         let certificate = renewed.map_err(|error| error.into_status("renew a certificate"))?;
         Ok(Response::new(renew::reply(&self.ground, &certificate, None)))
+    }
+
+    async fn trust(&self, request: Request<v1::TrustRequest>) -> Result<Response<v1::TrustReply>, Status> {
+        let peer = peer_of(&request)?;
+        let told = trust::asked(&self.ground, peer.host, &request.into_inner()).await;
+        told.map(Response::new).map_err(|reason| refusal(Code::Unavailable, &reason))
     }
 }
 

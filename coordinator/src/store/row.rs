@@ -66,6 +66,18 @@ impl Row {
         self.get(column)
     }
 
+    /// Bytes, or none.
+    pub(super) fn bytes_if_any(&self, column: &'static str) -> Result<Option<Vec<u8>>, Unreadable> {
+        self.get(column)
+    }
+
+    /// The 32 bytes of a digest, or none.
+    pub(super) fn digest_if_any(&self, column: &'static str) -> Result<Option<Digest>, Unreadable> {
+        let bytes = self.bytes_if_any(column)?;
+        let digest = |bytes: Vec<u8>| Digest::from_bytes(&bytes).ok_or_else(|| self.unreadable(column, "not 32 bytes"));
+        bytes.map(digest).transpose()
+    }
+
     /// The 32 bytes of a digest.
     pub(super) fn digest(&self, column: &'static str) -> Result<Digest, Unreadable> {
         Digest::from_bytes(&self.bytes(column)?).ok_or_else(|| self.unreadable(column, "not 32 bytes"))

@@ -93,6 +93,37 @@ pub(crate) fn rotated(site: &mut Site, point: &str) -> Result<()> {
     site.settle()
 }
 
+/// Another issuing CA is made where the root's key is, and given up before anybody has a certificate of it.
+pub(crate) fn ca_changed(site: &mut Site, point: &str) -> Result<()> {
+    let data = site.lab.coordinator()?.place().data.clone();
+    let key = data.join("ca/root.key");
+    let begin = || {
+        let line = Line::of("launchpad-coordinator")?.args(["pki", "rotate"]);
+        let line = line.args(["--data-dir".as_ref(), data.as_os_str()]);
+        Ok::<_, anyhow::Error>(line.args(["--root-key".as_ref(), key.as_os_str()]))
+    };
+    let is_of_the_command = point.contains(":begin-ca-rotation:");
+    if is_of_the_command {
+        killed(&begin()?.env(KILL_AT, point).run()?)?;
+    }
+    if point.ends_with(":begin-ca-rotation:after") {
+        begin()?.run()?.refused(1, &["ca-rotation-under-way", "--back"]);
+    } else {
+        begin()?.run()?.done()?;
+    }
+    if !is_of_the_command {
+        site.arm(point)?;
+    }
+    let back = json!({ "from": "distribute", "back": true });
+    site.order("/pki/rotate", &back, &format!("{}-back", name_of(point)))?;
+    site.until("the rotation to be given up", |lab| {
+        let seen = lab.api()?.get("/pki")?.success()?;
+        ensure!(seen["rotation"]["phase"] == "abandoned" && seen["issuers"][0]["role"] == "signs", "{seen}");
+        Ok(Some(()))
+    })?;
+    if is_of_the_command { Ok(()) } else { site.settle() }
+}
+
 fn coordinator(verb: &str, data: &Path) -> Result<Line> {
     Ok(Line::of("launchpad-coordinator")?.args([verb.as_ref(), "--data-dir".as_ref(), data.as_os_str()]))
 }
