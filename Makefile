@@ -8,6 +8,7 @@
 #   make soak              hundreds of changes while everything is killed at random; every fault at every moment of one
 #   make test              everything, with private Docker engines, registry and Postgres
 #   make bench             figures against plain Docker, also in target/bench/results.ndjson
+#   make packages          deb and rpm of agent, coordinator and command, in target/packages; then looks them over
 #   make lint fmt          what a change must pass
 #
 # demo, demo-check, check-contract, soak, test and bench need root: they make network namespaces and containers.
@@ -21,13 +22,13 @@ KILLPOINTS := --features launchpad-protocol/killpoints
 # dockerd, ip, nft and debootstrap live in sbin, which is on no ordinary user's PATH, nor on that of `su`.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build demo demo-down demo-check check-contract sim soak test test-vm bench lint fmt setup-build setup-demo-echo setup-demo setup-test setup-vm
+.PHONY: build demo demo-down demo-check check-contract sim soak test test-vm bench packages lint fmt setup-build setup-demo-echo setup-demo setup-test setup-vm setup-packages
 # Packages are installed one target after the other; cargo uses every core by itself.
 .NOTPARALLEL:
 
 # What each target needs, and no more: the echo bot wants neither npm nor Postgres.
 DEMO_SETUP := $(if $(filter echo,$(BOT)),setup-demo-echo,setup-demo)
-setup-build setup-demo-echo setup-demo setup-test setup-vm:
+setup-build setup-demo-echo setup-demo setup-test setup-vm setup-packages:
 	@packaging/setup.sh $(@:setup-%=%)
 
 build: setup-build
@@ -75,11 +76,23 @@ soak: setup-test setup-vm packages
 	LAUNCHPAD_CHURN_CHANGES=200 $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test churn -- --nocapture
 	LAUNCHPAD_SIM_SEEDS=2000 $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test sim -- --nocapture
 	@$(TARGET)/debug/vm matrix
+	LAUNCHPAD_DURABILITY_ROUNDS=1000 $(CARGO) test -p launchpad-agent $(KILLPOINTS) --test durability no_death -- --nocapture
 
 # Release builds: the figures are for what is shipped.
 bench: setup-demo-echo
 	$(CARGO) build --release --workspace --bins
 	@$(TARGET)/release/bench
+
+# The programs as they are shipped, their manual, the packages; and what makes them shippable: two makings of the same bytes,
+# no word from lintian or rpmlint, a fresh Debian that needs nothing else, the whole life of a package on a host.
+PACKAGES := $(TARGET)/packages
+packages: setup-packages
+	mkdir -p $(TARGET)
+	packaging/release.sh >$(TARGET)/packages-binaries
+	$(CARGO) build --workspace --bins $(KILLPOINTS)
+	@$(TARGET)/debug/manual $(TARGET)/packages-manual
+	packaging/packages.sh "$$(cat $(TARGET)/packages-binaries)" $(TARGET)/packages-manual $(PACKAGES)
+	LAUNCHPAD_PACKAGES=$(abspath $(PACKAGES)) $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test packages -- --include-ignored
 
 lint: setup-build
 	$(CARGO) fmt --all --check

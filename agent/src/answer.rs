@@ -8,7 +8,7 @@
 //!                     ├ Cancel, or the session is over: dropped
 //!                     └ the deadline, unless it follows a log: dropped
 //! ```
-//! `link/session.rs` calls this. What is answered is [`crate::execute::Eyes`]' business; nothing is decided here but
+//! `link/session.rs` calls this; `local/logs.rs` answers people on the host by the same [`carry`]. What is answered is [`crate::execute::Eyes`]' business; nothing is decided here but
 //! how many questions are answered at once.
 
 use std::collections::BTreeMap;
@@ -106,27 +106,40 @@ impl Answering {
 /// Answers one question until it is answered, nobody listens, or its time is up.
 async fn answer(eyes: &dyn Eyes, lane: &AnswerLane, ask: Ask) {
     let Ask { id, deadline_ms, question } = ask;
+    // The call ends when the coordinator has taken the last piece.
+    let take = |pieces: ReceiverStream<Answer>| lane.call(id, pieces.map(AnswerPart::Piece));
+    if !carry(eyes, &question, Duration::from_millis(deadline_ms), take).await {
+        tracing::debug!(ask = %id, "the time for an answer is up");
+    }
+}
+
+/// Has the eyes answer, and somebody take the pieces, for as long as that takes him. Without a follow, not for longer
+/// than `within`: whether it was in time. Whoever takes slowly is answered slowly.
+pub async fn carry<F: Future<Output = ()>>(
+    eyes: &dyn Eyes,
+    question: &Question,
+    within: Duration,
+    take: impl FnOnce(ReceiverStream<Answer>) -> F,
+) -> bool {
     let (pieces, queue) = mpsc::channel(PIECES_QUEUED);
     let asking = async {
-        eyes.answer(&question, pieces).await;
-        // The call ends when the coordinator has taken the last piece.
+        eyes.answer(question, pieces).await;
         std::future::pending::<()>().await;
     };
-    let calling = lane.call(id, ReceiverStream::new(queue).map(AnswerPart::Piece));
+    let taking = take(ReceiverStream::new(queue));
     let both = async {
         tokio::select! {
-            () = calling => {}
+            () = taking => {}
             () = asking => {}
         }
     };
-    match &question {
-        // The asker's interest is its only end, and Cancel tells of that.
-        Question::Logs { follow: true, .. } => both.await,
-        Question::Logs { follow: false, .. } => {
-            if tokio::time::timeout(Duration::from_millis(deadline_ms), both).await.is_err() {
-                tracing::debug!(ask = %id, "the time for an answer is up");
-            }
+    match question {
+        // The asker's interest is its only end.
+        Question::Logs { follow: true, .. } => {
+            both.await;
+            true
         }
+        Question::Logs { follow: false, .. } => tokio::time::timeout(within, both).await.is_ok(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! acknowledged. Nothing in here is needed to keep a bot running: a book that does not open is set aside and begun anew.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use launchpad_protocol::id::{DeploymentId, JournalId};
@@ -72,17 +73,54 @@ impl Changes {
 pub struct BookError {
     step: &'static str,
     cause: String,
+    /// The disk refused, which says nothing about what is in the book.
+    refused: bool,
 }
 
 impl BookError {
     /// That step failed, and why.
     #[must_use]
     pub fn new(step: &'static str, cause: impl ToString) -> Self {
-        Self { step, cause: cause.to_string() }
+        Self { step, cause: cause.to_string(), refused: false }
+    }
+
+    fn by_sled(step: &'static str) -> impl Fn(sled::Error) -> Self {
+        move |error| {
+            let refused = matches!(&error, sled::Error::Io(error) if is_refusal(error.kind()));
+            Self { refused, ..Self::new(step, error) }
+        }
     }
 
     fn at<E: ToString>(step: &'static str) -> impl Fn(E) -> Self {
         move |error| Self::new(step, error)
+    }
+}
+
+/// Whether a disk says so of itself, and not of what it holds.
+const fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ResourceBusy
+            | ErrorKind::WouldBlock
+    )
+}
+
+/// The book in that directory; where the disk refuses even that, one in memory, because a full disk keeps no agent from
+/// adopting what runs. The reason tells of either.
+#[must_use]
+pub fn open(dir: &Path) -> (Box<dyn Book>, Option<Reason>) {
+    match SledBook::open(dir) {
+        Ok((book, trouble)) => (Box::new(book), trouble),
+        Err(error) => {
+            let trouble = Reason::new("book-unwritable", error.to_string())
+                .because("crashes and events of this time are forgotten with the agent's next start")
+                .mend("free some space under the agent's data directory, then restart the agent");
+            (Box::new(MemoryBook::default()), Some(trouble))
+        }
     }
 }
 
@@ -109,11 +147,12 @@ impl SledBook {
     /// reason tells of it.
     ///
     /// # Errors
-    /// [`BookError`] when not even a new one can be made.
+    /// [`BookError`] when the disk refuses: nothing is moved then.
     pub fn open(dir: &Path) -> Result<(Self, Option<Reason>), BookError> {
         let whole = |open: Option<OpenBook>| Self { dir: dir.to_owned(), open };
-        let error = match OpenBook::at(dir).and_then(|open| open.read().map(|_| open)) {
+        let error = match caught("open", || OpenBook::at(dir).and_then(|open| open.read().map(|_| open))) {
             Ok(open) => return Ok((whole(Some(open)), None)),
+            Err(error) if error.refused => return Err(error),
             Err(error) => error,
         };
         let aside = free_name(dir);
@@ -134,20 +173,25 @@ fn free_name(dir: &Path) -> PathBuf {
 impl Book for SledBook {
     fn read(&self) -> Result<Pages, BookError> {
         match &self.open {
-            Some(open) => open.read(),
-            None => OpenBook::at(&self.dir)?.read(),
+            Some(open) => caught("read", || open.read()),
+            None => caught("read", || OpenBook::at(&self.dir)?.read()),
         }
     }
 
     fn write(&mut self, changes: &Changes) -> Result<(), BookError> {
-        let open = match self.open.take() {
-            Some(open) => open,
-            None => OpenBook::at(&self.dir)?,
-        };
-        open.write(changes)?;
-        self.open = Some(open);
+        let open = self.open.take();
+        self.open = Some(caught("write", || {
+            let open = open.map_or_else(|| OpenBook::at(&self.dir), Ok)?;
+            open.write(changes).map(|()| open)
+        })?);
         Ok(())
     }
+}
+
+/// sled panics over some damage where others return an error. Nothing of it is used afterwards.
+fn caught<T>(step: &'static str, work: impl FnOnce() -> Result<T, BookError>) -> Result<T, BookError> {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(BookError::new(step, "it is damaged in a way that its library did not expect")))
 }
 
 impl OpenBook {
@@ -159,9 +203,9 @@ impl OpenBook {
             // We flush at our commit points; a timer would only wake the machine.
             .flush_every_ms(None)
             .open()
-            .map_err(BookError::at("open"))?;
-        let records = db.open_tree("records").map_err(BookError::at("open"))?;
-        let events = db.open_tree("events").map_err(BookError::at("open"))?;
+            .map_err(BookError::by_sled("open"))?;
+        let records = db.open_tree("records").map_err(BookError::by_sled("open"))?;
+        let events = db.open_tree("events").map_err(BookError::by_sled("open"))?;
         Ok(Self { db, records, events })
     }
 

@@ -4,25 +4,28 @@
 //! and the machine's own name is asked for when none is given.
 
 pub mod file;
+pub mod local;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use launchpad_pki::token::{JoinToken, TokenError};
-use launchpad_protocol::id::DeploymentId;
 use serde::{Deserialize, Serialize};
 
 use crate::execute::address::{DEFAULT_POOL, Subnet};
 use crate::gate::ingress::options::IngressArgs;
 use crate::gate::names;
+use local::{EvictArgs, LocalCommand};
 
 /// Where the agent keeps what must outlive it.
 pub const DATA_DIR: &str = "/var/lib/launchpad-agent";
 /// Where the agent keeps what need not outlive a boot.
 pub const RUN_DIR: &str = "/run/launchpad-agent";
+/// Where an upgrade of the agent has its log, and the copy of the program that carries it out.
+pub const UPGRADE_DIR: &str = "/var/lib/launchpad-upgrade";
 /// Where Docker listens.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// The variable that says what is logged, in `tracing`'s words: `info`, `launchpad_agent::link=debug`.
@@ -47,39 +50,18 @@ pub enum Command {
     Enroll(EnrollArgs),
     /// Run the agent, until SIGTERM or SIGINT. The bots run on when it ends
     Run(Config),
-    /// Show what the running agent does: its link, its spec, every bot
-    Status {
-        /// Where to look.
-        #[command(flatten)]
-        socket: LocalArgs,
-        /// How to print it
-        #[arg(long, value_enum, default_value_t)]
-        output: Output,
-    },
-    /// Show what the running agent is about to do, and why it does not
-    Plan {
-        /// Where to look.
-        #[command(flatten)]
-        socket: LocalArgs,
-    },
-    /// Stop a bot from here, until `start` or the coordinator says otherwise. It stays stopped across restarts
-    Stop(DeploymentArgs),
-    /// Take back a `stop`
-    Start(DeploymentArgs),
+    /// Asked of the running agent.
+    #[command(flatten)]
+    Local(LocalCommand),
+    /// Stop and remove bots from this host, with the agent or without it. For a host that leaves its fleet
+    Evict(EvictArgs),
     /// Check what this host can do, and say how to mend what it cannot
     Doctor(Config),
+    /// Carry out the upgrade of the agent that was begun; launchpad-upgrade.service does so
+    #[command(hide = true)]
+    Upgrade(UpgradeArgs),
     /// Run the gate, until SIGTERM or SIGINT: what bots may reach, and what may reach them. Its rules stay when it ends
     Gate(GateArgs),
-}
-
-/// How an answer is printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// What `run` is told.
@@ -97,9 +79,26 @@ pub struct Config {
     /// Where the tenants' networks come from: a private range of which this host's own networks use nothing
     #[arg(long, env = "LAUNCHPAD_AGENT_SUBNET_POOL", value_name = "CIDR", default_value_t = DEFAULT_POOL)]
     pub subnet_pool: Subnet,
+    /// Where an upgrade of the agent has its log and its program; launchpad-upgrade.service names it too
+    #[arg(long, env = "LAUNCHPAD_AGENT_UPGRADE_DIR", value_name = "DIR", default_value = UPGRADE_DIR)]
+    pub upgrade_dir: PathBuf,
     /// What is logged: a level, or levels by module, such as `info,launchpad_agent::link=debug`
     #[arg(long, env = LOG_VARIABLE, value_name = "LEVELS", default_value = "info")]
     pub log_filter: String,
+}
+
+/// What `upgrade` is told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct UpgradeArgs {
+    /// Where the upgrade has its log and its program
+    #[arg(long, env = "LAUNCHPAD_AGENT_UPGRADE_DIR", value_name = "DIR", default_value = UPGRADE_DIR)]
+    pub upgrade_dir: PathBuf,
+    /// How long a new version may take until it is well: the agent's start, and a look at every bot
+    #[arg(long, env = "LAUNCHPAD_UPGRADE_JUDGE_WITHIN", value_name = "SECONDS", default_value_t = 90)]
+    pub judge_within: u64,
+    /// How long it has to be well without a break to count as such
+    #[arg(long, env = "LAUNCHPAD_UPGRADE_STEADY", value_name = "SECONDS", default_value_t = 10)]
+    pub steady: u64,
 }
 
 /// What `gate` is told.
@@ -147,7 +146,7 @@ pub struct EnrollArgs {
     /// What the host is to be called [default: its hostname]
     #[arg(long)]
     pub name: Option<String>,
-    /// Docker's socket: enrolling warns when nobody listens there
+    /// Docker's socket
     #[arg(long, env = "LAUNCHPAD_AGENT_DOCKER", value_name = "SOCKET", default_value = DOCKER_SOCKET)]
     pub docker: PathBuf,
     /// Join anew although this host has joined before, as after a revocation. The bots that it has run on, unmanaged
@@ -189,24 +188,6 @@ impl fmt::Debug for TokenText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenText(not shown)")
     }
-}
-
-/// Where the running agent listens for its own host.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct LocalArgs {
-    /// Where the running agent keeps its socket
-    #[arg(long, env = "LAUNCHPAD_AGENT_RUN_DIR", value_name = "DIR", default_value = RUN_DIR)]
-    pub run_dir: PathBuf,
-}
-
-/// What `stop` and `start` are told.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct DeploymentArgs {
-    /// The deployment's id, as `status` shows it
-    pub deployment: DeploymentId,
-    /// Where to look.
-    #[command(flatten)]
-    pub socket: LocalArgs,
 }
 
 /// An address as people write it: `coordinator.example:7443`, `[::1]:7443`.

@@ -92,12 +92,6 @@ impl Disk {
         self.root.join(name)
     }
 
-    /// Whether there is a state file of that name, whole or not.
-    #[must_use]
-    pub fn holds(&self, name: &str) -> bool {
-        self.files.exists(&self.path(name))
-    }
-
     /// Replaces a state file durably: after this returns, a crash of the machine leaves the new content; before, the
     /// old one or the new one, never a mixture.
     ///
@@ -110,13 +104,58 @@ impl Disk {
             let path = path.to_owned();
             move |source| DiskError::Io { step, path, source }
         };
-        let mut file = self.files.create(&fresh, 0o600).map_err(step("create", &fresh))?;
-        file.write_all(header(content).as_bytes())
-            .and_then(|()| file.write_all(content))
-            .map_err(step("write", &fresh))?;
-        file.sync().map_err(step("sync", &fresh))?;
+        let written = self.files.create(&fresh, 0o600).map_err(step("create", &fresh)).and_then(|mut file| {
+            file.write_all(header(content).as_bytes())
+                .and_then(|()| file.write_all(content))
+                .map_err(step("write", &fresh))?;
+            file.sync().map_err(step("sync", &fresh))
+        });
+        if let Err(error) = written {
+            // The kernel takes pages that it could not write for written: another sync of this very file would succeed, and
+            // keep nothing. The next try begins with another file.
+            let _ = self.files.remove(&fresh);
+            return Err(error);
+        }
         self.files.rename(&fresh, &path).map_err(step("rename", &path))?;
         self.sync_directory()
+    }
+
+    /// The same in two files: a disk that spoils one of them still has the other. The copy is the first to be written, so
+    /// that it is never behind.
+    ///
+    /// # Errors
+    /// As [`Self::write`]. The copy may be ahead then, by something that nobody was told.
+    pub fn write_twice(&self, name: &str, content: &[u8]) -> Result<(), DiskError> {
+        self.write(&copy_of(name), content)?;
+        self.write(name, content)
+    }
+
+    /// Reads the copy of a state file that was damaged or is unusable.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_copy(&self, name: &str) -> Result<Found, DiskError> {
+        self.read(&copy_of(name))
+    }
+
+    /// Moves a state file and its copy out of the way, as far as they are there.
+    ///
+    /// # Errors
+    /// As [`Self::set_aside`].
+    pub fn set_both_aside(&self, name: &str) -> Result<(), DiskError> {
+        for name in [name.to_owned(), copy_of(name)] {
+            if self.files.exists(&self.path(&name)) {
+                self.set_aside(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a state file was moved when it was damaged, the last time; none: it never was.
+    #[must_use]
+    pub fn set_aside_before(&self, name: &str) -> Option<PathBuf> {
+        let asides = (1..).map(|n| self.path(&format!("{name}.damaged-{n}")));
+        asides.take_while(|path| self.files.exists(path)).last()
     }
 
     /// Reads a state file. A damaged one is set aside, so that the next start does not meet it again.
@@ -188,6 +227,10 @@ pub fn publish(path: &Path, content: &[u8]) -> Result<(), DiskError> {
     file.sync().map_err(step("sync", &fresh))?;
     Machine.rename(&fresh, path).map_err(step("rename", path))?;
     Machine.sync_directory(directory).map_err(step("sync", directory))
+}
+
+fn copy_of(name: &str) -> String {
+    format!("{name}.copy")
 }
 
 fn header(content: &[u8]) -> String {

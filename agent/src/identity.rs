@@ -251,7 +251,13 @@ impl IdentityFiles {
     pub fn load(&self) -> Result<Identity, IdentityFileError> {
         let bytes = match self.disk.read(IDENTITY)? {
             Found::Whole(bytes) => Zeroizing::new(bytes),
-            Found::Nothing => return Err(IdentityFileError::Absent(self.disk.path(IDENTITY))),
+            // It is not to be taken for a host that has never joined, however often its agent is started.
+            Found::Nothing => {
+                return Err(match self.disk.set_aside_before(IDENTITY) {
+                    Some(aside) => IdentityFileError::Damaged(aside),
+                    None => IdentityFileError::Absent(self.disk.path(IDENTITY)),
+                });
+            }
             Found::SetAside(path) => return Err(IdentityFileError::Damaged(path)),
         };
         Identity::from_bytes(&bytes).map_err(|problem| self.unusable(&problem))

@@ -7,7 +7,7 @@
 //! ```
 //! In the order of a deployment's journey: [`link`] · [`ledger`] · [`observe`] · [`plan`] · [`execute`] · [`probe`] ·
 //! [`reconcile`]. Around them: [`enroll`], [`identity`], [`renew`] (who this host is) · [`local`], [`socket`],
-//! [`status`], [`doctor`] (people on the host) · [`book`], [`journal`], [`disk`] (what is remembered) · [`answer`]
+//! [`status`], [`evict`], [`doctor`] (people on the host) · [`book`], [`journal`], [`disk`] (what is remembered) · [`answer`]
 //! (questions) · [`supervise`] (what systemd hears). [`gate`] is a process of its own: what bots may reach, and what may reach them.
 //!
 //! [`run`] has no statics and ends no process: many agents live in one under the simulator. A crash is as good an end as
@@ -20,6 +20,7 @@ pub mod disk;
 pub mod doctor;
 pub mod enforce;
 pub mod enroll;
+pub mod evict;
 pub mod execute;
 pub mod gate;
 pub mod identity;
@@ -35,6 +36,7 @@ pub mod renew;
 pub mod socket;
 pub mod status;
 pub mod supervise;
+pub mod upgrade;
 
 use std::sync::Arc;
 

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use launchpad_agent::book::SledBook;
 use launchpad_agent::config::file::{self, Misled};
-use launchpad_agent::config::{Command, Config, DATA_DIR, EnrollArgs, GateArgs, LOG_VARIABLE, LocalArgs, Output};
+use launchpad_agent::config::{Command, Config, DATA_DIR, EnrollArgs, GateArgs, LOG_VARIABLE, UpgradeArgs};
 use launchpad_agent::disk::Disk;
 use launchpad_agent::doctor::{LiveFacts, Whereabouts, examine};
 use launchpad_agent::enroll::dockerd::{Machine, Places, configure};
@@ -23,10 +22,11 @@ use launchpad_agent::identity::machine::this_machine;
 use launchpad_agent::identity::{Enrolled, IdentityFiles, is_enrolled};
 use launchpad_agent::link::{Pace, Reach};
 use launchpad_agent::local::lock::DataLock;
-use launchpad_agent::local::{LocalSocket, LocalView, REQUESTS_QUEUED, Request, Response};
+use launchpad_agent::local::{LocalSocket, LocalView, REQUESTS_QUEUED};
 use launchpad_agent::reconcile::request::LocalRequest;
 use launchpad_agent::supervise::supervise;
-use launchpad_agent::{Outside, VERSION, enroll, status};
+use launchpad_agent::upgrade::{self, Place, Stage, Upgrading};
+use launchpad_agent::{Outside, VERSION, book, enroll, evict, status};
 use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::time::Clock;
 use nix::sys::prctl;
@@ -77,10 +77,12 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(config) => runtime()?.block_on(run(config))?,
         Command::Gate(args) => runtime()?.block_on(gate(args))?,
         Command::Doctor(config) => return runtime()?.block_on(find_fault(&config)),
-        Command::Status { socket, output } => show_status(&socket, output)?,
-        Command::Plan { socket } => tell(&socket, &Request::Plan)?,
-        Command::Stop(args) => tell(&args.socket, &Request::Stop { deployment: args.deployment })?,
-        Command::Start(args) => tell(&args.socket, &Request::Start { deployment: args.deployment })?,
+        Command::Upgrade(args) => return carry_upgrade_out(&args),
+        Command::Local(command) => status::carry_out(&command, &mut io::stdout())?,
+        Command::Evict(args) => {
+            runtime()?.block_on(evict::evict(&args, |progress| eprintln!("{progress}")))?;
+            say(args.output.over());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -96,8 +98,9 @@ async fn join(args: &EnrollArgs) -> anyhow::Result<()> {
         say(&format!("{configured}\n"));
     }
     // Before the token is spent; but a host may well join first and be mended then.
-    let at = Whereabouts { docker: args.docker.clone(), data_dir: args.data_dir.clone(), gate: None };
-    for missing in examine(&at).await.missing() {
+    let found =
+        examine(&Whereabouts { docker: args.docker.clone(), data_dir: args.data_dir.clone(), gate: None }).await;
+    for missing in found.missing() {
         eprintln!("launchpad-agent: before bots can run here: {missing}");
     }
     let joined = enroll::enroll(args, VERSION, &Clock::machine()).await?;
@@ -143,17 +146,23 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let _denied = keep_away(GateClient::at(&run_dir), move || {
         coordinators.identity().fleet_endpoints.iter().map(ToString::to_string).collect()
     });
-    let (book, damaged) = SledBook::open(&config.data_dir.join("book"))?;
+    let (book, damaged) = book::open(&config.data_dir.join("book"));
     let (reconciler, local) = mpsc::channel(REQUESTS_QUEUED);
     let outside = Outside {
         host,
         clock: Clock::machine(),
         entropy: Entropy::system(),
         disk: Disk::open(&config.data_dir)?,
-        book: Box::new(book),
-        facts: Box::new(LiveFacts::watch(whereabouts).await),
+        book,
+        facts: Box::new(Upgrading::around(
+            LiveFacts::watch(whereabouts).await,
+            Place::at(&config.upgrade_dir),
+            &config.data_dir,
+            &run_dir,
+            Clock::machine(),
+        )),
         hands: Arc::clone(&docker) as _,
-        eyes: docker,
+        eyes: Arc::clone(&docker) as _,
         reach: Reach::Fleet(Arc::clone(&enrolled)),
         pace: Pace::default(),
         local,
@@ -161,7 +170,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     };
     tracing::info!(%host, version = VERSION, pid = std::process::id(), "the agent starts");
     let at_work = supervise(answer_of(reconciler.clone()), stop.clone());
-    let serving = socket.serve(LocalView { enrolled, reconciler }, stop.clone());
+    let serving = socket.serve(LocalView { enrolled, reconciler, eyes: docker }, stop.clone());
     let running = async {
         let ended = launchpad_agent::run(outside, stop.clone()).await;
         stop.cancel();
@@ -171,6 +180,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
     ended?;
     tracing::info!("the agent has stopped; the bots run on");
     Ok(())
+}
+
+/// A host that is back at its old version is a failure, for whoever looks at the unit.
+fn carry_upgrade_out(args: &UpgradeArgs) -> anyhow::Result<ExitCode> {
+    start_log("info")?;
+    match upgrade::run(args)?.map(|log| log.stage) {
+        Some(Stage::Refused { why } | Stage::RolledBack { why } | Stage::Stuck { why }) => Err(why.into()),
+        Some(_) | None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Asks the reconciler, which answers between two turns of its loop, once the ledger is open.
@@ -209,7 +227,8 @@ async fn gate(args: GateArgs) -> anyhow::Result<()> {
         ingress: args.ingress,
     };
     tracing::info!(version = VERSION, pid = std::process::id(), "the gate starts");
-    let at_work = supervise(answer_of_gate(&config.run_dir), stop.clone());
+    let run_dir = config.run_dir.clone();
+    let at_work = supervise(answer_of_gate(&run_dir), stop.clone());
     let running = async {
         let ended = launchpad_agent::gate::run(config, Clock::machine(), stop.clone()).await;
         stop.cancel();
@@ -235,27 +254,6 @@ fn whereabouts(config: &Config, joined: bool) -> Whereabouts {
         data_dir: config.data_dir.clone(),
         gate: joined.then(|| config.run_dir.clone()),
     }
-}
-
-fn show_status(socket: &LocalArgs, output: Output) -> anyhow::Result<()> {
-    match status::ask(&socket.run_dir, &Request::Status)? {
-        Response::Status(found) => match output {
-            Output::Json => say(&format!("{}\n", serde_json::to_string_pretty(&found)?)),
-            Output::Table => say(&status::table(&found)),
-        },
-        Response::Done { text } => say(&text),
-        Response::Refused { reason } => return Err(reason.into()),
-    }
-    Ok(())
-}
-
-fn tell(socket: &LocalArgs, request: &Request) -> anyhow::Result<()> {
-    match status::ask(&socket.run_dir, request)? {
-        Response::Done { text } => say(&format!("{}\n", text.trim_end())),
-        Response::Status(found) => say(&status::table(&found)),
-        Response::Refused { reason } => return Err(reason.into()),
-    }
-    Ok(())
 }
 
 /// To stdout. Whoever closes it early (`| head`) has read enough.

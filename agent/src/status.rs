@@ -1,10 +1,12 @@
-//! The other end of the local socket: `launchpad-agent status`, `plan`, `stop` and `start`.
+//! The other end of the local socket: `launchpad-agent status`, `ps`, `why` and whatever else the running agent is asked.
 //!
-//! `main.rs` calls [`ask`], then prints what [`table`] makes of it, or its JSON. Asking blocks, because it is all that
-//! the process does; drawing is pure.
+//! `main.rs` calls [`carry_out`], which [`ask`]s and prints what [`table`] or `text.rs` make of the answer, or its JSON.
+//! Asking blocks, because it is all that the process does; drawing is pure.
+
+mod text;
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use launchpad_protocol::enforcement::{Enforcement, Verdict};
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{Capability, HostReport, InstanceReport, Phase};
 
+use crate::config::local::{BotArgs, LocalArgs, LocalCommand, Output};
 use crate::local::{Request, Response, SOCKET, Status};
 
 /// How long the agent may take: it gives its own exchanges up sooner.
@@ -23,6 +26,66 @@ const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What stands in a table where there is nothing.
 const NOTHING: &str = "-";
+
+/// Asks the running agent what the command line says, and prints what comes back.
+///
+/// # Errors
+/// What the agent refuses, or why it does not answer.
+pub fn carry_out(command: &LocalCommand, out: &mut impl Write) -> Result<(), Reason> {
+    let by_bot = |args: &BotArgs, request: fn(String) -> Request| (args.local.clone(), request(args.bot.clone()));
+    let (at, request) = match command {
+        LocalCommand::Status(at) => (at.clone(), Request::Status),
+        LocalCommand::Ps(at) => (at.clone(), Request::Ps),
+        LocalCommand::Plan(at) => (at.clone(), Request::Plan),
+        LocalCommand::Why(args) => by_bot(args, |bot| Request::Why { bot }),
+        LocalCommand::Stop(args) => by_bot(args, |bot| Request::Stop { bot }),
+        LocalCommand::Start(args) => by_bot(args, |bot| Request::Start { bot }),
+        LocalCommand::Restart(args) => by_bot(args, |bot| Request::Restart { bot }),
+        LocalCommand::Spec { bot, local } => (local.clone(), Request::Spec { bot: bot.clone() }),
+        LocalCommand::Logs { of, tail, follow } => {
+            let request = Request::Logs { bot: of.bot.clone(), tail: *tail, follow: *follow };
+            return read_log(&of.local, &request, out);
+        }
+    };
+    let response = ask(&at.run_dir, &request)?;
+    if let Response::Refused { reason } = response {
+        return Err(reason);
+    }
+    print(&response, at.output, out);
+    Ok(())
+}
+
+/// To stdout. Whoever closes it early (`| head`) has read enough.
+fn print(response: &Response, output: Output, out: &mut impl Write) {
+    let text = match output {
+        Output::Json => text::json(response),
+        Output::Table => text::of(response),
+    };
+    let _ = out.write_all(text.as_bytes());
+}
+
+/// Prints a log for as long as it comes.
+fn read_log(at: &LocalArgs, request: &Request, out: &mut impl Write) -> Result<(), Reason> {
+    let socket = at.run_dir.join(SOCKET);
+    let lines = send(&socket, request).map_err(|error| unanswered(&socket, &error))?;
+    // Nothing may come for days, and a line is as long as the agent makes it.
+    let _ = lines.get_ref().set_read_timeout(None);
+    for line in lines.lines() {
+        let response = line.and_then(|line| Ok(serde_json::from_str(&line)?));
+        match response.map_err(|error| unanswered(&socket, &error))? {
+            Response::End { reason } => return reason.map_or(Ok(()), Err),
+            Response::Refused { reason } => return Err(reason),
+            line => {
+                let text = if at.output == Output::Json { text::line(&line) } else { text::of(&line) };
+                if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    let away = io::Error::from(io::ErrorKind::UnexpectedEof);
+    Err(unanswered(&socket, &away))
+}
 
 /// Asks the running agent.
 ///
@@ -48,15 +111,19 @@ fn unanswered(socket: &Path, error: &io::Error) -> Reason {
 }
 
 fn exchange(socket: &Path, request: &Request) -> io::Result<Response> {
+    let mut answer = String::new();
+    send(socket, request)?.take(ANSWER_MAX_BYTES).read_line(&mut answer)?;
+    Ok(serde_json::from_str(&answer)?)
+}
+
+fn send(socket: &Path, request: &Request) -> io::Result<BufReader<UnixStream>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.set_write_timeout(Some(ANSWER_WITHIN))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(ANSWER_MAX_BYTES)).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    Ok(BufReader::new(stream))
 }
 
 /// The status for people.

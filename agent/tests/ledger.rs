@@ -49,6 +49,29 @@ fn damage(dir: &Path, name: &str) {
     fs::write(path, bytes).expect("damage");
 }
 
+fn damage_both(dir: &Path, name: &str) {
+    damage(dir, name);
+    damage(dir, &format!("{name}.copy"));
+}
+
+#[test]
+fn what_one_file_has_lost_its_copy_still_knows() {
+    let dir = holding_five();
+    open(dir.path()).local_stop(bot().deployment, Some(Revision(1))).expect("written");
+    for name in ["spec", "marks", "spec.copy", "marks.copy"] {
+        damage(dir.path(), name);
+        let ledger = open(dir.path());
+        assert_eq!(codes(&ledger).len(), usize::from(!name.ends_with(".copy")), "{name}: {:?}", ledger.troubles());
+        assert_eq!(ledger.floor().accepted, Some(offer(5).accepted()), "{name}");
+        assert!(ledger.marks().is_stopped_here(bot().deployment, Revision(1)), "{name}");
+        drop(ledger);
+        // Made again, both of them, before the next is damaged.
+        let mut ledger = open(dir.path());
+        assert!(ledger.troubles().is_empty(), "{name}: {:?}", ledger.troubles());
+        ledger.local_stop(bot().deployment, Some(Revision(1))).expect("written");
+    }
+}
+
 #[test]
 fn what_was_accepted_is_held_by_the_next_life() {
     let dir = holding_five();
@@ -82,7 +105,7 @@ fn what_is_older_or_forked_or_anothers_is_refused_and_changes_nothing() {
 #[test]
 fn a_damaged_spec_is_set_aside_and_its_floor_still_stands() {
     let dir = holding_five();
-    damage(dir.path(), "spec");
+    damage_both(dir.path(), "spec");
     let mut ledger = open(dir.path());
     assert_eq!(codes(&ledger), ["ledger-damaged"]);
     assert!(dir.path().join("spec.damaged-1").exists(), "nothing is thrown away");
@@ -98,7 +121,7 @@ fn a_damaged_spec_is_set_aside_and_its_floor_still_stands() {
 #[test]
 fn damaged_marks_are_made_again_from_the_spec() {
     let dir = holding_five();
-    damage(dir.path(), "marks");
+    damage_both(dir.path(), "marks");
     let mut ledger = open(dir.path());
     assert_eq!(codes(&ledger), ["ledger-damaged"]);
     assert_eq!(ledger.marks().floor, Some(offer(5).accepted()));
@@ -122,7 +145,9 @@ fn a_spec_below_its_own_floor_is_not_believed() {
     let dir = holding_five();
     let old = fs::read(dir.path().join("spec")).expect("a spec");
     open(dir.path()).offer(&offer(6)).expect("written");
-    fs::write(dir.path().join("spec"), old).expect("an old copy put back");
+    for name in ["spec", "spec.copy"] {
+        fs::write(dir.path().join(name), &old).expect("an old one put back");
+    }
     let ledger = open(dir.path());
     assert_eq!(ledger.marks().floor, Some(offer(6).accepted()), "a floor never falls");
     assert_eq!((ledger.floor().accepted, codes(&ledger)), (None, vec!["ledger-damaged"]));

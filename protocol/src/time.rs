@@ -109,6 +109,7 @@ pub struct Clock(Source);
 #[derive(Debug, Clone)]
 enum Source {
     Machine { wall_skew_micros: i64 },
+    Stepped { wall_skew_micros: Arc<AtomicI64> },
     Manual { wall: Arc<AtomicI64>, boot: Arc<AtomicI64> },
 }
 
@@ -123,6 +124,20 @@ impl Clock {
     #[must_use]
     pub const fn skewed(wall_skew_micros: i64) -> Self {
         Self(Source::Machine { wall_skew_micros })
+    }
+
+    /// The machine's clocks, the wall clock set by [`Clock::jump`], as by somebody with a wristwatch.
+    #[must_use]
+    pub fn stepped() -> Self {
+        Self(Source::Stepped { wall_skew_micros: Arc::default() })
+    }
+
+    /// Sets the wall time of a stepped or manual clock by that many microseconds (positive: ahead); others stay. The time
+    /// since boot does not notice.
+    pub fn jump(&self, micros: i64) {
+        if let Source::Stepped { wall_skew_micros: wall } | Source::Manual { wall, .. } = &self.0 {
+            wall.fetch_add(micros, Ordering::SeqCst);
+        }
     }
 
     /// A clock that stands still until [`Clock::advance`].
@@ -141,14 +156,6 @@ impl Clock {
         }
     }
 
-    /// Sets the wall time of a manual clock by that many microseconds (positive: ahead), as by somebody with a wristwatch:
-    /// the time since boot does not notice.
-    pub fn jump(&self, micros: i64) {
-        if let Source::Manual { wall, .. } = &self.0 {
-            wall.fetch_add(micros, Ordering::SeqCst);
-        }
-    }
-
     /// The machine of a manual clock boots: the time since boot begins anew, the wall clock goes on.
     pub fn reboot(&self) {
         if let Source::Manual { boot, .. } = &self.0 {
@@ -163,6 +170,10 @@ impl Clock {
             Source::Machine { wall_skew_micros } => {
                 Moment(read_micros(ClockId::CLOCK_REALTIME).saturating_add(*wall_skew_micros))
             }
+            Source::Stepped { wall_skew_micros } => {
+                let skew = wall_skew_micros.load(Ordering::SeqCst);
+                Moment(read_micros(ClockId::CLOCK_REALTIME).saturating_add(skew))
+            }
             Source::Manual { wall, .. } => Moment(wall.load(Ordering::SeqCst)),
         }
     }
@@ -171,7 +182,7 @@ impl Clock {
     #[must_use]
     pub fn boot(&self) -> BootMoment {
         let micros = match &self.0 {
-            Source::Machine { .. } => read_micros(ClockId::CLOCK_BOOTTIME),
+            Source::Machine { .. } | Source::Stepped { .. } => read_micros(ClockId::CLOCK_BOOTTIME),
             Source::Manual { boot, .. } => boot.load(Ordering::SeqCst),
         };
         BootMoment(u64::try_from(micros).unwrap_or(0))

@@ -109,7 +109,7 @@ impl World {
         });
     }
 
-    /// The machine boots: every process ends, unsealed files are gone.
+    /// The machine boots: every process ends, unsealed files are gone, and nothing is mounted.
     pub fn reboot(&self) {
         let now = self.clock.wall();
         self.change(|state| {
@@ -118,6 +118,7 @@ impl World {
                 ScriptedExit { after: Duration::ZERO, code: KILLED, out_of_memory: false, last_words: String::new() };
             running.iter().for_each(|id| state.end(id, now, &killed));
             state.observed.files.clear();
+            state.observed.volumes.values_mut().for_each(|volume| volume.mounted = false);
         });
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use launchpad_protocol::generation::{Accepted, Epoch, Revision};
-use launchpad_protocol::id::{DeploymentId, HostId, IncarnationId, OperationId, TombstoneId};
+use launchpad_protocol::id::{AccountId, DeploymentId, HostId, IncarnationId, OperationId, TombstoneId};
 use launchpad_protocol::report::Outcome;
 use launchpad_protocol::spec::HostSpec;
 use launchpad_protocol::time::Moment;
@@ -25,10 +25,27 @@ pub struct Marks {
     pub epochs: BTreeMap<DeploymentId, Epoch>,
     /// Instances that somebody on this host stopped, and under which revision: a newer one undoes the stop.
     pub local_stops: BTreeMap<DeploymentId, Revision>,
-    /// Operations begun or ended, until the spec no longer lists them.
+    /// What somebody on this host had removed from it.
+    #[serde(default)]
+    pub evicted: BTreeMap<DeploymentId, Eviction>,
+    /// Restarts that somebody on this host asked for, until they are done: operations that no spec lists.
+    #[serde(default)]
+    pub local_restarts: BTreeMap<DeploymentId, OperationId>,
+    /// Operations begun or ended, until nothing lists them any longer.
     pub operations: BTreeMap<OperationId, OperationMark>,
     /// Tombstones carried out, until the spec no longer lists them.
     pub buried: BTreeSet<TombstoneId>,
+}
+
+/// Something that is to be gone from this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eviction {
+    /// The revision that was wished for: a newer one undoes it. None: no spec listed it, and any that does undoes it.
+    pub revision: Option<Revision>,
+    /// Whose it was, as far as that was known.
+    pub account: Option<AccountId>,
+    /// Whether its data goes, too.
+    pub data: bool,
 }
 
 /// How far an operation has come.
@@ -55,10 +72,19 @@ impl Marks {
         }
         let listed: BTreeSet<OperationId> =
             spec.instances.values().flat_map(|instance| &instance.operations).map(|operation| operation.id).collect();
-        self.operations.retain(|id, _| listed.contains(id));
+        self.local_restarts.retain(|deployment, _| spec.instances.contains_key(deployment));
+        let here: BTreeSet<OperationId> = self.local_restarts.values().copied().collect();
+        self.operations.retain(|id, _| listed.contains(id) || here.contains(id));
         self.buried.retain(|id| spec.tombstones.contains_key(id));
         self.local_stops.retain(|deployment, stopped_at| {
             spec.instances.get(deployment).is_some_and(|instance| instance.revision <= *stopped_at)
+        });
+        self.evicted.retain(|deployment, eviction| {
+            match (spec.instances.get(deployment).map(|instance| instance.revision), eviction.revision) {
+                (Some(wished), Some(evicted)) => wished <= evicted,
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
         });
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use launchpad_protocol::report::{Capability, Capacity};
+use launchpad_protocol::id::OperationId;
+use launchpad_protocol::report::{Capability, Capacity, Outcome};
+use launchpad_protocol::spec::AgentUpgrade;
 
 /// Where those facts come from: [`crate::doctor`] on a real host, plain values in tests.
 pub trait HostFacts: Send + 'static {
@@ -12,6 +14,10 @@ pub trait HostFacts: Send + 'static {
     fn capacity(&self) -> Capacity;
     /// What the host can enforce.
     fn capabilities(&self) -> BTreeMap<String, Capability>;
+    /// What has become of an upgrade of the agent itself, now that this one is wished; none: there is none, or it is under way.
+    fn upgrade(&mut self, _wished: Option<&AgentUpgrade>) -> Option<(OperationId, Outcome)> {
+        None
+    }
 }
 
 /// Facts that were found once, or made up.

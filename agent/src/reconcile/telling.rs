@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use launchpad_protocol::id::DeploymentId;
+use launchpad_protocol::id::{DeploymentId, OperationId};
 use launchpad_protocol::limits::REPORT_INTERVAL;
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::report::HostReport;
+use launchpad_protocol::report::{HostReport, Outcome};
 use launchpad_protocol::spec::HostSpec;
 
 use super::{Reconciler, standing};
 use crate::book::Changes;
+use crate::plan::record::Past;
 use crate::plan::{Standing, Subject};
 
 impl Reconciler {
@@ -26,16 +27,19 @@ impl Reconciler {
             if let Some(record) = self.records.get_mut(deployment) {
                 let told = (now.phase, now.reason.as_ref().map(|reason| reason.code.clone()));
                 if record.told.as_ref() != Some(&told) {
-                    record.told = Some(told);
+                    record.has_told(Past { at: wall, phase: now.phase, reason: now.reason.clone() });
                     self.journal.note(*deployment, &now, wall, &mut self.changes);
                     self.changes.records.insert(*deployment, Some(record.clone()));
                 }
             }
             standings.insert(*deployment, now);
         }
-        let report = self.build_report(spec, standings);
+        let upgraded = self.parts.facts.upgrade(spec.and_then(|spec| spec.upgrade.as_ref()));
+        let outcomes = self.answered.clone().into_iter().chain(upgraded).collect();
+        let report = self.build_report(spec, standings, outcomes);
         let unchanged = self.report.as_ref().is_some_and(|last| {
-            report.wall.since(last.wall) < REPORT_INTERVAL
+            // Either way: a clock that was set back is told, too.
+            report.wall.apart(last.wall) < REPORT_INTERVAL
                 && HostReport { wall: last.wall, ..report.clone() } == **last
         });
         if !unchanged {
@@ -45,7 +49,12 @@ impl Reconciler {
         }
     }
 
-    fn build_report(&self, spec: Option<&HostSpec>, standings: BTreeMap<DeploymentId, Standing>) -> HostReport {
+    fn build_report(
+        &self,
+        spec: Option<&HostSpec>,
+        standings: BTreeMap<DeploymentId, Standing>,
+        outcomes: BTreeMap<OperationId, Outcome>,
+    ) -> HostReport {
         let mut troubles = self.parts.troubles.clone();
         troubles.extend(self.engine_away.clone());
         troubles.extend(self.disk_trouble.clone());
@@ -63,7 +72,7 @@ impl Reconciler {
             instances: standing::instances(spec, self.observed.as_ref(), &self.records, &self.findings, standings),
             orphans: self.plan.orphans.clone(),
             buried: marks.buried.clone(),
-            outcomes: self.answered.clone(),
+            outcomes,
             troubles,
             events: self.journal.batch(),
             denials: self.observed.as_ref().map(|observed| observed.denials.clone()).unwrap_or_default(),
