@@ -30,6 +30,7 @@ use launchpad_pki::pipe::{Dial, Transport};
 use launchpad_protocol::entropy::Entropy;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::session::VERSIONS_APART;
 use launchpad_protocol::time::Clock;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,9 @@ pub struct Pace {
     pub retry_first: Duration,
     /// Never waited longer: the bound on how long a coordinator that is back goes unnoticed.
     pub retry_cap: Duration,
+    /// How long is waited after a coordinator whose version is too far from ours, give or take half: somebody has to
+    /// upgrade one of the two first.
+    pub apart_again: Duration,
     /// How often QUIC is tried again from a session over TCP, give or take a third: a network's mind seldom changes.
     pub quic_again: Duration,
     /// How long a session must have lived to count as a success: two agents with one identity, each replacing the
@@ -73,11 +77,26 @@ impl Default for Pace {
             first_answer: FIRST_ANSWER,
             retry_first: Duration::from_millis(500),
             retry_cap: Duration::from_secs(30),
+            apart_again: Duration::from_secs(300),
             quic_again: Duration::from_secs(450),
             steady_after: Duration::from_secs(5),
         }
     }
 }
+
+impl Pace {
+    /// How long to wait after so many failures, the last of them for that reason.
+    fn pause(&self, failures: u32, reason: &Reason, entropy: &Entropy) -> Duration {
+        if reason.code == VERSIONS_APART {
+            return entropy.around(self.apart_again, APART_AGAIN_SHARE);
+        }
+        let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
+        entropy.full_jitter(self.retry_first.saturating_mul(1 << doublings).min(self.retry_cap))
+    }
+}
+
+/// By how much of itself [`Pace::apart_again`] varies: a fleet that is behind does not come all at once.
+const APART_AGAIN_SHARE: f64 = 0.5;
 
 /// By how much of itself [`Pace::quic_again`] varies.
 const QUIC_AGAIN_SHARE: f64 = 1.0 / 3.0;
@@ -126,6 +145,8 @@ struct Memory {
     turn: usize,
     /// Attempts and short sessions since the last good one.
     failures: u32,
+    /// Whether the coordinator refused this host's certificate as one that another would replace.
+    out_of_date: bool,
 }
 
 impl Link {
@@ -135,12 +156,12 @@ impl Link {
             Reach::Fleet(enrolled) => Some(Renewal::new(enrolled, &self.clock, &self.entropy)),
             Reach::Given(_) => None,
         };
-        let mut memory = Memory { route: Route::Quic, turn: 0, failures: 0 };
+        let mut memory = Memory { route: Route::Quic, turn: 0, failures: 0, out_of_date: false };
         let keep = async {
             loop {
                 let reason = self.once(renewal.as_ref(), &mut memory).await;
                 self.disconnected(&reason);
-                sleep(self.pause(&memory)).await;
+                sleep(self.pace.pause(memory.failures, &reason, &self.entropy)).await;
             }
         };
         // Dropping either half-way loses nothing: a session that is cut off is resumed by the next Hello.
@@ -157,10 +178,12 @@ impl Link {
     /// One attempt and, if it is answered, one session; returns why there is none any more.
     async fn once(&mut self, renewal: Option<&Renewal>, memory: &mut Memory) -> Reason {
         memory.failures = memory.failures.saturating_add(1);
-        if let Some(renewal) = renewal
-            && let Err(reason) = renewal.revive().await
-        {
-            return reason;
+        if let Some(renewal) = renewal {
+            // Taken only once: what comes of it is told by the next attempt.
+            match renewal.revive(std::mem::take(&mut memory.out_of_date)).await {
+                Ok(()) => {}
+                Err(reason) => return reason,
+            }
         }
         let endpoint = self.endpoint(memory.turn);
         match connect::connect(&self.caller(endpoint), memory.route).await {
@@ -174,6 +197,7 @@ impl Link {
             }
             Err(reason) => {
                 memory.turn = memory.turn.wrapping_add(1);
+                memory.out_of_date = reason.code == connect::OUT_OF_DATE;
                 reason
             }
         }
@@ -220,12 +244,6 @@ impl Link {
             }
             Reach::Given(_) => None,
         }
-    }
-
-    fn pause(&self, memory: &Memory) -> Duration {
-        let doublings = memory.failures.saturating_sub(1).min(DOUBLINGS_MAX);
-        let most = self.pace.retry_first.saturating_mul(1 << doublings).min(self.pace.retry_cap);
-        self.entropy.full_jitter(most)
     }
 
     fn connected(&self, greeted: &Greeted) {
@@ -312,5 +330,22 @@ async fn until_replaced(
             reason = &mut session => reason,
         };
         return found.await.ok_or(over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_of_another_time_is_asked_again_slowly_from_the_first_time_on() {
+        let (pace, entropy) = (Pace::default(), Entropy::seeded(7));
+        let apart = Reason::new(VERSIONS_APART, "two releases apart");
+        let away = Reason::new("coordinator-unreachable", "no answer");
+        for failures in 1..40 {
+            let slowly = pace.pause(failures, &apart, &entropy);
+            assert!(slowly >= pace.apart_again / 2 && slowly <= pace.apart_again * 3 / 2, "{slowly:?}");
+            assert!(pace.pause(failures, &away, &entropy) <= pace.retry_cap);
+        }
     }
 }

@@ -11,10 +11,12 @@ mod field;
 mod host;
 mod logs;
 mod page;
+mod pki;
 mod plan;
 mod recovery;
 mod secrets;
 mod snapshots;
+mod upgrades;
 
 pub use deployment::{Catalogue, CreateDeployment, DeploymentDraft, DeploymentRef, Which};
 pub use domains::DomainRef;
@@ -23,10 +25,12 @@ pub use field::{FieldProblem, FieldProblems, Name, NameError, SecretName};
 pub use host::{CreateJoinToken, JoinTokenDraft};
 pub use logs::LogsWanted;
 pub use page::{Page, PageRequest};
+pub use pki::RotateCa;
 pub use plan::SetPlan;
 pub use recovery::ConfirmRecovery;
 pub use secrets::{RemoveSecret, Secret, SecretRef, SetSecret};
 pub use snapshots::{SnapshotRef, snapshot_name};
+pub use upgrades::{StartUpgrade, UpgradeDraft, Whom, ring_name};
 
 /// The pool of a host or a deployment that names none.
 pub const DEFAULT_POOL: &str = "shared";

@@ -20,6 +20,8 @@ pub struct Signals {
     pub compiler: Signal,
     /// A host has a newer spec.
     pub publisher: Signal,
+    /// Agents are wanted of another version.
+    pub upgrader: Signal,
     /// Another key that wraps is wanted.
     pub rotator: Signal,
     /// A round of the compiler is over, well or not: what systemd takes for the coordinator's pulse.

@@ -132,6 +132,10 @@ typed_id!(
     RotationId, "rot_", "key rotation"
 );
 typed_id!(
+    /// One upgrade of the fleet's agents to another version.
+    UpgradeId, "upg_", "upgrade"
+);
+typed_id!(
     /// One order to remove a container, or a tenant's data.
     TombstoneId, "tomb_", "tombstone"
 );

@@ -46,7 +46,9 @@ pub mod wire;
 
 pub mod entropy;
 pub mod killpoint;
+pub mod rehearsal;
 pub mod time;
+pub mod version;
 
 #[cfg(feature = "settings")]
 pub mod settings;

@@ -4,10 +4,19 @@
 
 use std::time::Duration;
 
-/// The lowest protocol version that this build speaks.
+/// The lowest protocol version that this build speaks: that of the release before, so that agent and coordinator may be
+/// upgraded one after the other, in either order.
 pub const PROTOCOL_MIN: u32 = 1;
-/// The highest protocol version that this build speaks.
+/// The highest protocol version that this build speaks. It rises with whatever an older reader would not survive: a new kind
+/// of frame, a new value of an enum. New fields need nothing, because they are skipped; one that protects a bot needs a
+/// [`crate::feature::Feature`].
 pub const PROTOCOL_MAX: u32 = 1;
+
+// One release after another: what is older than the release before is refused, and told which side to upgrade.
+const _: () = assert!(PROTOCOL_MIN <= PROTOCOL_MAX && PROTOCOL_MAX - PROTOCOL_MIN <= 1);
+
+/// Characters of a program's version: Debian's and RPM's are a dozen.
+pub const VERSION_MAX_CHARS: usize = 64;
 
 /// Instances on one host. A bot needs at least 64 MB, so a 24 GB host cannot hold more than 384; twice that for
 /// stopped ones.

@@ -155,6 +155,7 @@ fn recipe(place: &Place) -> Result<Recipe> {
     let recipe = Recipe::new("launchpad-agent", programs::binary("launchpad-agent")?, &place.log)
         .args(["run".as_ref(), "--data-dir".as_ref(), place.data.as_os_str()])
         .args(["--run-dir".as_ref(), place.run.as_os_str()])
+        .args(["--upgrade-dir".as_ref(), place.data.join("upgrade").as_os_str()])
         .args(["--docker".as_ref(), place.docker.as_os_str()])
         .in_namespace(Some(&place.namespace));
     Ok(place.environment.iter().fold(recipe, |recipe, (name, value)| recipe.env(name, value)))

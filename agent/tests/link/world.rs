@@ -127,6 +127,7 @@ pub(crate) fn quick() -> Pace {
         first_answer: Duration::from_millis(300),
         retry_first: Duration::from_millis(20),
         retry_cap: Duration::from_millis(100),
+        apart_again: Duration::from_millis(400),
         quic_again: Duration::from_secs(450),
         steady_after: Duration::ZERO,
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use launchpad_protocol::generation::{Accepted, Epoch, Generation, Verdict, judge};
 use launchpad_protocol::id::{DeploymentId, HostId, IncarnationId};
-use launchpad_protocol::spec::{HostSpec, InstanceSpec, Operation, Power, SpecOffer, Tombstone};
+use launchpad_protocol::spec::{AgentUpgrade, HostSpec, InstanceSpec, Operation, Power, SpecOffer, Tombstone};
 use launchpad_protocol::wire::encode_spec;
 
 use super::deployment::State;
@@ -74,6 +74,7 @@ pub fn next_spec(
     basis: Basis,
     placed: Vec<PlacedDeployment>,
     tombstones: Vec<Tombstone>,
+    upgrade: Option<AgentUpgrade>,
 ) -> Result<Option<SpecOffer>, CompileError> {
     let Basis { host, incarnation, latest, floor } = basis;
     // What the host holds is what this store made, or older: then the latest may stand.
@@ -81,7 +82,7 @@ pub fn next_spec(
     let above = latest.map(|latest| latest.generation).max(floor.map(|floor| floor.generation));
     let next = above.unwrap_or_default().next();
     let generation = standing.map_or(next, |latest| latest.generation);
-    let mut spec = compile(Heading { host, incarnation, generation }, placed, tombstones)?;
+    let mut spec = compile(Heading { host, incarnation, generation }, placed, tombstones, upgrade)?;
     let offer = encode_spec(&spec);
     match standing {
         None => Ok(Some(offer)),
@@ -114,6 +115,7 @@ pub fn compile(
     heading: Heading,
     placed: Vec<PlacedDeployment>,
     tombstones: Vec<Tombstone>,
+    upgrade: Option<AgentUpgrade>,
 ) -> Result<HostSpec, CompileError> {
     let instances = placed
         .into_iter()
@@ -125,6 +127,7 @@ pub fn compile(
         generation: heading.generation,
         instances,
         tombstones: tombstones.into_iter().map(|tombstone| (tombstone.id, tombstone)).collect(),
+        upgrade,
     })
 }
 

@@ -37,7 +37,7 @@ fn tombstone(number: u128) -> Tombstone {
 
 #[test]
 fn the_blueprint_is_completed_with_what_only_this_host_and_moment_decide() {
-    let spec = compile(heading(), vec![placed(7)], vec![tombstone(9)]).expect("a spec");
+    let spec = compile(heading(), vec![placed(7)], vec![tombstone(9)], None).expect("a spec");
     assert_eq!(
         (spec.host, spec.incarnation, spec.generation),
         (heading().host, heading().incarnation, Generation(3))
@@ -52,8 +52,8 @@ fn the_blueprint_is_completed_with_what_only_this_host_and_moment_decide() {
 
 #[test]
 fn the_same_parts_in_any_order_make_the_same_bytes() {
-    let one = compile(heading(), vec![placed(7), placed(8)], vec![tombstone(9), tombstone(10)]).expect("a spec");
-    let other = compile(heading(), vec![placed(8), placed(7)], vec![tombstone(10), tombstone(9)]).expect("a spec");
+    let one = compile(heading(), vec![placed(7), placed(8)], vec![tombstone(9), tombstone(10)], None).expect("a spec");
+    let other = compile(heading(), vec![placed(8), placed(7)], vec![tombstone(10), tombstone(9)], None).expect("a spec");
     assert_eq!(encode_spec(&one).bytes, encode_spec(&other).bytes);
 }
 
@@ -61,13 +61,13 @@ fn the_same_parts_in_any_order_make_the_same_bytes() {
 fn a_bot_without_its_secrets_is_never_published() {
     let mut incomplete = placed(7);
     incomplete.sealed.remove("token");
-    let error = compile(heading(), vec![placed(8), incomplete], Vec::new()).expect_err("a file is missing");
+    let error = compile(heading(), vec![placed(8), incomplete], Vec::new(), None).expect_err("a file is missing");
     assert!(error.to_string().contains("file `token` is not sealed"), "{error}");
 }
 
 #[test]
 fn an_instance_reads_as_it_was_meant() {
-    let spec = compile(heading(), vec![placed(7)], Vec::new()).expect("a spec");
+    let spec = compile(heading(), vec![placed(7)], Vec::new(), None).expect("a spec");
     let mut instance = spec.instances.values().next().expect("an instance").clone();
     // `protocol` has the filter, and its tests.
     assert!(matches!(&instance.isolation.seccomp, Seccomp::Profile(_)));

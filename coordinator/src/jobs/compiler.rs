@@ -24,6 +24,7 @@ use crate::store::revisions::StoredFile;
 use crate::store::sealed::SealedFor;
 use crate::store::{
     Commit, StoreError, Tx, deployments, hosts, meta, operations, outbox, revisions, sealed, specs, tombstones,
+    upgrades,
 };
 
 /// Why a host's spec was not compiled.
@@ -150,7 +151,7 @@ async fn publish(app: &App, tx: &mut Tx, mark: Mark) -> Result<bool, CompileFail
     let basis =
         Basis { host, incarnation: meta::incarnation(tx).await?, latest, floor: specs::floor(tx, host).await? };
     let (placed, tombstones) = (placed(tx, host).await?, tombstones::unburied(tx, host).await?);
-    let Some(next) = next_spec(basis, placed, tombstones)? else {
+    let Some(next) = next_spec(basis, placed, tombstones, upgrades::wish(tx, host).await?)? else {
         outbox::clear(tx, mark).await?;
         return Ok(false);
     };

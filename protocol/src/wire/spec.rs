@@ -13,13 +13,13 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::field::{
-    Problem, WireError, at_most, at_most_bytes, digest, known, malformed, map, micros, parse, positive, unspecified,
+    Problem, WireError, at_most, at_most_bytes, digest, known, malformed, map, micros, optional, parse, positive, unspecified,
 };
 use super::v1;
 use crate::digest::Digest;
 use crate::generation::Generation;
 use crate::limits::{INSTANCES_PER_HOST_MAX, SPEC_MAX_BYTES};
-use crate::spec::{HostSpec, InstanceSpec, SpecOffer, Tombstone, TombstoneScope};
+use crate::spec::{AgentUpgrade, HostSpec, InstanceSpec, SpecOffer, Tombstone, TombstoneScope};
 
 /// The bytes of a spec and their digest. The same spec always makes the same bytes.
 ///
@@ -76,6 +76,7 @@ impl From<&HostSpec> for v1::HostSpec {
             generation: spec.generation.0,
             instances: spec.instances.values().map(v1::InstanceSpec::from).collect(),
             tombstones: spec.tombstones.values().map(v1::Tombstone::from).collect(),
+            upgrade: spec.upgrade.as_ref().map(v1::AgentUpgrade::from),
         }
     }
 }
@@ -95,6 +96,24 @@ impl TryFrom<v1::HostSpec> for HostSpec {
             tombstones: map("tombstones", message.tombstones, |entry| {
                 Tombstone::try_from(entry).map(|tombstone| (tombstone.id, tombstone))
             })?,
+            upgrade: optional("upgrade", message.upgrade)?,
+        })
+    }
+}
+
+impl From<&AgentUpgrade> for v1::AgentUpgrade {
+    fn from(upgrade: &AgentUpgrade) -> Self {
+        Self { operation_id: upgrade.operation.to_string(), version: upgrade.version.to_string() }
+    }
+}
+
+impl TryFrom<v1::AgentUpgrade> for AgentUpgrade {
+    type Error = WireError;
+
+    fn try_from(message: v1::AgentUpgrade) -> Result<Self, WireError> {
+        Ok(Self {
+            operation: parse("operation_id", &message.operation_id)?,
+            version: parse("version", &message.version)?,
         })
     }
 }

@@ -20,6 +20,15 @@ pub(crate) fn drops(message: &[u8]) -> Vec<(Vec<u64>, Vec<u8>)> {
     drops
 }
 
+/// The message with `more` at the end of the first message under that path of field numbers; none: there is no such.
+pub(crate) fn added(message: &[u8], path: &[u64], more: &[u8]) -> Option<Vec<u8>> {
+    let Some((number, rest)) = path.split_first() else { return Some([message, more].concat()) };
+    let field = fields(message)?.into_iter().find(|field| field.number == *number)?;
+    let inner = added(&message[field.payload?..field.end], rest, more)?;
+    let header = [varint(number << 3 | LENGTH_DELIMITED), varint(inner.len() as u64)].concat();
+    Some([&message[..field.start], &header, &inner, &message[field.end..]].concat())
+}
+
 /// One field of an encoded message: where it starts and ends, and where its payload starts if it has a length.
 struct Field {
     number: u64,

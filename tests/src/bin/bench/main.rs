@@ -9,6 +9,7 @@ mod figure;
 mod footprint;
 mod handshake;
 mod names;
+mod restart;
 mod scale;
 mod walls;
 
@@ -60,6 +61,8 @@ fn run() -> Result<Vec<Figure>> {
 
     figures.push(deploy::to_ready(&mut lab)?);
     figures.extend(footprint::with_thirty_bots(&mut lab)?);
+    // With the same thirty.
+    figures.extend(restart::adopts_all(&mut lab)?);
     // Last: its flushes take Docker's own rules too, without which Docker makes no network.
     figures.extend(walls::around_a_bot(&mut lab)?);
     lab.close()?;
