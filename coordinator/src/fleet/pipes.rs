@@ -8,12 +8,17 @@ use std::sync::Arc;
 
 use futures::Stream;
 use launchpad_pki::pipe::PeerPipe;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::certificates::Certificates;
 use super::challenge::Challenges;
 use super::publish;
-use super::server::{FleetAddress, FleetError, FleetParts, Ground, serve_fleet};
+use super::server::{FleetAddress, FleetError, FleetParts, Ground, Lives, serve_fleet};
+
+/// The name in a certificate that nobody is shown.
+const NAME: &str = "coordinator";
 
 /// Serves sessions until the coordinator stops.
 ///
@@ -24,17 +29,22 @@ pub(crate) async fn serve(
     pipes: impl Stream<Item = io::Result<PeerPipe>>,
     stop: CancellationToken,
 ) -> Result<(), FleetError> {
-    let FleetParts { store, signals, fleet, ca, clock, entropy } = parts;
+    let FleetParts { store, signals, fleet, ca, keys, clock, entropy } = parts;
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let (challenges, trust_domain) = (Challenges::new(&ca), ca.trust_domain().clone());
+    let nobody = vec![NAME.to_owned()];
+    let (_, trust) = Certificates::issue(ca, nobody, (&store, &keys), (&clock, &entropy)).await?;
     let ground = Arc::new(Ground {
-        bundle: ca.bundle()?,
-        challenges: Challenges::new(&ca),
+        challenges,
+        trust_domain,
+        trusted: watch::Sender::new(Arc::new(trust)),
+        lives: Lives::default(),
+        keys,
         sessions: TaskTracker::new(),
         address: FleetAddress { bound: nowhere, advertised: None, server_name: String::new() },
         store,
         signals,
         fleet,
-        ca,
         clock,
         entropy,
         stop,

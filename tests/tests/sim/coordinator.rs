@@ -11,6 +11,7 @@ use launchpad_coordinator::catalogue;
 use launchpad_coordinator::dns::{ByHand, DnsLookup};
 use launchpad_coordinator::domain::actor::{Actor, Role};
 use launchpad_coordinator::domain::host::HostState;
+use launchpad_coordinator::domain::lease::Patience;
 use launchpad_coordinator::fleet::Fleet;
 use launchpad_coordinator::signals::Signals;
 use launchpad_coordinator::store::accounts::{self, Account, User};
@@ -145,6 +146,7 @@ impl Coordinator {
             pools: Arc::new(catalogue::pools(None).expect("the built-in pools")),
             keys: Arc::new(LocalKeyring::load(&keyring(dir)).expect("the keyring")),
             fleet: Fleet::new(clock.clone(), entropy.clone()),
+            patience: Patience::default(),
             signals: Signals::default(),
             joining: Joining { root: Digest::of(b"root"), endpoint: "coordinator:1".to_owned() },
             ingress_domain: None,

@@ -62,7 +62,8 @@ fn whatever_goes_wrong_the_real_processes_keep_their_promises_and_desired_become
         Some(seed) => vec![seed],
         None => (0..number("LAUNCHPAD_SIM_SEEDS").unwrap_or(SEEDS)).collect(),
     };
-    let twice = |seed: &u64| seeds.len() == 1 || seed % TWICE_EVERY == 0 || number("LAUNCHPAD_SIM_TWICE").is_some();
+    let twice =
+        |seed: &u64| seeds.len() == 1 || seed.is_multiple_of(TWICE_EVERY) || number("LAUNCHPAD_SIM_TWICE").is_some();
     let scripts = seeds.iter().flat_map(|seed| {
         let script = Script { seed: *seed, plant: None, calm: false };
         std::iter::repeat_n(script, 1 + usize::from(twice(seed)))

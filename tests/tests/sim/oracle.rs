@@ -210,12 +210,13 @@ impl Oracle {
                 let ordered = self.condemned.contains_key(&deployment);
                 self.require(9, ordered, || format!("{deployment} is buried, and nobody wanted that"));
             }
-            // Every bot is well for as long as it runs, and no wish of this run needs another container.
+            // Every bot is well for as long as it runs, none needs a lease, and no wish of this run needs another container.
             Some(
                 StopCause::Unhealthy(_)
                 | StopCause::PowerOff
                 | StopCause::LocalStop
                 | StopCause::Replaced
+                | StopCause::LeaseEnded
                 | StopCause::Drift(_),
             )
             | None => self.require(9, false, || format!("{deployment} is stopped without a cause: {why:?}")),

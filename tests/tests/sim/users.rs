@@ -61,12 +61,14 @@ impl Users {
         self.asked += 1;
         let answer = match wish {
             Wish::Create => {
-                let owner = owners[chance.random_range(0..owners.len())].clone();
+                let owner = owners[chance.random_range(0..owners.len())];
                 self.create(app, owner)
             }
-            _ if self.bots.is_empty() => return,
-            _ => {
-                let (owner, bot) = self.bots[chance.random_range(0..self.bots.len())].clone();
+            Wish::Restart | Wish::Secret { .. } | Wish::Egress | Wish::Delete { .. } => {
+                if self.bots.is_empty() {
+                    return;
+                }
+                let (owner, bot) = self.bots[chance.random_range(0..self.bots.len())];
                 self.change(app, &owner, bot, wish, chronicle)
             }
         };
@@ -88,6 +90,7 @@ impl Users {
             config: None,
             secrets: BTreeMap::from([("key".to_owned(), Secret::new("first".to_owned()))]),
             egress: Vec::new(),
+            policy: None,
         };
         let catalogue = Catalogue { profiles: &app.profiles, plans: &app.plans };
         let command = CreateDeployment::new(draft, catalogue).expect("a wish that can be granted");
