@@ -121,6 +121,7 @@ impl Lab {
             config: Some("label = mine".to_owned()),
             secrets: BTreeMap::from([("key".to_owned(), Secret::new("geheim".to_owned()))]),
             egress: Vec::new(),
+            policy: None,
         };
         let catalogue = Catalogue { profiles: &self.app.profiles, plans: &self.app.plans };
         CreateDeployment::new(draft, catalogue).unwrap()
