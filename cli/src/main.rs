@@ -1,34 +1,7 @@
-//! `launchpad`: the command of customers, operators and on-call.
-//!
-//! ```text
-//! arguments ──► command/* ──► client ──► the coordinator's HTTP API
-//!                   │
-//!                   └───────► output: tables or JSON on stdout; steps, waits and complaints on stderr
-//! ```
-//! Each file of `command/` is one verb. Nothing here decides anything that the coordinator decides: the command asks,
-//! shows, and waits. A failure is a [`failure::Failure`] with its reason and its exit code, never a backtrace.
-
-mod answers;
-mod arguments;
-mod client;
-mod command;
-mod failure;
-mod login;
-mod output;
-mod progress;
+//! The binary of [`launchpad`], which is a library so that its manual can be made of its command line.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let arguments = arguments::Arguments::parse();
-    let output = output::Output::new(arguments.output);
-    match command::run(arguments, &output) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output.complain(&failure);
-            failure.exit_code()
-        }
-    }
+    launchpad::run()
 }

@@ -101,10 +101,12 @@ gate_is_of_another_build() {
     [ -n "$pid" ] && [ "$pid" != 0 ] && ! cmp -s "/proc/$pid/exe" "$program"
 }
 
-# After files were put in place, for the first time, instead of others or anew. A service that the operator has stopped
+# After files were put in place: `fresh`, or instead of others. What a removal has kept is what tells that they are back,
+# because dpkg remembers the version of a package that it has removed as if it were being upgraded. A service that the operator has stopped
 # stays stopped. The gate goes first, because the agent talks to it; its rules stay while it is away.
 take_up_work() {
     fresh=$1
+    [ ! -d "$kept" ] || fresh=fresh
     forget_what_was_kept
     if command -v systemd-tmpfiles >/dev/null 2>&1; then
         systemd-tmpfiles --create launchpad-agent.conf || true
