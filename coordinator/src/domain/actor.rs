@@ -2,13 +2,13 @@
 //!
 //! `app` calls [`authorise`] before it does anything, and passes [`Actor::scope`] to every query of a tenant's rows.
 //!
-//! | role     | own account's deployments | another account's | hosts, join tokens | recovery | keys   |
-//! |----------|---------------------------|-------------------|--------------------|----------|--------|
-//! | viewer   | read                      | –                 | –                  | –        | –      |
-//! | member   | read, change              | –                 | –                  | –        | –      |
-//! | owner    | read, change              | –                 | –                  | –        | –      |
-//! | on-call  | read                      | read              | read               | read     | read   |
-//! | operator | read, change              | read, change      | read, change       | confirm  | rotate |
+//! | role     | own account's deployments | another account's | hosts, join tokens | recovery | keys, CA |
+//! |----------|---------------------------|-------------------|--------------------|----------|----------|
+//! | viewer   | read                      | –                 | –                  | –        | –        |
+//! | member   | read, change              | –                 | –                  | –        | –        |
+//! | owner    | read, change              | –                 | –                  | –        | –        |
+//! | on-call  | read                      | read              | read               | read     | read     |
+//! | operator | read, change              | read, change      | read, change       | confirm  | rotate   |
 
 use std::fmt;
 use std::str::FromStr;
@@ -168,6 +168,10 @@ pub enum Action {
     ReadKeys,
     /// Make another key that wraps.
     RotateKeys,
+    /// See who signs for hosts, and who holds what of it.
+    ReadPki,
+    /// Move a rotation of the issuing CA on or back.
+    RotateCa,
 }
 
 /// Whether an actor may do something.
@@ -186,11 +190,11 @@ pub fn authorise(actor: &Actor, action: Action) -> Result<(), Refusal> {
                 Role::OnCall => Err(needs(actor, "operator")),
             }
         }
-        Action::ReadHosts | Action::ReadRecovery | Action::ReadKeys => match actor.role {
+        Action::ReadHosts | Action::ReadRecovery | Action::ReadKeys | Action::ReadPki => match actor.role {
             Role::Operator | Role::OnCall => Ok(()),
             Role::Owner | Role::Member | Role::Viewer => Err(needs(actor, "operator or on-call")),
         },
-        Action::ChangeHosts | Action::ConfirmRecovery | Action::RotateKeys => match actor.role {
+        Action::ChangeHosts | Action::ConfirmRecovery | Action::RotateKeys | Action::RotateCa => match actor.role {
             Role::Operator => Ok(()),
             Role::Owner | Role::Member | Role::Viewer | Role::OnCall => Err(needs(actor, "operator")),
         },

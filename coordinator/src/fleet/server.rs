@@ -16,16 +16,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use launchpad_pki::bundle::TrustBundle;
-use launchpad_pki::ca::{CaError, IssuingCa};
+use launchpad_pki::ca::{CaError, HOST_LIFE, IssuingCa};
 use launchpad_pki::enroll_listener::EnrollListener;
+use launchpad_pki::envelope::KeyProvider;
+use launchpad_pki::identity::TrustDomain;
 use launchpad_pki::listener::{FleetListener, ListenError};
 use launchpad_pki::pipe::PeerPipe;
 use launchpad_pki::quic::{IDLE_MAX, KEEP_ALIVE, ResetKey};
 use launchpad_pki::tls::TlsError;
 use launchpad_protocol::entropy::Entropy;
+use launchpad_protocol::rehearsal;
 use launchpad_protocol::time::Clock;
 use launchpad_protocol::wire::{enrollment_server, fleet_server};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
@@ -34,6 +37,7 @@ use super::certificates::Certificates;
 use super::challenge::Challenges;
 use super::enroll::EnrollService;
 use super::service::FleetService;
+use super::trust::{Trust, TrustError};
 use super::{Fleet, publish};
 use crate::signals::Signals;
 use crate::store::{Store, StoreError};
@@ -59,6 +63,24 @@ pub struct FleetConfig {
     pub server_names: Vec<String>,
     /// `HOST:PORT` of the fleet port as hosts reach it, if that is not where it listens.
     pub advertise: Option<String>,
+    /// How long things last.
+    pub lives: Lives,
+}
+
+/// How long a host's certificate lives, and how often a host asks about it. A rehearsal is faster.
+#[derive(Debug, Clone, Copy)]
+pub struct Lives {
+    /// How long a host's certificate is in force.
+    pub host: Duration,
+    /// How often a host asks whether it trusts and shows what it should: the bound on how late a connected host hears of
+    /// another CA, and a thousand hosts ask three times a second.
+    pub trust_asked: Duration,
+}
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self { host: HOST_LIFE, trust_asked: Duration::from_mins(5) }
+    }
 }
 
 /// What the fleet's doors lead to.
@@ -70,8 +92,10 @@ pub struct FleetParts {
     pub signals: Signals,
     /// The handle that the rest of the coordinator holds.
     pub fleet: Fleet,
-    /// The CA that signs for hosts and for the doors.
+    /// The CA of the data directory: the first that signs for hosts and for the doors.
     pub ca: IssuingCa,
+    /// What opens the keys of later ones.
+    pub keys: Arc<dyn KeyProvider>,
     /// Wall time.
     pub clock: Clock,
     /// New ids.
@@ -90,8 +114,11 @@ pub enum FleetError {
     /// The certificates cannot be used.
     #[error("cannot set up TLS for the fleet")]
     Tls(#[from] TlsError),
+    /// Who signs is not known.
+    #[error(transparent)]
+    Trust(TrustError),
     /// What is revoked is not known: no door opens without.
-    #[error("cannot read from the store which hosts are revoked")]
+    #[error("cannot read from the store who signs and which hosts are revoked")]
     Store(#[from] StoreError),
     /// A door does not take a new list of revoked certificates.
     #[error("the fleet listener does not take the new list of revoked certificates")]
@@ -111,8 +138,11 @@ pub(super) struct Ground {
     pub(super) store: Store,
     pub(super) signals: Signals,
     pub(super) fleet: Fleet,
-    pub(super) ca: IssuingCa,
-    pub(super) bundle: TrustBundle,
+    pub(super) keys: Arc<dyn KeyProvider>,
+    pub(super) trust_domain: TrustDomain,
+    /// Who signs, and whose hosts are let in, at this moment.
+    pub(super) trusted: watch::Sender<Arc<Trust>>,
+    pub(super) lives: Lives,
     pub(super) challenges: Challenges,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
@@ -146,22 +176,26 @@ impl FleetServer {
     /// # Errors
     /// When an address is taken, the CA has expired or the store cannot be read.
     pub async fn bind(config: FleetConfig, parts: FleetParts, stop: CancellationToken) -> Result<Self, FleetError> {
-        let FleetParts { store, signals, fleet, ca, clock, entropy } = parts;
+        let FleetParts { store, signals, fleet, ca, keys, clock, entropy } = parts;
         let server_name = config.server_names.first().cloned().unwrap_or_default();
-        let certificates = Certificates::issue(&ca, config.server_names, &store, (&clock, &entropy)).await?;
-        let tls = certificates.fleet_tls(&ca, &clock)?;
-        let fleet_door =
-            FleetListener::bind(config.fleet, &tls, &ResetKey::of(&ca), certificates.admission()).await?;
+        // Of the first CA for ever: every replica has its key, whoever signs.
+        let (reset, challenges, trust_domain) = (ResetKey::of(&ca), Challenges::new(&ca), ca.trust_domain().clone());
+        let (certificates, trust) =
+            Certificates::issue(ca, config.server_names, (&store, &keys), (&clock, &entropy)).await?;
+        let tls = certificates.fleet_tls(&trust, &clock)?;
+        let fleet_door = FleetListener::bind(config.fleet, &tls, &reset, certificates.admission()).await?;
         let enroll_door = EnrollListener::bind(config.enroll, certificates.enroll_tls(&clock)?).await?;
         let address = FleetAddress { bound: fleet_door.local_addr(), advertised: config.advertise, server_name };
         let ground = Ground {
-            bundle: ca.bundle()?,
-            challenges: Challenges::new(&ca),
+            challenges,
+            trust_domain,
+            trusted: watch::Sender::new(Arc::new(trust)),
+            lives: config.lives,
+            keys,
             sessions: TaskTracker::new(),
             store,
             signals,
             fleet,
-            ca,
             clock,
             entropy,
             address,
@@ -230,6 +264,25 @@ impl FleetAddress {
         let bound = Some(self.bound.ip()).filter(|ip| !ip.is_unspecified());
         let at = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), self.bound.port()).to_string();
         bound.or(reached).map(at).into_iter().collect()
+    }
+}
+
+impl Ground {
+    /// Who signs, and whose hosts are let in, at this moment.
+    pub(super) fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trusted.borrow())
+    }
+}
+
+impl Lives {
+    /// Those of a release, unless this process is part of a rehearsal.
+    #[must_use]
+    pub fn rehearsed() -> Self {
+        let usual = Self::default();
+        Self {
+            host: rehearsal::millis(rehearsal::HOST_LIFE_MS).unwrap_or(usual.host),
+            trust_asked: rehearsal::millis(rehearsal::TRUST_ASKED_MS).unwrap_or(usual.trust_asked),
+        }
     }
 }
 
