@@ -19,7 +19,6 @@ mod fleet {
     mod revoking;
     mod rotating;
     mod sessions;
-    mod storm;
 
     use std::time::Duration;
 

@@ -6,7 +6,7 @@ use launchpad_protocol::generation::Epoch;
 
 use super::STARTED;
 use crate::app::AppError;
-use crate::app::lab::{GIB, Lab, START, named};
+use crate::app::lab::{GIB, Lab, named};
 use crate::domain::actor::Role;
 use crate::domain::deployment::{Event, State};
 use crate::domain::host::HostState;
