@@ -190,8 +190,8 @@ tell_what_is_kept() {
     cat <<TOLD
   To go on with them, install launchpad-agent again.
   To give them up for good, with all their data:
-    install launchpad-agent again, and start it
-    launchpad-agent evict DEPLOYMENT   for each of them
+    install launchpad-agent again
+    launchpad-agent evict --yes --data DEPLOYMENT   for each of them
     and purge it again
 TOLD
 }
