@@ -166,11 +166,12 @@ async fn a_log_is_sent_line_by_line_past_the_loop_and_whoever_stops_following_le
     });
     let _windows = show(&mut served, away(), Shown::default()).await;
     let lines = read.await.unwrap();
-    let texts: Vec<_> = lines
-        .iter()
-        .filter_map(|line| if let Response::Line { text, .. } = line { Some(text.as_str()) } else { None });
-    let texts: Vec<&str> = texts.collect();
-    assert_eq!((texts, lines.last()), (vec!["one", "two"], Some(&Response::End { reason: None })));
+    let text = |line: &Response| if let Response::Line { text, .. } = line { Some(text.clone()) } else { None };
+    let texts: Vec<String> = lines.iter().filter_map(text).collect();
+    assert_eq!(
+        (texts, lines.last()),
+        (vec!["one".to_owned(), "two".to_owned()], Some(&Response::End { reason: None }))
+    );
     // As many as may follow at once, one after the other, several times over; nobody takes requests meanwhile.
     for _ in 0..10 {
         let (run, bot) = (run.clone(), bot.clone());
