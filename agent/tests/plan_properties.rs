@@ -22,7 +22,7 @@ use launchpad_protocol::generation::Epoch;
 use launchpad_protocol::id::{AccountId, DeploymentId, OperationId};
 use launchpad_protocol::report::Phase;
 use launchpad_protocol::spec::{
-    HostSpec, InstanceSpec, Operation, OperationAction, Power, Resources, TombstoneScope,
+    HostSpec, InstanceSpec, Operation, OperationAction, Power, Resources, TombstoneScope, Volume,
 };
 use launchpad_protocol::time::{BootMoment, Moment};
 use proptest::prelude::*;
@@ -238,11 +238,16 @@ fn volumes(spec: &HostSpec, kept: &[Kept]) -> BTreeMap<DeploymentId, VolumeSight
     let bots: Vec<_> = spec.instances.values().collect();
     let one = |kept: &Kept| {
         let bot = bots[kept.whose.index(bots.len())];
-        let (bytes, grows_in_use) = (bot.volume.as_ref().expect("it has one").bytes / kept.part, kept.grows_in_use);
-        let flags_right = kept.stands;
-        (bot.deployment, VolumeSight { bytes, grows_in_use, flags_right, ..ideal::volume(bot) })
+        let asked = bot.volume.as_ref()?;
+        let (bytes, grows_in_use, flags_right) = (asked.bytes / kept.part, kept.grows_in_use, kept.stands);
+        Some((bot.deployment, VolumeSight { bytes, grows_in_use, flags_right, ..ideal::volume(asked) }))
     };
-    if bots.is_empty() { BTreeMap::new() } else { kept.iter().map(one).collect() }
+    if bots.is_empty() { BTreeMap::new() } else { kept.iter().filter_map(one).collect() }
+}
+
+/// A bot that keeps something.
+fn with_volume(bot: &InstanceSpec) -> Option<(&InstanceSpec, &Volume)> {
+    bot.volume.as_ref().map(|volume| (bot, volume))
 }
 
 fn world() -> impl Strategy<Value = World> {
@@ -368,8 +373,8 @@ proptest! {
         }
         world.settle();
         prop_assert_eq!(&world.model.observed.containers, &before);
-        for bot in world.spec.instances.values() {
-            let is_large = world.model.observed.volumes[&bot.deployment].bytes >= bot.volume.bytes;
+        for (bot, volume) in world.spec.instances.values().filter_map(with_volume) {
+            let is_large = world.model.observed.volumes[&bot.deployment].bytes >= volume.bytes;
             prop_assert_eq!(is_large, grows(&world, bot));
         }
         for instance in world.spec.instances.values_mut() {
@@ -377,8 +382,8 @@ proptest! {
             instance.operations.push(Operation { id, action: OperationAction::Restart });
         }
         world.settle();
-        for bot in world.spec.instances.values() {
-            prop_assert!(world.model.observed.volumes[&bot.deployment].bytes >= bot.volume.bytes);
+        for (bot, volume) in world.spec.instances.values().filter_map(with_volume) {
+            prop_assert!(world.model.observed.volumes[&bot.deployment].bytes >= volume.bytes);
         }
     }
 

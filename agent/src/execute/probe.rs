@@ -233,8 +233,9 @@ mod tests {
             }
         };
         let probe = probe(wanted);
+        let asker = Asker::default();
         tokio::select! {
-            verdict = Asker::default().get(Ipv4Addr::LOCALHOST, port, &probe) => verdict,
+            verdict = asker.get(Ipv4Addr::LOCALHOST, port, &probe) => verdict,
             () = async { served.await; std::future::pending().await } => unreachable!("it waits for the verdict"),
         }
     }

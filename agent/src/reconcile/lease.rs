@@ -155,8 +155,14 @@ mod tests {
         let uuid = uuid::Uuid::from_u128(1);
         let (host, incarnation) = (uuid.into(), uuid.into());
         let nothing = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
-        let spec =
-            HostSpec { host, incarnation, generation: Generation(1), instances: nothing.0, tombstones: nothing.1 };
+        let spec = HostSpec {
+            host,
+            incarnation,
+            generation: Generation(1),
+            instances: nothing.0,
+            tombstones: nothing.1,
+            upgrade: None,
+        };
         lease.take(Renewal { from: at(1), grants: true }, Some(&spec), at(2));
         assert_eq!((lease.renewed_at(), disk.path(LEASE).exists()), (Some(at(1)), false));
         assert_eq!(shortest_term(&spec), None, "{:?} needs none", Lease::Keep);

@@ -11,7 +11,7 @@ use launchpad_protocol::spec::{InstanceSpec, Lease, Power};
 use launchpad_protocol::time::BootMoment;
 
 use super::support::{bot, id};
-use super::{SECOND_US, Story};
+use super::Story;
 
 const TERM_S: i64 = 60;
 
