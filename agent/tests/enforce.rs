@@ -53,7 +53,10 @@ impl World {
         let observed = Observed {
             containers: BTreeMap::from([("c1".to_owned(), container)]),
             networks: BTreeSet::from([bot.account]),
-            volumes: BTreeMap::from([(bot.deployment, ideal::volume(bot.volume.as_ref().expect("it keeps something")))]),
+            volumes: BTreeMap::from([(
+                bot.deployment,
+                ideal::volume(bot.volume.as_ref().expect("it keeps something")),
+            )]),
             gates: BTreeMap::from([(bot.deployment, ideal::gate(&bot))]),
             files: BTreeMap::from([(bot.deployment, files_digest(&bot.files))]),
             tenants: BTreeMap::from([(bot.account, ideal::tenant(&shape))]),

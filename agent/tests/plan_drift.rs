@@ -55,7 +55,13 @@ impl Story {
         self.record.absorb(bot, container, said, &self.model.marks, &context);
         self.record.absorb_findings(&findings[&bot.deployment], now);
         let records = BTreeMap::from([(bot.deployment, self.record.clone())]);
-        let known = Knowledge { marks: &self.model.marks, records: &records, health: &health, findings: &findings, renewed_at: None };
+        let known = Knowledge {
+            marks: &self.model.marks,
+            records: &records,
+            health: &health,
+            findings: &findings,
+            renewed_at: None,
+        };
         plan(&self.spec, observed, known, &context)
     }
 

@@ -88,14 +88,14 @@ impl World {
                 record.absorb(instance, container, said, &self.model.marks, &context);
                 record.absorb_findings(&findings[&instance.deployment], context.now);
             }
-            let known =
-                Knowledge {
-                    marks: &self.model.marks,
-                    records: &self.records,
-                    health: &health,
-                    findings: &findings,
-                    renewed_at: None,
-                };
+            let known = Knowledge {
+                marks: &self.model.marks,
+                records: &self.records,
+                health: &health,
+                findings: &findings,
+                // Its coordinator hears it all the while: leases never end here.
+                renewed_at: Some(context.now),
+            };
             last = plan(&self.spec, &self.model.observed, known, &context);
         }
         last

@@ -10,7 +10,8 @@ use crate::failure::EXITS;
 mod contract;
 
 pub(crate) use contract::{
-    ChangePlan, DomainTarget, DomainVerb, EgressVerb, HostsVerb, Rules, SnapshotTarget, SnapshotVerb, SomeRules, UpgradeHosts,
+    ChangePlan, DomainTarget, DomainVerb, EgressVerb, HostsVerb, Rules, SnapshotTarget, SnapshotVerb, SomeRules,
+    UpgradeHosts,
 };
 
 /// Seconds that `deploy`, `restart` and `rm` wait unless told otherwise: openclaw may take 300 s to start on the

@@ -20,8 +20,8 @@ mod status;
 mod upgrade;
 
 use crate::arguments::{
-    Access, Arguments, DomainVerb, EgressVerb, HostVerb, HostsVerb, KeyVerb, PkiVerb, RecoverVerb, SecretVerb, SnapshotVerb,
-    TokenVerb, Verb,
+    Access, Arguments, DomainVerb, EgressVerb, HostVerb, HostsVerb, KeyVerb, PkiVerb, RecoverVerb, SecretVerb,
+    SnapshotVerb, TokenVerb, Verb,
 };
 use crate::client::Client;
 use crate::failure::Failure;

@@ -28,11 +28,11 @@ pub mod snapshots;
 pub mod compile;
 pub mod fold;
 pub mod lease;
-pub mod silence;
 pub mod placement;
 pub mod recovery;
 pub mod recovery_gate;
 pub mod rotation;
+pub mod silence;
 pub mod upgrade;
 pub mod whereabouts;
 

@@ -123,11 +123,18 @@ async fn run_restore(arguments: &RestoreArguments) -> Result<(), Reason> {
 
 async fn run_rotate(arguments: &RotateArguments) -> Result<(), Reason> {
     let begun = begin(arguments, &Outside::machine()).await.map_err(|error| error.reason())?;
-    println!("{} has begun: the issuing CA {} is in force until {}.", begun.id, begun.issuer.short(), begun.not_after);
+    println!(
+        "{} has begun: the issuing CA {} is in force until {}.",
+        begun.id,
+        begun.issuer.short(),
+        begun.not_after
+    );
     if let Some(path) = begun.root_key {
         println!("Move the new root's key off this machine:\n  {}", path.display());
     }
-    println!("Nothing changes for any host yet. `launchpad pki status` shows who has heard of it, `launchpad pki rotate` goes on.");
+    println!(
+        "Nothing changes for any host yet. `launchpad pki status` shows who has heard of it, `launchpad pki rotate` goes on."
+    );
     Ok(())
 }
 

@@ -58,6 +58,9 @@ pub struct DialError {
     pub route: Route,
     /// What became of each endpoint.
     pub tried: Vec<String>,
+    /// The last of them as it was told, for whoever knows more than its words.
+    #[source]
+    pub last: Option<io::Error>,
 }
 
 /// Neither route answered.
@@ -83,26 +86,30 @@ impl Dialer {
     /// # Errors
     /// When no endpoint resolves and answers; it says what became of each.
     pub async fn open(&self, route: Route) -> Result<Dial, DialError> {
-        let mut tried = Vec::new();
+        let (mut tried, mut last) = (Vec::new(), None);
         for endpoint in &self.endpoints {
             let addresses = match lookup_host(endpoint).await {
                 Ok(addresses) => addresses,
                 Err(error) => {
                     tried.push(format!("{endpoint}: {error}"));
+                    last = Some(error);
                     continue;
                 }
             };
             for address in addresses {
                 match self.open_at(route, address).await {
                     Ok(dial) => return Ok(dial),
-                    Err(error) => tried.push(format!("{endpoint} ({address}): {error}")),
+                    Err(error) => {
+                        tried.push(format!("{endpoint} ({address}): {error}"));
+                        last = Some(error);
+                    }
                 }
             }
         }
         if tried.is_empty() {
             tried.push("no endpoint is known".to_owned());
         }
-        Err(DialError { route, tried })
+        Err(DialError { route, tried, last })
     }
 
     async fn open_at(&self, route: Route, address: SocketAddr) -> io::Result<Dial> {

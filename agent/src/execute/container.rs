@@ -139,8 +139,9 @@ fn mounts(spec: &InstanceSpec, places: &Places) -> Vec<Mount> {
         ..Mount::default()
     };
     let dirs: BTreeSet<&str> = spec.files.iter().map(|file| file.dir.as_str()).collect();
-    let mut mounts = vec![bind(&places.resolv_conf(spec.deployment), "/etc/resolv.conf", true)];
-    mounts.extend(spec.volume.iter().map(|volume| bind(&places.volume_data(spec.deployment), &volume.path, false)));
+    let volume = spec.volume.iter().map(|volume| bind(&places.volume_data(spec.deployment), &volume.path, false));
+    let mut mounts: Vec<Mount> = volume.collect();
+    mounts.push(bind(&places.resolv_conf(spec.deployment), "/etc/resolv.conf", true));
     mounts.extend(dirs.into_iter().map(|dir| bind(&places.files_at(spec.deployment, dir), dir, true)));
     mounts
 }

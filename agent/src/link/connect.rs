@@ -95,7 +95,9 @@ enum CallError {
     Silence(Duration),
     #[error("the coordinator has revoked this host's certificate")]
     Revoked,
-    #[error("the coordinator does not take this host's certificate: it is not in force by its clock, or its CA has ended")]
+    #[error(
+        "the coordinator does not take this host's certificate: it is not in force by its clock, or its CA has ended"
+    )]
     OutOfDate,
 }
 
@@ -137,7 +139,9 @@ pub(super) async fn connect(caller: &Caller, first: Route) -> Result<Greeted, Re
             } else if either(|error| matches!(error, CallError::OutOfDate)) {
                 out_of_date()
             } else if either(CallError::is_of_clocks) {
-                not_in_force(&caller.endpoint.as_ref().map_or_else(|| "the coordinator".to_owned(), ToString::to_string))
+                not_in_force(
+                    &caller.endpoint.as_ref().map_or_else(|| "the coordinator".to_owned(), ToString::to_string),
+                )
             } else if either(CallError::is_of_names) {
                 misnamed(caller, &error.to_string())
             } else {

@@ -24,7 +24,8 @@ pub(crate) fn meant(said: &str, shown: &Shown) -> Result<DeploymentId, Reason> {
         let digits = id.split_once('_').map_or("", |(_, digits)| digits);
         !said.is_empty() && (id.starts_with(said) || digits.starts_with(said) || name.starts_with(said))
     };
-    let exact: Vec<_> = names.iter().filter(|(_, name)| **name == said).map(|(id, _)| *id).collect();
+    let exact: Vec<_> =
+        names.iter().filter(|(_, name)| !said.is_empty() && **name == said).map(|(id, _)| *id).collect();
     let found = if exact.is_empty() {
         names.iter().filter(|(id, name)| begins(id, name)).map(|(id, _)| *id).collect()
     } else {

@@ -113,7 +113,8 @@ impl Keeper {
         self.record.absorb(bot, container, health.values().next(), &marks, &context);
         self.record.absorb_findings(&findings[&bot.deployment], now);
         let records = BTreeMap::from([(bot.deployment, self.record.clone())]);
-        let known = Knowledge { marks: &marks, records: &records, health: &health, findings: &findings, renewed_at: None };
+        let known =
+            Knowledge { marks: &marks, records: &records, health: &health, findings: &findings, renewed_at: None };
         plan(&self.desired, &observed, known, &context)
     }
 

@@ -220,7 +220,7 @@ impl Service {
                         }
                         CoordinatorEffect::Store { seq, .. } => {
                             inputs.push(CoordinatorInput::Stored { seq, leases: Leases::Granted });
-                        },
+                        }
                         CoordinatorEffect::Judged { .. } | CoordinatorEffect::FloorAbove { .. } => {}
                         CoordinatorEffect::Close(_) => return,
                     }

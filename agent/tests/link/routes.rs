@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::coordinator::Coordinator;
 use crate::relay::Relay;
-use crate::world::{Agent, World, any_port, quick, until};
+use crate::world::{Agent, SERVER, World, any_port, quick, until};
 
 #[tokio::test]
 async fn the_session_is_carried_by_quic_where_datagrams_pass() {
@@ -97,7 +97,22 @@ async fn a_host_of_another_installation_is_not_let_in_and_does_not_believe_it_is
     let mut identity = other.identity(Duration::ZERO, &[coordinator.fleet], coordinator.enroll);
     identity.bundle = world.bundle.clone();
     let agent = Agent::start(&identity, Floor::default(), quick());
-    agent.disconnected("coordinator-unreachable").await;
+    agent.disconnected("certificate-out-of-date").await;
+    assert_eq!(coordinator.heard.hello_count(), 0);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_coordinator_whose_certificate_has_another_name_is_told_apart_from_one_that_is_away() {
+    let world = World::new();
+    let coordinator = Coordinator::start(&world).await;
+    let mut identity = world.identity(Duration::ZERO, &[coordinator.fleet], coordinator.enroll);
+    identity.server_name = "fleet.elsewhere.example".to_owned();
+    let agent = Agent::start(&identity, Floor::default(), quick());
+    let reason = agent.disconnected("coordinator-misnamed").await;
+    let text = reason.to_string();
+    assert!(text.contains("fleet.elsewhere.example") && text.contains(SERVER), "{text}");
+    assert!(text.contains("server_names"), "{text}");
     assert_eq!(coordinator.heard.hello_count(), 0);
     agent.stop().await;
 }

@@ -179,17 +179,15 @@ impl Agent {
 
     /// Waits until the link has said why it is not connected, and the reason fits.
     pub(crate) async fn disconnected(&self, code: &str) -> Reason {
-        let mut found = None;
-        until(code, || {
-            if let LinkStatus::Disconnected { reason, .. } = &*self.ports.status.borrow()
-                && reason.code == code
-            {
-                found = Some(reason.clone());
-            }
-            found.is_some()
-        })
-        .await;
-        found.unwrap()
+        let mut status = self.ports.status.clone();
+        let so =
+            |status: &LinkStatus| matches!(status, LinkStatus::Disconnected { reason, .. } if reason.code == code);
+        let found =
+            timeout(DEADLINE, status.wait_for(so)).await.map(|status| status.expect("the link lives").clone());
+        let Ok(LinkStatus::Disconnected { reason, .. }) = found else {
+            panic!("never `{code}`, but {:?}", *self.ports.status.borrow())
+        };
+        reason
     }
 
     /// Takes the next offer as a ledger would.

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use launchpad_agent::plan::Plan;
+use launchpad_agent::plan::action::StopCause;
 use launchpad_agent::plan::record::Trouble;
 use launchpad_protocol::reason::Reason;
 use launchpad_protocol::report::{LEASE_ENDED, Phase};
 use launchpad_protocol::spec::{InstanceSpec, Lease, Power};
 use launchpad_protocol::time::BootMoment;
 
-use super::support::{bot, id};
 use super::Story;
+use super::support::{bot, id};
 
 const TERM_S: i64 = 60;
 
@@ -55,13 +56,16 @@ fn a_bot_is_stopped_when_its_lease_ends_and_started_when_it_has_another() {
     let plan = story.look();
     let end = BootMoment::from_micros(0) + Duration::from_micros(story.renewed_at.expect("renewed").micros());
     assert_eq!((phase(&plan), plan.wake_at), ((Phase::Ready, None), Some(end + Duration::from_secs(60))));
-    story.pass(TERM_S - 2);
+    // Each look is a second later.
+    story.pass(TERM_S - 3);
     assert!(story.look().work.is_empty(), "not a moment too early");
     assert_snapshot!(story.look(), @r"
     dep_0000000000000000000000000000000d Stopping: its lease has ended: the coordinator does not confirm that this host is heard (it may be started on another host then, and must not run twice); nothing to do: it starts here or there as soon as the coordinator answers
     to do for dep_0000000000000000000000000000000d:
-      stop_container dep_0000000000000000000000000000000d-1 within 3s: its lease has ended
+      stop_container dep_0000000000000000000000000000000d-1 within 10s: its lease has ended
     ");
+    let (container, now) = (story.container().id.clone(), BootMoment::from_micros(story.now.unsigned_abs()));
+    story.record.expect_stop(&container, &StopCause::LeaseEnded, now);
     story.carry_out();
     assert_eq!(phase(&story.look()), (Phase::Backoff, Some(LEASE_ENDED)));
     renew(&mut story);

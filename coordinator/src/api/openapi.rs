@@ -6,7 +6,10 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, O
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Api, deployments, domains, egress, failover, health, hosts, keys, logs, pki, plan, recovery, secrets, snapshots, upgrades};
+use super::{
+    Api, deployments, domains, egress, failover, health, hosts, keys, logs, pki, plan, recovery, secrets, snapshots,
+    upgrades,
+};
 
 /// What the document calls its security scheme.
 const BEARER: &str = "bearer";

@@ -182,7 +182,11 @@ fn name_or_default(problems: &mut FieldProblems, pool: Option<&str>) -> Option<N
 fn policy(problems: &mut FieldProblems, text: Option<&str>) -> Policy {
     let Some(text) = text else { return Policy::default() };
     text.parse().unwrap_or_else(|_| {
-        problems.add("policy", unknown(text), "keep: it waits for its host; failover: it may move, and keeps no state");
+        problems.add(
+            "policy",
+            unknown(text),
+            "keep: it waits for its host; failover: it may move, and keeps no state",
+        );
         Policy::default()
     })
 }

@@ -177,7 +177,11 @@ mod tests {
     fn a_larger_plan_changes_what_a_bot_may_use_and_nothing_else_and_asks_for_no_new_container() {
         let (before, pro) = (starter(), plan("pro", |_| ()));
         let after = with_plan(&before, &profile(), &BTreeSet::new(), &pro).expect("a revision");
-        let used = (after.resources.cpu_millis, after.resources.memory_bytes, after.volume.as_ref().map(|volume| volume.bytes));
+        let used = (
+            after.resources.cpu_millis,
+            after.resources.memory_bytes,
+            after.volume.as_ref().map(|volume| volume.bytes),
+        );
         assert_eq!(used, (pro.cpu_millis, pro.memory_bytes, Some(pro.storage_bytes)));
         assert_eq!(after.revision, before.revision.next());
         assert_eq!(recreate_hash(&after), recreate_hash(&before));

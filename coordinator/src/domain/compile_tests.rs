@@ -52,8 +52,10 @@ fn the_blueprint_is_completed_with_what_only_this_host_and_moment_decide() {
 
 #[test]
 fn the_same_parts_in_any_order_make_the_same_bytes() {
-    let one = compile(heading(), vec![placed(7), placed(8)], vec![tombstone(9), tombstone(10)], None).expect("a spec");
-    let other = compile(heading(), vec![placed(8), placed(7)], vec![tombstone(10), tombstone(9)], None).expect("a spec");
+    let one =
+        compile(heading(), vec![placed(7), placed(8)], vec![tombstone(9), tombstone(10)], None).expect("a spec");
+    let other =
+        compile(heading(), vec![placed(8), placed(7)], vec![tombstone(10), tombstone(9)], None).expect("a spec");
     assert_eq!(encode_spec(&one).bytes, encode_spec(&other).bytes);
 }
 

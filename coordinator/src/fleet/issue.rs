@@ -32,7 +32,8 @@ pub(super) async fn issue(
     csr_der: &[u8],
     now: Moment,
 ) -> Result<IssuedCertificate, IssueError> {
-    let issued = ground.trust().signer.issue_host(csr_der, host, now, ground.lives.host).map_err(IssueError::from_ca)?;
+    let issued =
+        ground.trust().signer.issue_host(csr_der, host, now, ground.lives.host).map_err(IssueError::from_ca)?;
     certificates::insert(tx, host, &issued, now).await?;
     Ok(issued)
 }

@@ -17,9 +17,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::query::Pieces;
-use super::{renew, trust};
 use super::server::Ground;
 use super::session::{self, Frames};
+use super::{renew, trust};
 
 /// Frames that wait for the host to read them: a spec, and the small ones around it.
 const FRAMES_WAITING_MAX: usize = 8;

@@ -60,7 +60,12 @@ struct News {
 ///
 /// # Errors
 /// When the session has been replaced, the host was revoked, or the store is away.
-pub(super) async fn store(ground: &Ground, host: HostId, fence: Fence, report: &HostReport) -> Result<Leases, ViewError> {
+pub(super) async fn store(
+    ground: &Ground,
+    host: HostId,
+    fence: Fence,
+    report: &HostReport,
+) -> Result<Leases, ViewError> {
     let now = ground.clock.wall();
     let commit = async |tx: &mut Tx| {
         let row = current(tx, host, fence).await?;

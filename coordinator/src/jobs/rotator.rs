@@ -112,8 +112,9 @@ async fn rewrap_cas(app: &App, current: &str, turn: &mut Turn) -> Result<(), Ste
                 app.store.write::<_, StoreError>(Commit::Rotation, keep).await?;
             }
             Err(error @ (EnvelopeError::Altered | EnvelopeError::OtherKey { .. })) => {
-                let told = Reason::new("ca-key-unopened", format!("the issuing CA {}: {error}", id.short()))
-                    .mend("bring back the keyring that opens it, or let another CA take over (`launchpad pki status`)");
+                let told = Reason::new("ca-key-unopened", format!("the issuing CA {}: {error}", id.short())).mend(
+                    "bring back the keyring that opens it, or let another CA take over (`launchpad pki status`)",
+                );
                 turn.trouble.get_or_insert(told);
             }
             Err(error) => return Err(error.into()),

@@ -74,7 +74,8 @@ impl Row {
     /// The 32 bytes of a digest, or none.
     pub(super) fn digest_if_any(&self, column: &'static str) -> Result<Option<Digest>, Unreadable> {
         let bytes = self.bytes_if_any(column)?;
-        let digest = |bytes: Vec<u8>| Digest::from_bytes(&bytes).ok_or_else(|| self.unreadable(column, "not 32 bytes"));
+        let digest =
+            |bytes: Vec<u8>| Digest::from_bytes(&bytes).ok_or_else(|| self.unreadable(column, "not 32 bytes"));
         bytes.map(digest).transpose()
     }
 

@@ -20,8 +20,8 @@ use launchpad_coordinator::store::{
 };
 use launchpad_pki::ca_files::CaFiles;
 use launchpad_pki::envelope::KeyProvider;
-use launchpad_pki::keyring::{KeyringPlace, LocalKeyring};
 use launchpad_pki::identity::TrustDomain;
+use launchpad_pki::keyring::{KeyringPlace, LocalKeyring};
 use launchpad_pki::token::{JoinToken, TOKEN_LIFE};
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::entropy::Entropy;

@@ -18,7 +18,11 @@ use super::coordinator::{Coordinator, until};
 use super::within;
 
 /// Renews a certificate that has expired, as an agent does.
-pub async fn renew_expired(coordinator: &Coordinator, agent: &Agent, key: &HostKey) -> Result<v1::RenewReply, Status> {
+pub async fn renew_expired(
+    coordinator: &Coordinator,
+    agent: &Agent,
+    key: &HostKey,
+) -> Result<v1::RenewReply, Status> {
     let clock = &coordinator.home.clock;
     let mut client = enrolment(&coordinator.enroll_endpoint(), coordinator.root, clock).await;
     let certificate_der = agent.chain[0].to_vec();

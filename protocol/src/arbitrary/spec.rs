@@ -15,9 +15,9 @@ use crate::generation::{Epoch, Revision};
 use crate::id::{DeploymentId, OperationId};
 use crate::image::ImageRef;
 use crate::spec::{
-    AgentUpgrade, EgressPolicy, FileKind, HostSpec, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Operation, OperationAction,
-    Power, ProbeSet, ProcessSpec, Resources, RestartPolicy, SealedFile, Seccomp, Tmpfs, Tombstone, TombstoneScope,
-    Transient, Volume,
+    AgentUpgrade, EgressPolicy, FileKind, HostSpec, HttpProbe, Ingress, InstanceSpec, Isolation, Lease, Operation,
+    OperationAction, Power, ProbeSet, ProcessSpec, Resources, RestartPolicy, SealedFile, Seccomp, Tmpfs, Tombstone,
+    TombstoneScope, Transient, Volume,
 };
 
 /// Bytes of a drawn ciphertext, at most: its content never matters.

@@ -13,7 +13,8 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::field::{
-    Problem, WireError, at_most, at_most_bytes, digest, known, malformed, map, micros, optional, parse, positive, unspecified,
+    Problem, WireError, at_most, at_most_bytes, digest, known, malformed, map, micros, optional, parse, positive,
+    unspecified,
 };
 use super::v1;
 use crate::digest::Digest;

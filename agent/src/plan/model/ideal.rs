@@ -99,8 +99,7 @@ fn mounts(spec: &InstanceSpec) -> BTreeMap<String, MountView> {
         MountView { filesystem: "overlay".to_owned(), read_only: isolation.read_only_root, ..MountView::default() };
     let shm = MountView { noexec: true, bytes: Some(isolation.shm_bytes), ..tmpfs.clone() };
     let volume = MountView { filesystem: "ext4".to_owned(), ..tmpfs.clone() };
-    let mut mounts =
-        BTreeMap::from([("/".to_owned(), root), ("/dev/shm".to_owned(), shm)]);
+    let mut mounts = BTreeMap::from([("/".to_owned(), root), ("/dev/shm".to_owned(), shm)]);
     mounts.extend(spec.volume.iter().map(|asked| (asked.path.clone(), volume.clone())));
     mounts.extend(isolation.tmpfs.iter().map(|asked| {
         (asked.path.clone(), MountView { noexec: !asked.exec, bytes: Some(asked.bytes), ..tmpfs.clone() })
