@@ -88,7 +88,13 @@ async fn by_agent(args: &EvictArgs, told: &mut impl FnMut(&str)) -> Result<(), R
                 sleep(ASK_EVERY).await;
             }
             Response::Refused { reason } => return Err(reason),
-            other => {
+            other @ (Response::Status(_)
+            | Response::Bots { .. }
+            | Response::Why(_)
+            | Response::Spec { .. }
+            | Response::Line { .. }
+            | Response::End { .. }
+            | Response::Done { .. }) => {
                 return Err(Reason::new("agent-silent", format!("the agent answered something else: {other:?}")));
             }
         }

@@ -75,7 +75,13 @@ fn read_log(at: &LocalArgs, request: &Request, out: &mut impl Write) -> Result<(
         match response.map_err(|error| unanswered(&socket, &error))? {
             Response::End { reason } => return reason.map_or(Ok(()), Err),
             Response::Refused { reason } => return Err(reason),
-            line => {
+            line @ (Response::Line { .. }
+            | Response::Status(_)
+            | Response::Bots { .. }
+            | Response::Why(_)
+            | Response::Spec { .. }
+            | Response::Evicting { .. }
+            | Response::Done { .. }) => {
                 let text = if at.output == Output::Json { text::line(&line) } else { text::of(&line) };
                 if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
                     return Ok(());

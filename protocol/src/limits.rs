@@ -13,7 +13,7 @@ pub const PROTOCOL_MIN: u32 = 1;
 pub const PROTOCOL_MAX: u32 = 1;
 
 // One release after another: what is older than the release before is refused, and told which side to upgrade.
-const _: () = assert!(PROTOCOL_MIN <= PROTOCOL_MAX && PROTOCOL_MAX - PROTOCOL_MIN <= 1);
+const _: () = assert!(matches!(PROTOCOL_MAX - PROTOCOL_MIN, 0 | 1));
 
 /// Characters of a program's version: Debian's and RPM's are a dozen.
 pub const VERSION_MAX_CHARS: usize = 64;

@@ -215,12 +215,10 @@ impl Key {
     /// The words of a value of the right type.
     fn words(&self, value: &DeValue<'_>) -> Option<Vec<String>> {
         let word = |value: &DeValue<'_>| value.as_str().map(str::to_owned);
-        match value {
-            DeValue::Array(several) if self.takes_many() => {
-                several.iter().map(|value| word(value.get_ref())).collect()
-            }
-            one if !self.takes_many() => word(one).map(|word| vec![word]),
-            _ => None,
+        match value.as_array() {
+            Some(several) if self.takes_many() => several.iter().map(|value| word(value.get_ref())).collect(),
+            None if !self.takes_many() => word(value).map(|word| vec![word]),
+            Some(_) | None => None,
         }
     }
 

@@ -26,7 +26,7 @@ const IN_A_REPORT: [&[u64]; 9] =
 
 #[test]
 fn fields_of_a_newer_agent_are_skipped_wherever_they_stand() {
-    let mut places = std::collections::BTreeSet::new();
+    let mut places = BTreeSet::new();
     for (name, frame) in frames::agent_frames() {
         let bytes = v1::AgentFrame::from(frame.clone()).encode_to_vec();
         for path in IN_A_REPORT {

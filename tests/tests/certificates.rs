@@ -6,7 +6,7 @@ mod terminal;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use launchpad_tests::coordinator;
@@ -190,7 +190,7 @@ fn a_rotation_taken_back_leaves_everything_as_it_was_and_a_revoked_host_is_cut_a
 
     let id = lab.shown(0)?["id"].as_str().context("a host has an id")?.to_owned();
     lab.api()?.post(&format!("/hosts/{id}/revoke"), &json!({}))?.success()?;
-    let answered = Instant::now();
+    let answered = tokio::time::Instant::now();
     lab.host(0)?.agent()?.wait_for_log("not connected to the coordinator", CUT_WITHIN)?;
     ensure!(answered.elapsed() < CUT_WITHIN, "cut after {:?}", answered.elapsed());
     ensure!(bot.identity(&lab.host(0)?.engine)? == before, "what runs on a revoked host runs on");

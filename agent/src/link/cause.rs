@@ -34,10 +34,13 @@ pub(crate) fn says_refused(error: &(dyn Error + 'static)) -> Option<Refusal> {
         Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
         _ => quic::alert(at),
     };
-    let refusal = |alert| match alert {
-        AlertDescription::CertificateRevoked => Some(Refusal::Revoked),
-        AlertDescription::CertificateExpired | AlertDescription::UnknownCA => Some(Refusal::OutOfDate),
-        _ => None,
+    let refusal = |alert| {
+        const OUT_OF_DATE: [AlertDescription; 2] =
+            [AlertDescription::CertificateExpired, AlertDescription::UnknownCA];
+        if alert == AlertDescription::CertificateRevoked {
+            return Some(Refusal::Revoked);
+        }
+        OUT_OF_DATE.contains(&alert).then_some(Refusal::OutOfDate)
     };
     layers(error).filter_map(alert).find_map(refusal)
 }

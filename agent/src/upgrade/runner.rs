@@ -8,11 +8,11 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use launchpad_protocol::killpoint::{Side, visit};
 use launchpad_protocol::reason::Reason;
-use launchpad_protocol::time::{Clock, Moment};
+use launchpad_protocol::time::{BootMoment, Clock, Moment};
 use launchpad_protocol::version::Version;
 
 use super::course::{Deed, Went, deed, step};
@@ -141,7 +141,7 @@ impl Works for Host {
     }
 
     fn note(&mut self) -> Result<Before, Reason> {
-        let deadline = Instant::now() + NOTE_WITHIN;
+        let deadline = self.clock.boot() + NOTE_WITHIN;
         loop {
             let why = match self.look() {
                 Ok(seen) => match Before::of(&seen) {
@@ -150,7 +150,7 @@ impl Works for Host {
                 },
                 Err(why) => why,
             };
-            if Instant::now() >= deadline {
+            if self.clock.boot() >= deadline {
                 return Err(Reason::new(
                     "agent-silent",
                     "the agent does not say what runs, so that nothing is changed",
@@ -169,8 +169,8 @@ impl Works for Host {
     /// Well is who is so for a while, in one process: an agent that dies and comes back answers, too.
     fn judge(&mut self, version: &Version, before: &Before) -> Result<(), Reason> {
         let (within, steady) = (Duration::from_secs(self.args.judge_within), Duration::from_secs(self.args.steady));
-        let deadline = Instant::now() + within;
-        let mut well: Option<(u32, Instant)> = None;
+        let deadline = self.clock.boot() + within;
+        let mut well: Option<(u32, BootMoment)> = None;
         loop {
             let why = match self.look() {
                 Err(why) => Reason::new("agent-silent", "the agent does not answer on its socket").because(why),
@@ -179,8 +179,8 @@ impl Works for Host {
                     Verdict::NotYet(why) => why,
                     Verdict::Well => {
                         let since =
-                            well.filter(|(pid, _)| *pid == seen.pid).map_or_else(Instant::now, |(_, since)| since);
-                        if since.elapsed() >= steady {
+                            well.filter(|(pid, _)| *pid == seen.pid).map_or(self.clock.boot(), |(_, since)| since);
+                        if self.clock.boot().since(since) >= steady {
                             return Ok(());
                         }
                         well = Some((seen.pid, since));
@@ -190,7 +190,7 @@ impl Works for Host {
                 },
             };
             well = None;
-            if Instant::now() >= deadline {
+            if self.clock.boot() >= deadline {
                 let sentence = format!("{version} was not well within {} s: {}", within.as_secs(), why.sentence);
                 let told = Reason { sentence, ..why };
                 return Err(told);

@@ -211,7 +211,7 @@ async fn a_slow_sync_delays_the_answer_and_nothing_is_said_before_it() {
     let (world, failing, mut life) = ready(dir.path()).await;
     let slow = Duration::from_millis(150);
     failing.plan().slow = slow;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     life.order(|reply| LocalRequest::Stop(bot().deployment, reply)).await.expect("written");
     assert!(began.elapsed() >= 2 * slow, "{:?}: both files are synced before the answer", began.elapsed());
     life.until_phase(Phase::Stopped).await;

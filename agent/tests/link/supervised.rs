@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use launchpad_agent::identity::IdentityFiles;
 use launchpad_agent::identity::machine::this_machine;
@@ -76,9 +76,9 @@ fn refused(output: Output) -> String {
 
 /// The next message that says this; others before it are let go.
 fn hear(systemd: &UnixDatagram, what: &str) -> String {
-    let end = Instant::now() + DEADLINE;
+    let end = tokio::time::Instant::now() + DEADLINE;
     let mut buffer = [0; 4096];
-    while Instant::now() < end {
+    while tokio::time::Instant::now() < end {
         let bytes = systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("`{what}` did not come: {error}"));
         let said = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
         if said.lines().any(|line| line == what) {

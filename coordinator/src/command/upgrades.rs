@@ -78,7 +78,7 @@ impl StartUpgrade {
         }
         let at_once = draft.at_once.unwrap_or(AT_ONCE_DEFAULT);
         if at_once == 0 || at_once > AT_ONCE_MAX {
-            problems.add("at_once", format!("is {at_once}"), &format!("from 1 to {AT_ONCE_MAX} hosts at once"));
+            problems.add("at_once", format!("is {at_once}"), format!("from 1 to {AT_ONCE_MAX} hosts at once"));
         }
         let soak = draft.soak_s.map_or(SOAK_DEFAULT, Duration::from_secs);
         if soak > SOAK_MAX {

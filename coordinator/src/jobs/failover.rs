@@ -116,8 +116,7 @@ async fn leave(
 }
 
 fn stranded(why: &Reason) -> Reason {
-    let reason = Reason::new("failover-waits", "its host is not heard, and no other can take it")
+    Reason::new("failover-waits", "its host is not heard, and no other can take it")
         .because(why.sentence.clone())
-        .mend("bring its host back, or add another to its pool");
-    reason
+        .mend("bring its host back, or add another to its pool")
 }

@@ -232,7 +232,7 @@ async fn a_second_replica_follows_a_rotation_and_a_revocation_through_the_store(
 
     let mut session = connected(&agent).await;
     one.revoke(agent.host).await;
-    let told = std::time::Instant::now();
+    let told = tokio::time::Instant::now();
     one.fleet.revoked();
     session.ends().await;
     assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());

@@ -44,7 +44,7 @@ fn said(command: &mut Command) -> Result<String> {
 }
 
 /// Fails on what lintian and rpmlint call errors, and repeats them.
-pub fn look_over(made: &Made) -> Result<()> {
+pub(crate) fn look_over(made: &Made) -> Result<()> {
     let debs: Vec<_> = PACKAGES.iter().map(|name| made.deb(name)).collect::<Result<_>>()?;
     let rpms: Vec<_> = PACKAGES.iter().map(|name| made.rpm(name)).collect::<Result<_>>()?;
     said(Command::new("lintian").args(["--fail-on", "error", "--allow-root"]).args(debs))?;
@@ -76,7 +76,7 @@ fn the_same_input_makes_the_same_bytes_whatever_its_files_dates_and_modes_are() 
 }
 
 /// Whether two directories hold the same files, byte for byte, and six of them.
-pub fn same_files(one: &Path, other: &Path) -> Result<()> {
+pub(crate) fn same_files(one: &Path, other: &Path) -> Result<()> {
     let mut names: Vec<_> = fs::read_dir(one)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
     names.sort();
     ensure!(names.len() == 2 * PACKAGES.len(), "{names:?}");

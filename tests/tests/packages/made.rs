@@ -11,14 +11,14 @@ use launchpad_tests::programs;
 use tempfile::TempDir;
 
 /// What is packaged.
-pub const PACKAGES: [&str; 3] = ["launchpad", "launchpad-agent", "launchpad-coordinator"];
+pub(crate) const PACKAGES: [&str; 3] = ["launchpad", "launchpad-agent", "launchpad-coordinator"];
 
 /// A program that every Debian has and that runs until it is killed, when told to.
 const STAND_IN: &str = "/usr/bin/sleep";
 
 /// The version that Cargo.toml gives everything, and one after it.
-pub const RELEASED: &str = env!("CARGO_PKG_VERSION");
-pub const NEXT: &str = "9.0.0";
+pub(crate) const RELEASED: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const NEXT: &str = "9.0.0";
 
 /// The manual of all programs, as it is shipped.
 fn manual() -> Result<&'static Path> {
@@ -33,7 +33,7 @@ fn manual() -> Result<&'static Path> {
 }
 
 /// One version of all packages.
-pub struct Made {
+pub(crate) struct Made {
     dir: PathBuf,
     /// Goes with them, if they were made here.
     _made_in: Option<TempDir>,
@@ -41,7 +41,7 @@ pub struct Made {
 
 impl Made {
     /// Of that version, and of programs that are told apart by it.
-    pub fn of(version: &str) -> Result<Self> {
+    pub(crate) fn of(version: &str) -> Result<Self> {
         let (programs, out) = (TempDir::new()?, TempDir::new()?);
         for package in PACKAGES {
             let program = programs.path().join(package);
@@ -56,17 +56,17 @@ impl Made {
     }
 
     /// Those of a directory.
-    pub fn already_in(dir: PathBuf) -> Self {
+    pub(crate) fn already_in(dir: PathBuf) -> Self {
         Self { dir, _made_in: None }
     }
 
     /// The file of a package for Debian.
-    pub fn deb(&self, package: &str) -> Result<PathBuf> {
+    pub(crate) fn deb(&self, package: &str) -> Result<PathBuf> {
         self.find(&format!("{package}_"), ".deb")
     }
 
     /// The file of a package for the others. A digit follows, because `launchpad-` begins two other names.
-    pub fn rpm(&self, package: &str) -> Result<PathBuf> {
+    pub(crate) fn rpm(&self, package: &str) -> Result<PathBuf> {
         let found = ('0'..='9').find_map(|digit| self.find(&format!("{package}-{digit}"), ".rpm").ok());
         found.with_context(|| format!("no rpm of {package} in {}", self.dir.display()))
     }
@@ -82,7 +82,7 @@ impl Made {
 }
 
 /// Runs `packages.sh`.
-pub fn make(programs: &Path, out: &Path, version: Option<&str>) -> Result<()> {
+pub(crate) fn make(programs: &Path, out: &Path, version: Option<&str>) -> Result<()> {
     let made = Command::new(programs::workspace().join("packaging/packages.sh"))
         .args([programs, manual()?, out])
         .args(version)

@@ -50,7 +50,7 @@ if [ -p /run/stand-in/hold ]; then cat /run/stand-in/hold; fi
 const DOCKER: &str = "#!/bin/sh\ncat /run/stand-in/bots\n";
 
 /// The root, until it is dropped.
-pub struct Root {
+pub(crate) struct Root {
     first: Child,
     /// Of the first process, as this process sees it.
     pid: u32,
@@ -58,7 +58,7 @@ pub struct Root {
 
 impl Root {
     /// A Debian in which nothing of ours is installed.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut first = Command::new("unshare")
             .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER])
             .stdin(Stdio::piped())
@@ -79,17 +79,17 @@ impl Root {
     }
 
     /// Where this process sees a path of the root.
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.pid))
     }
 
     /// Whether there is something, a link that leads nowhere too.
-    pub fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.path(path).symlink_metadata().is_ok()
     }
 
     /// Writes a file, and the directories above it.
-    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, path: &str, text: &str) -> Result<()> {
         let place = self.path(path);
         fs::create_dir_all(place.parent().context("a file has a directory")?)?;
         // Not through a link of the machine's.
@@ -98,7 +98,7 @@ impl Root {
     }
 
     /// Reads a file.
-    pub fn read(&self, path: &str) -> Result<String> {
+    pub(crate) fn read(&self, path: &str) -> Result<String> {
         fs::read_to_string(self.path(path)).with_context(|| format!("read {path}"))
     }
 
@@ -108,7 +108,7 @@ impl Root {
     }
 
     /// Puts a file of the machine's into the root.
-    pub fn take_in(&self, file: &Path) -> Result<String> {
+    pub(crate) fn take_in(&self, file: &Path) -> Result<String> {
         let name = file.file_name().context("a file")?.to_string_lossy();
         let place = format!("/packages/{name}");
         fs::create_dir_all(self.path("/packages"))?;
@@ -117,7 +117,7 @@ impl Root {
     }
 
     /// A command in the root, not started.
-    pub fn command(&self, program: &str, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args([
@@ -137,7 +137,7 @@ impl Root {
     }
 
     /// Runs a command that succeeds, and gives what it said on stdout.
-    pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
+    pub(crate) fn run(&self, program: &str, args: &[&str]) -> Result<String> {
         let Output { status, stdout, stderr } = self.command(program, args).output()?;
         let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
         ensure!(status.success(), "{program} {args:?}: {status}\n{stdout}\n{stderr}");
@@ -145,7 +145,7 @@ impl Root {
     }
 
     /// Starts something that runs on, as a service of that name, and gives its process as the root sees it.
-    pub fn serve(&self, unit: &str, program: &str) -> Result<u32> {
+    pub(crate) fn serve(&self, unit: &str, program: &str) -> Result<u32> {
         let script = format!("{program} infinity >/dev/null 2>&1 & echo $!");
         let pid: u32 = self.run("sh", &["-c", &script])?.trim().parse()?;
         self.write(&format!("/run/stand-in/{unit}"), &format!("{pid}\n"))?;
@@ -153,12 +153,12 @@ impl Root {
     }
 
     /// Whether that process still runs.
-    pub fn runs(&self, pid: u32) -> bool {
+    pub(crate) fn runs(&self, pid: u32) -> bool {
         self.has(&format!("/proc/{pid}/exe"))
     }
 
     /// What systemctl was asked since this was asked before.
-    pub fn asked_of_systemd(&self) -> Result<Vec<String>> {
+    pub(crate) fn asked_of_systemd(&self) -> Result<Vec<String>> {
         let path = "/run/stand-in/asked";
         let asked = if self.has(path) { self.read(path)? } else { String::new() };
         self.write(path, "")?;
@@ -166,7 +166,7 @@ impl Root {
     }
 
     /// Everything with our name that is in the root and not on the machine.
-    pub fn ours(&self) -> Result<Vec<String>> {
+    pub(crate) fn ours(&self) -> Result<Vec<String>> {
         let script = "cd \"$0\" && find . -path ./packages -prune -o -path ./run/stand-in -prune -o -path ./var/lib/dpkg -prune -o -path ./var/log -prune -o \
                       -path ./var/cache -prune -o -path \".$0\" -prune -o -iname '*launchpad*' ! -type c -print";
         let mut found: Vec<String> = self.run("sh", &["-c", script, UPPER])?.lines().map(str::to_owned).collect();
