@@ -97,14 +97,14 @@ async fn join(args: &EnrollArgs) -> anyhow::Result<()> {
         let configured = configure(&Places::default(), &Machine::with(&args.docker)).await?;
         say(&format!("{configured}\n"));
     }
-    // Before the token is spent; but a host may well join first and be mended then.
+    let joined = enroll::enroll(args, VERSION, &Clock::machine()).await?;
+    say(&format!("{joined}\n"));
+    // A host that is not seen cannot be mended: it joins first, and is told what it lacks.
     let found =
         examine(&Whereabouts { docker: args.docker.clone(), data_dir: args.data_dir.clone(), gate: None }).await;
     for missing in found.missing() {
         eprintln!("launchpad-agent: before bots can run here: {missing}");
     }
-    let joined = enroll::enroll(args, VERSION, &Clock::machine()).await?;
-    say(&format!("{joined}\n"));
     if !args.no_start && args.data_dir == units_data_dir() {
         say(&format!("{}\n", units::start().await?));
     }

@@ -201,7 +201,7 @@ fn a_machine_that_may_not_join_is_told_why_and_nothing_of_it_is_kept() -> Result
     // None of that used the token up; a machine without Docker joins, and is told what it will need.
     let first = newcomer();
     let joined = join(plain()?, &good, &endpoint, &first)?;
-    assert!(joined.err.contains("Docker does not listen") && joined.err.contains("20.10"), "{}", joined.err);
+    assert!(joined.err.contains("did not answer") && joined.err.contains("systemctl start docker"), "{}", joined.err);
     assert!(joined.done()?.contains("joined as host_"));
     join(plain()?, &good, &endpoint, &newcomer())?.refused(1, &["used already", "launchpad host token create"]);
     let again = join(plain()?, "whatever", &endpoint, &first)?.done()?;
