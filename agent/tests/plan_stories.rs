@@ -12,13 +12,14 @@ use launchpad_agent::plan::action::{Action, StopCause};
 use launchpad_agent::plan::instance::current_container;
 use launchpad_agent::plan::marks::Marks;
 use launchpad_agent::plan::model::Model;
-use launchpad_agent::plan::record::Record;
+use launchpad_agent::plan::record::{Record, Trouble};
 use launchpad_agent::plan::{Context, Health, Knowledge, Plan, plan};
 use launchpad_protocol::digest::Digest;
 use launchpad_protocol::feature::Feature;
 use launchpad_protocol::generation::{Epoch, Generation, Revision};
 use launchpad_protocol::id::DeploymentId;
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::report::Phase;
 use launchpad_protocol::spec::{
     HostSpec, InstanceSpec, Operation, OperationAction, Power, Tombstone, TombstoneScope,
 };
@@ -490,6 +491,18 @@ fn a_refused_bot_can_still_be_turned_off() {
     to do for dep_0000000000000000000000000000000d:
       stop_container dep_0000000000000000000000000000000d-1 within 10s: its spec turns it off
     ");
+}
+
+#[test]
+fn a_step_that_failed_on_a_dying_bot_does_not_hide_why_it_died() {
+    let mut story = Story::running(bot());
+    let now = BootMoment::from_micros(u64::try_from(story.now).expect("after boot"));
+    story.record.trouble = Some(Trouble::new(Reason::new("engine-refused", "it does not run"), 1, now));
+    story.exit(137, "", true);
+    let plan = story.look();
+    let standing = plan.standings.values().next().expect("one bot");
+    let told = standing.reason.as_ref().expect("why").sentence.clone();
+    assert!(standing.phase == Phase::Backoff && told.contains("memory"), "{standing:?}");
 }
 
 #[test]

@@ -233,6 +233,8 @@ impl Record {
 
     fn absorb_exit(&mut self, exit: &Exit, ours: bool, spec: &InstanceSpec, marks: &Marks, context: &Context) {
         self.judged_exit = Some(exit.at);
+        // A step that failed because the process was ending says nothing now, and would hide why it ended.
+        self.trouble = None;
         if self.started_at != Some(exit.started_at) {
             self.restarts += u32::from(self.started_at.is_some());
             self.started_at = Some(exit.started_at);
