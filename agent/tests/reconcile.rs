@@ -165,9 +165,10 @@ async fn an_agent_that_dies_or_forgets_adopts_what_runs() {
 async fn a_step_that_failed_is_told_and_tried_again() {
     let mut host = Host::new().await;
     let full = Reason::new("disk-full", "no space is left");
-    host.world.fail_next("prepare_volume", ExecuteError::Passing(full));
+    host.world.fail("prepare_volume", ExecuteError::Passing(full));
     host.offer(&spec(1, [bot()])).await;
     host.until("told", |report| reason_code(report) == Some("disk-full")).await;
+    host.world.heal();
     host.until_phase(Phase::Ready).await;
 }
 

@@ -85,6 +85,17 @@ impl World {
         self.change(|state| state.failures.entry(kind).or_default().push_back(error));
     }
 
+    /// Every action of that kind fails so, until [`World::heal`]: what a test wants to see told must last, for a report may be
+    /// followed by the next before anybody looks.
+    pub fn fail(&self, kind: &'static str, error: ExecuteError) {
+        self.change(|state| drop(state.failing.insert(kind, error)));
+    }
+
+    /// What failed by [`World::fail`] succeeds again.
+    pub fn heal(&self) {
+        self.change(|state| state.failing.clear());
+    }
+
     /// The engine goes away, or comes back. Bots run on meanwhile.
     pub fn set_away(&self, reason: Option<Reason>) {
         self.change(|state| state.away = reason);
@@ -179,6 +190,9 @@ impl Hands for FakeHost {
         }
         if let Some(error) = state.failures.get_mut(action.kind()).and_then(VecDeque::pop_front) {
             return Err(error);
+        }
+        if let Some(error) = state.failing.get(action.kind()) {
+            return Err(error.clone());
         }
         state.carry_out(action, now)?;
         state.carried_out.push(action.clone());

@@ -94,10 +94,11 @@ async fn a_restart_asked_for_on_the_host_happens_once_whoever_dies() {
 async fn a_restart_that_was_stopped_half_way_goes_on_and_does_not_begin_anew() {
     let mut ground = Ground::ready().await;
     let passing = ExecuteError::Passing(Reason::new("engine-error", "not now"));
-    ground.world.fail_next("start_container", passing);
+    ground.world.fail("start_container", passing);
     ground.life.order(|reply| LocalRequest::Restart(bot().deployment, reply)).await.expect("written");
     ground.life.until("troubled", |report| reason_code(report) == Some("engine-error")).await;
     ground = ground.die().await;
+    ground.world.heal();
     ground.life.until_phase(Phase::Ready).await;
     ground = ground.die().await;
     ground.life.until("adopted", |report| report.applied == Generation(1)).await;
@@ -165,10 +166,11 @@ async fn an_eviction_that_fails_half_way_is_finished_by_the_next_agent() {
         ["stop_container", "remove_container", "close_gate", "remove_files", "remove_volume", "remove_network"]
     {
         let mut ground = Ground::ready().await;
-        ground.world.fail_next(kind, ExecuteError::Passing(Reason::new("engine-error", "not now")));
+        ground.world.fail(kind, ExecuteError::Passing(Reason::new("engine-error", "not now")));
         assert!(!ground.evict(true).await.expect("written").is_empty());
         ground.life.until("in the way", |report| reason_code(report) == Some("engine-error")).await;
         ground = ground.die().await;
+        ground.world.heal();
         ground.evicted(true).await;
         ground.life.until("gone", |report| reason_code(report) == Some("evicted-from-host")).await;
         let left = ground.world.truth();

@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) ends: BTreeMap<String, (Moment, ScriptedExit)>,
     pub(super) output: BTreeMap<DeploymentId, Vec<LogLine>>,
     pub(super) failures: BTreeMap<&'static str, VecDeque<ExecuteError>>,
+    /// What fails until it is healed.
+    pub(super) failing: BTreeMap<&'static str, ExecuteError>,
     pub(super) away: Option<Reason>,
     pub(super) carried_out: Vec<Action>,
     pub(super) starts: BTreeMap<DeploymentId, u32>,
