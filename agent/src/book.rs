@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use launchpad_protocol::id::{DeploymentId, JournalId};
 use launchpad_protocol::killpoint::{self, Side};
@@ -16,6 +17,13 @@ use crate::plan::record::Record;
 
 /// Bytes that sled may cache. The whole book is read once at start and then only written, so a cache serves nobody.
 const CACHE_BYTES: u64 = 64 * 1024;
+
+/// How long a book that somebody else has open is waited for: sled's own threads let go of its lock a moment after the book
+/// is closed, and a predecessor that was killed takes a moment to end.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is tried meanwhile.
+const LOCK_LOOK: Duration = Duration::from_millis(5);
 
 /// The name of the book's commit among the kill points.
 pub const COMMIT: &str = "book";
@@ -86,7 +94,7 @@ impl BookError {
 
     fn by_sled(step: &'static str) -> impl Fn(sled::Error) -> Self {
         move |error| {
-            let refused = matches!(&error, sled::Error::Io(error) if is_refusal(error.kind()));
+            let refused = is_locked(&error) || matches!(&error, sled::Error::Io(error) if is_refusal(error.kind()));
             Self { refused, ..Self::new(step, error) }
         }
     }
@@ -107,6 +115,11 @@ const fn is_refusal(kind: ErrorKind) -> bool {
             | ErrorKind::ResourceBusy
             | ErrorKind::WouldBlock
     )
+}
+
+/// Whether somebody else has the book open, which is no damage. sled 0.34 says so in words alone.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
 }
 
 /// The book in that directory; where the disk refuses even that, one in memory, because a full disk keeps no agent from
@@ -196,14 +209,20 @@ fn caught<T>(step: &'static str, work: impl FnOnce() -> Result<T, BookError>) ->
 
 impl OpenBook {
     fn at(dir: &Path) -> Result<Self, BookError> {
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_BYTES)
             .mode(sled::Mode::LowSpace)
             // We flush at our commit points; a timer would only wake the machine.
-            .flush_every_ms(None)
-            .open()
-            .map_err(BookError::by_sled("open"))?;
+            .flush_every_ms(None);
+        let began = Instant::now();
+        let db = loop {
+            match config.open() {
+                // Nothing else can be done before: the agent has not begun to look at its host.
+                Err(error) if is_locked(&error) && began.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_LOOK),
+                opened => break opened.map_err(BookError::by_sled("open"))?,
+            }
+        };
         let records = db.open_tree("records").map_err(BookError::by_sled("open"))?;
         let events = db.open_tree("events").map_err(BookError::by_sled("open"))?;
         Ok(Self { db, records, events })
@@ -324,6 +343,26 @@ mod tests {
         let pages = sled.read().expect("read");
         assert_eq!(pages, memory.read().expect("read"));
         assert_eq!(pages.events.keys().copied().collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn a_book_that_somebody_else_still_holds_is_waited_for_and_not_set_aside() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("book");
+        let (_, changes) = sample();
+        let (mut held, _) = SledBook::open(&path).expect("open");
+        held.write(&changes).expect("write");
+        let (begun, waits) = std::sync::mpsc::channel();
+        let next = std::thread::spawn(move || {
+            begun.send(()).expect("somebody waits");
+            SledBook::open(&path)
+        });
+        waits.recv().expect("it is about to open");
+        drop(held);
+        let (next, trouble) = next.join().expect("no panic").expect("open");
+        assert_eq!(trouble, None);
+        assert_eq!(next.read().expect("read").events.len(), 3);
+        assert!(!dir.path().join("book.damaged-1").exists());
     }
 
     #[test]

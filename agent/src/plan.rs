@@ -23,6 +23,7 @@ pub mod strain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use launchpad_protocol::enforcement::Item;
 use launchpad_protocol::id::{DeploymentId, TombstoneId};
@@ -46,6 +47,13 @@ pub struct Context {
     pub wall: Moment,
     /// The kernel's boot id: an exit before this boot is no crash.
     pub boot_id: String,
+}
+
+impl Context {
+    /// When this boot began, as the wall clock has it now.
+    fn booted_at(&self) -> Moment {
+        self.wall - Duration::from_micros(self.now.micros())
+    }
 }
 
 /// What the agent knows besides spec and observation.

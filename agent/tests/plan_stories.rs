@@ -43,6 +43,8 @@ struct Story {
     health: Health,
     now: i64,
     boot: &'static str,
+    /// Where the boot clock is zero.
+    booted_at: i64,
     /// When the host's leases were last renewed.
     renewed_at: Option<BootMoment>,
 }
@@ -52,7 +54,7 @@ impl Story {
         let spec = support::spec(1, [bot]);
         let model = Model::of(Observed::default(), Marks::default());
         let (record, health, now) = (Record::default(), well(), 1_000 * SECOND_US);
-        Self { spec, model, record, health, now, boot: "one", renewed_at: None }
+        Self { spec, model, record, health, now, boot: "one", booted_at: 0, renewed_at: None }
     }
 
     /// A bot that runs and is ready.
@@ -66,7 +68,7 @@ impl Story {
     fn look(&mut self) -> Plan {
         self.now += SECOND_US;
         let context = Context {
-            now: BootMoment::from_micros(u64::try_from(self.now).expect("after boot")),
+            now: BootMoment::from_micros(u64::try_from(self.now - self.booted_at).expect("after boot")),
             wall: Moment::from_micros(self.now),
             boot_id: self.boot.to_owned(),
         };
@@ -313,6 +315,21 @@ fn a_bot_that_a_reboot_ended_is_started_at_once_and_has_not_crashed() {
       start_container dep_0000000000000000000000000000000d
     ");
     assert_eq!(story.record.crashes, 0);
+}
+
+#[test]
+fn a_bot_that_a_reboot_ended_has_not_crashed_though_the_book_was_lost_as_well() {
+    let mut story = Story::running(bot());
+    story.exit(255, "", false);
+    (story.boot, story.record) = ("two", Record::default());
+    // Its start lies before the first second of this boot.
+    story.booted_at = story.now;
+    assert_eq!(story.look().standings[&bot().deployment].phase, Phase::Starting);
+    assert_eq!(story.record.crashes, 0);
+    let mut story = Story::running(bot());
+    story.exit(255, "", false);
+    story.record = Record::default();
+    assert_eq!(story.look().standings[&bot().deployment].phase, Phase::Backoff, "in the same boot it has");
 }
 
 #[test]

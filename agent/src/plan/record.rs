@@ -134,7 +134,7 @@ impl Record {
         context: &Context,
     ) {
         self.meet_revision(spec);
-        self.meet_boot(context);
+        self.meet_boot(container, context);
         match container.map(|container| &container.state) {
             Some(ContainerState::Running { started_at }) => self.absorb_running(*started_at, spec, health, context),
             Some(ContainerState::Exited(exit)) if self.judged_exit != Some(exit.at) => {
@@ -192,9 +192,14 @@ impl Record {
     }
 
     /// Moments of an earlier boot mean nothing on this one's clock, and every process ended with it.
-    fn meet_boot(&mut self, context: &Context) {
+    fn meet_boot(&mut self, container: Option<&Container>, context: &Context) {
         if self.boot_id != context.boot_id {
-            self.rebooted = !self.boot_id.is_empty();
+            self.rebooted = if self.boot_id.is_empty() {
+                // Nobody remembers: what began before this kernel did has ended with the one before.
+                container.and_then(Container::last_start).is_some_and(|start| start < context.booted_at())
+            } else {
+                true
+            };
             self.boot_id.clone_from(&context.boot_id);
             self.ready_since = None;
             self.transient_since = None;
