@@ -9,7 +9,8 @@ const PROFILES: &str = "../profiles";
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed={PROFILES}");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(PROFILES);
+    // Cargo runs this in the crate's folder. A path that the compiler put in here may be one that a release maps away.
+    let folder = Path::new(PROFILES);
     let mut files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
