@@ -37,8 +37,4 @@ printf '[Journal]\nStorage=persistent\nSystemMaxUse=64M\nSyncIntervalSec=5s\n' >
 # Under emulation, beside a build, everything takes ten times as long.
 printf '[Manager]\nDefaultTimeoutStartSec=600s\nDefaultTimeoutStopSec=120s\n' >"$root/etc/systemd/system.conf.d/guest.conf"
 printf 'PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\n' >"$root/etc/ssh/sshd_config.d/guest.conf"
-# Deterministic, whichever pool of hosts the image was made on: users of containers are mapped into a range of their own.
-chroot "$root" useradd --system --no-create-home --shell /usr/sbin/nologin dockremap
-echo 'dockremap:200000:65536' >"$root/etc/subuid"
-echo 'dockremap:200000:65536' >"$root/etc/subgid"
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*

@@ -106,15 +106,16 @@ impl Fleet {
         self.lab.dir().to_owned()
     }
 
-    /// Installs the package on a guest and enrols it: all that a host needs.
+    /// Installs the package on a guest and enrols it: all that a fresh Debian needs.
     fn join(&mut self, index: usize) -> Result<()> {
         let guest = &mut self.guests[index];
         guest.wait_up()?;
         self.package.install(&guest.control)?;
         let token = self.lab.coordinator()?.host_token(&guest.name)?;
         let endpoint = Coordinator::enroll_endpoint();
-        guest.control.sh(&format!("LAUNCHPAD_JOIN_TOKEN={token} launchpad-agent enroll --coordinator {endpoint}"))?;
-        guest.control.sh("systemctl enable --now launchpad-gate.service launchpad-agent.service")?;
+        guest.control.sh(&format!(
+            "LAUNCHPAD_JOIN_TOKEN={token} launchpad-agent enroll --configure-docker --coordinator {endpoint}"
+        ))?;
         self.wait_host(index, "connected", |host| host["connected"] == true).map(drop)
     }
 
