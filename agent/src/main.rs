@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use launchpad_agent::config::file::{self, Misled};
+use launchpad_agent::config::file;
 use launchpad_agent::config::{Command, Config, DATA_DIR, EnrollArgs, GateArgs, LOG_VARIABLE, UpgradeArgs};
 use launchpad_agent::disk::Disk;
 use launchpad_agent::doctor::{LiveFacts, Whereabouts, examine};
@@ -28,6 +28,7 @@ use launchpad_agent::supervise::supervise;
 use launchpad_agent::upgrade::{self, Place, Stage, Upgrading};
 use launchpad_agent::{Outside, VERSION, book, enroll, evict, status};
 use launchpad_protocol::entropy::Entropy;
+use launchpad_protocol::settings::Misled;
 use launchpad_protocol::time::Clock;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};

@@ -8,7 +8,7 @@ use launchpad_coordinator::api::openapi;
 use launchpad_coordinator::app::ca_rotation::begin;
 use launchpad_coordinator::app::init::{Installation, init};
 use launchpad_coordinator::app::restore::{Restored, restore};
-use launchpad_coordinator::config::file::{self, Misled};
+use launchpad_coordinator::config::file;
 use launchpad_coordinator::config::{
     Command, Config, InitArguments, LOG_VARIABLE, LogFormat, Output, PkiVerb, RestoreArguments, RotateArguments,
     ServeArguments,
@@ -16,6 +16,7 @@ use launchpad_coordinator::config::{
 use launchpad_coordinator::outside::Outside;
 use launchpad_coordinator::run;
 use launchpad_protocol::reason::Reason;
+use launchpad_protocol::settings::Misled;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use serde_json::json;

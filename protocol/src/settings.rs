@@ -9,11 +9,13 @@
 //! is refused with its line; half a file never counts. Pure: whoever calls reads the file.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::Path;
 
 use clap::builder::{OsStr, Resettable};
-use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -256,11 +258,58 @@ impl Values {
     /// As clap's.
     pub fn parse<C: CommandFactory + FromArgMatches>(
         &self,
-        words: impl IntoIterator<Item = std::ffi::OsString>,
+        words: impl IntoIterator<Item = OsString>,
     ) -> Result<C, clap::Error> {
         let mut matches = self.fill(C::command()).try_get_matches_from(words)?;
         C::from_arg_matches_mut(&mut matches)
     }
+}
+
+/// A command line beside which a file may stand.
+pub trait Configured: Parser {
+    /// Where that file is, unless it is named. There, none is as good as an empty one.
+    const FILE: &'static str;
+
+    /// Which file it names instead.
+    fn named(&self) -> Option<&Path>;
+
+    /// What the file may hold.
+    fn form() -> Form;
+}
+
+/// Why there is nothing to do.
+#[derive(Debug)]
+pub enum Misled {
+    /// The command line; or it asks for help. Told as clap tells it.
+    Words(clap::Error),
+    /// The file.
+    File(Reason),
+}
+
+/// A command line, with what its file says where it says nothing. `load` reads a file.
+///
+/// # Errors
+/// [`Misled`] by the command line or by the file.
+pub fn read<C: Configured>(
+    words: impl IntoIterator<Item = OsString>,
+    load: impl FnOnce(&Path) -> io::Result<String>,
+) -> Result<C, Misled> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let alone = C::try_parse_from(&words).map_err(Misled::Words)?;
+    let path = alone.named().unwrap_or_else(|| Path::new(C::FILE));
+    let text = match load(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound && alone.named().is_none() => return Ok(alone),
+        Err(error) => return Err(Misled::File(unreadable(path, &error))),
+    };
+    let values = C::form().read(path, &text).map_err(Misled::File)?;
+    values.parse(words).map_err(Misled::Words)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Reason {
+    Reason::new("config-unreadable", format!("cannot read {}", path.display()))
+        .because(error.to_string())
+        .mend("run this as a user who may read it, or name another file with --config")
 }
 
 /// Where a complaint points.

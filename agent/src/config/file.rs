@@ -6,17 +6,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::{CommandFactory as _, Parser as _};
-use launchpad_protocol::reason::Reason;
-use launchpad_protocol::settings::{Elsewhere, Form, Table};
+use clap::CommandFactory as _;
+use launchpad_protocol::settings::{self, Configured, Elsewhere, Form, Misled, Table};
 
 use super::Cli;
-
-/// Where the file is unless `--config` says otherwise.
-pub const CONFIG_FILE: &str = "/etc/launchpad/agent.toml";
 
 /// The file as it is shipped: every key, explained.
 pub const EXAMPLE: &str = include_str!("../../../packaging/etc/agent.toml");
@@ -33,13 +28,16 @@ const ELSEWHERE: [Elsewhere; 3] = [
     Elsewhere { key: "name", mend: "tell it to `launchpad-agent enroll --name`" },
 ];
 
-/// Why there is nothing to do.
-#[derive(Debug)]
-pub enum Misled {
-    /// The command line; or it asks for help. Told as clap tells it.
-    Words(clap::Error),
-    /// The file.
-    File(Reason),
+impl Configured for Cli {
+    const FILE: &'static str = "/etc/launchpad/agent.toml";
+
+    fn named(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    fn form() -> Form {
+        Form::of(&Self::command(), &TABLES, &ELSEWHERE, EXAMPLE)
+    }
 }
 
 /// The command line, with what the file says where it says nothing.
@@ -47,28 +45,7 @@ pub enum Misled {
 /// # Errors
 /// [`Misled`] by the command line or by the file.
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Misled> {
-    let words: Vec<OsString> = words.into_iter().collect();
-    let cli = Cli::try_parse_from(&words).map_err(Misled::Words)?;
-    let path = cli.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_FILE));
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound && cli.config.is_none() => return Ok(cli),
-        Err(error) => return Err(Misled::File(unreadable(&path, &error))),
-    };
-    let values = form().read(&path, &text).map_err(Misled::File)?;
-    values.parse(words).map_err(Misled::Words)
-}
-
-/// What the file may hold.
-#[must_use]
-pub fn form() -> Form {
-    Form::of(&Cli::command(), &TABLES, &ELSEWHERE, EXAMPLE)
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Reason {
-    Reason::new("config-unreadable", format!("cannot read {}", path.display()))
-        .because(error.to_string())
-        .mend("run as root, or name another file with --config")
+    settings::read(words, |path| fs::read_to_string(path))
 }
 
 #[cfg(test)]
@@ -99,25 +76,22 @@ mod tests {
 
     #[test]
     fn the_shipped_file_names_every_key_there_is_and_no_other() {
-        assert_eq!(keys_of(&uncommented()), form().keys().collect::<BTreeSet<_>>());
+        assert_eq!(keys_of(&uncommented()), Cli::form().keys().collect::<BTreeSet<_>>());
     }
 
     #[test]
     fn the_shipped_file_changes_nothing_as_it_is() {
-        assert_eq!(
-            form().read(Path::new("agent.toml"), EXAMPLE),
-            Ok(launchpad_protocol::settings::Values::default())
-        );
+        assert_eq!(Cli::form().read(Path::new("agent.toml"), EXAMPLE), Ok(settings::Values::default()));
     }
 
     #[test]
     fn every_key_of_the_shipped_file_can_be_used_and_shows_its_default() {
         let text = uncommented();
-        form().read(Path::new("agent.toml"), &text).expect("every example is good");
+        Cli::form().read(Path::new("agent.toml"), &text).expect("every example is good");
         let table: toml::Table = text.parse().expect("TOML");
-        for key in form().keys() {
+        for key in Cli::form().keys() {
             let value = key.split('.').fold(toml::Value::Table(table.clone()), |value, name| value[name].clone());
-            let default = form().default_of(&key);
+            let default = Cli::form().default_of(&key);
             if !default.is_empty() {
                 assert_eq!(value.as_str(), Some(default.join(",").as_str()), "{key}");
             }

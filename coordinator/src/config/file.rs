@@ -7,17 +7,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::{CommandFactory as _, Parser as _};
-use launchpad_protocol::reason::Reason;
-use launchpad_protocol::settings::{Elsewhere, Form, Table};
+use clap::CommandFactory as _;
+use launchpad_protocol::settings::{self, Configured, Elsewhere, Form, Misled, Table};
 
 use super::Arguments;
-
-/// Where the file is unless `--config` says otherwise.
-pub const CONFIG_FILE: &str = "/etc/launchpad/coordinator.toml";
 
 /// The file as it is shipped: every key, explained.
 pub const EXAMPLE: &str = include_str!("../../../packaging/etc/coordinator.toml");
@@ -38,13 +33,16 @@ const ELSEWHERE: [Elsewhere; 6] = [
     Elsewhere { key: "keys", mend: IN_DATA_DIR },
 ];
 
-/// Why there is nothing to do.
-#[derive(Debug)]
-pub enum Misled {
-    /// The command line; or it asks for help. Told as clap tells it.
-    Words(clap::Error),
-    /// The file.
-    File(Reason),
+impl Configured for Arguments {
+    const FILE: &'static str = "/etc/launchpad/coordinator.toml";
+
+    fn named(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    fn form() -> Form {
+        Form::of(&Self::command(), &TABLES, &ELSEWHERE, EXAMPLE)
+    }
 }
 
 /// The command line, with what the file says where it says nothing.
@@ -52,32 +50,12 @@ pub enum Misled {
 /// # Errors
 /// [`Misled`] by the command line or by the file.
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Misled> {
-    let words: Vec<OsString> = words.into_iter().collect();
-    let arguments = Arguments::try_parse_from(&words).map_err(Misled::Words)?;
-    let path = arguments.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_FILE));
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound && arguments.config.is_none() => return Ok(arguments),
-        Err(error) => return Err(Misled::File(unreadable(&path, &error))),
-    };
-    let values = form().read(&path, &text).map_err(Misled::File)?;
-    values.parse(words).map_err(Misled::Words)
-}
-
-/// What the file may hold.
-#[must_use]
-pub fn form() -> Form {
-    Form::of(&Arguments::command(), &TABLES, &ELSEWHERE, EXAMPLE)
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Reason {
-    Reason::new("config-unreadable", format!("cannot read {}", path.display()))
-        .because(error.to_string())
-        .mend("make it readable for this user, or name another file with --config")
+    settings::read(words, |path| fs::read_to_string(path))
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
     use std::collections::BTreeSet;
 
     use launchpad_protocol::settings::Values;
@@ -99,21 +77,21 @@ mod tests {
     #[test]
     fn the_shipped_file_names_every_key_there_is_and_no_other() {
         let table: toml::Table = uncommented().parse().expect("TOML");
-        assert_eq!(table.keys().cloned().collect::<BTreeSet<_>>(), form().keys().collect());
+        assert_eq!(table.keys().cloned().collect::<BTreeSet<_>>(), Arguments::form().keys().collect());
     }
 
     #[test]
     fn the_shipped_file_changes_nothing_as_it_is() {
-        assert_eq!(form().read(Path::new("coordinator.toml"), EXAMPLE), Ok(Values::default()));
+        assert_eq!(Arguments::form().read(Path::new("coordinator.toml"), EXAMPLE), Ok(Values::default()));
     }
 
     #[test]
     fn every_key_of_the_shipped_file_can_be_used_and_shows_its_default() {
         let text = uncommented();
-        form().read(Path::new("coordinator.toml"), &text).expect("every example is good");
+        Arguments::form().read(Path::new("coordinator.toml"), &text).expect("every example is good");
         let table: toml::Table = text.parse().expect("TOML");
-        for key in form().keys() {
-            let default = form().default_of(&key);
+        for key in Arguments::form().keys() {
+            let default = Arguments::form().default_of(&key);
             if !default.is_empty() {
                 assert_eq!(table[&key].as_str(), Some(default.join(",").as_str()), "{key}");
             }
@@ -130,7 +108,7 @@ mod tests {
         assert_eq!(installations.len(), ELSEWHERE.len(), "{installations:?}");
         for (key, value) in installations {
             let text = toml::to_string(&toml::Table::from_iter([(key.clone(), value)])).unwrap();
-            let refused = form().read(Path::new("/etc/x.toml"), &text).unwrap_err().to_string();
+            let refused = Arguments::form().read(Path::new("/etc/x.toml"), &text).unwrap_err().to_string();
             assert!(refused.contains(&format!("`{key}`; it is the installation's")), "{refused}");
         }
     }
