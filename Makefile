@@ -22,7 +22,7 @@ KILLPOINTS := --features launchpad-protocol/killpoints
 # dockerd, ip, nft and debootstrap live in sbin, which is on no ordinary user's PATH, nor on that of `su`.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build demo demo-down demo-check check-contract sim soak test test-vm bench packages lint fmt setup-build setup-demo-echo setup-demo setup-test setup-vm setup-packages
+.PHONY: build demo demo-down demo-check check-contract sim soak test test-vm bench packages packages-made lint fmt setup-build setup-demo-echo setup-demo setup-test setup-vm setup-packages
 # Packages are installed one target after the other; cargo uses every core by itself.
 .NOTPARALLEL:
 
@@ -59,7 +59,7 @@ test: setup-test
 # Whole hosts: Debian guests with systemd, cgroup v2, AppArmor and XFS quotas, on which the package is installed as an operator
 # does. Each fault strikes once, in the middle of a change; `make soak` has all of the matrix. What came of it is a table, and
 # target/vm/report.json. Under emulation: whatever else runs on the machine makes it ten times slower.
-test-vm: setup-vm packages
+test-vm: setup-vm packages-made
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	@$(TARGET)/debug/vm
 
@@ -69,30 +69,35 @@ sim: setup-build
 	$(if $(SEED),SEED=$(SEED)) LAUNCHPAD_SIM_SEEDS=$(SEEDS) LAUNCHPAD_SIM_TWICE=1 \
 		$(CARGO) test -p launchpad-tests $(KILLPOINTS) --test sim -- --nocapture
 
-# The same scenario as in `make test`, with all its changes; a few minutes. Two thousand seeds of `make sim`; half an hour.
-# Then every cell of the guests' matrix; an hour.
-soak: setup-test setup-vm packages
+# The same scenario as in `make test`, with all its changes; a few minutes. Two thousand seeds of `make sim`; half an hour. Every cell
+# of the guests' matrix; as long again. A thousand hosts that come back at once, and a thousand deaths between durable steps.
+soak: setup-test setup-vm packages-made
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	LAUNCHPAD_CHURN_CHANGES=200 $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test churn -- --nocapture
 	LAUNCHPAD_SIM_SEEDS=2000 $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test sim -- --nocapture
 	@$(TARGET)/debug/vm matrix
+	LAUNCHPAD_STORM_HOSTS=1000 $(CARGO) test -p launchpad-coordinator $(KILLPOINTS) --test fleet storm -- --nocapture
 	LAUNCHPAD_DURABILITY_ROUNDS=1000 $(CARGO) test -p launchpad-agent $(KILLPOINTS) --test durability no_death -- --nocapture
 
 # Release builds: the figures are for what is shipped.
 bench: setup-demo-echo
 	$(CARGO) build --release --workspace --bins
 	@$(TARGET)/release/bench
+	LAUNCHPAD_STORM_HOSTS=1000 LAUNCHPAD_FIGURES=$(abspath $(TARGET)/bench/results.ndjson) \
+		$(CARGO) test --release -p launchpad-coordinator --test fleet storm -- --nocapture
 
 # The programs as they are shipped, their manual, the packages; and what makes them shippable: two makings of the same bytes,
 # no word from lintian or rpmlint, a fresh Debian that needs nothing else, the whole life of a package on a host.
 PACKAGES := $(TARGET)/packages
-packages: setup-packages
+packages: packages-made
+	LAUNCHPAD_PACKAGES=$(abspath $(PACKAGES)) $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test packages -- --include-ignored
+
+packages-made: setup-packages
 	mkdir -p $(TARGET)
 	packaging/release.sh >$(TARGET)/packages-binaries
 	$(CARGO) build --workspace --bins $(KILLPOINTS)
 	@$(TARGET)/debug/manual $(TARGET)/packages-manual
 	packaging/packages.sh "$$(cat $(TARGET)/packages-binaries)" $(TARGET)/packages-manual $(PACKAGES)
-	LAUNCHPAD_PACKAGES=$(abspath $(PACKAGES)) $(CARGO) test -p launchpad-tests $(KILLPOINTS) --test packages -- --include-ignored
 
 lint: setup-build
 	$(CARGO) fmt --all --check

@@ -19,6 +19,7 @@ mod fleet {
     mod revoking;
     mod rotating;
     mod sessions;
+    mod storm;
 
     use std::time::Duration;
 
