@@ -134,12 +134,12 @@ pub struct GateArgs {
 /// What `enroll` is told.
 #[derive(Debug, Args)]
 pub struct EnrollArgs {
-    /// The coordinator's enrolment address
+    /// The coordinator's enrolment address; needed until the host has joined, as is the token
     #[arg(long, value_name = "HOST:PORT")]
-    pub coordinator: HostPort,
+    pub coordinator: Option<HostPort>,
     /// The join token: it works once, and for 15 minutes. As a variable it stays out of the process list
     #[arg(long, env = "LAUNCHPAD_JOIN_TOKEN", hide_env_values = true)]
-    pub token: TokenText,
+    pub token: Option<TokenText>,
     /// Where the agent keeps its identity
     #[arg(long, env = "LAUNCHPAD_AGENT_DATA_DIR", value_name = "DIR", default_value = DATA_DIR)]
     pub data_dir: PathBuf,
@@ -296,6 +296,6 @@ mod tests {
         let cli = Cli::try_parse_from(args).unwrap();
         assert!(!format!("{cli:?}").contains("a-secret"));
         let Command::Enroll(enroll) = cli.command else { panic!("enroll is enroll") };
-        assert!(!enroll.token.parse().unwrap_err().to_string().contains("a-secret"));
+        assert!(!enroll.token.unwrap().parse().unwrap_err().to_string().contains("a-secret"));
     }
 }

@@ -62,6 +62,11 @@ pub enum Enrolment {
 /// Why the host did not join. Each is one line that ends with what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
+    /// It has not joined before, and nobody says where it may.
+    #[error(
+        "this host has joined no fleet yet: say --coordinator and --token as well, as `launchpad host token create` prints them"
+    )]
+    Nowhere,
     /// Not a token.
     #[error("{0}")]
     Token(#[from] TokenError),
@@ -111,7 +116,8 @@ pub async fn enroll(args: &EnrollArgs, agent_version: &str, clock: &Clock) -> Re
         files.belongs_to(machine.as_deref())?;
         return Ok(before);
     }
-    let token = args.token.parse()?;
+    let (Some(coordinator), Some(token)) = (&args.coordinator, &args.token) else { return Err(EnrollError::Nowhere) };
+    let token = token.parse()?;
     // Held to the end: a second enrolment, or a running agent, would write the same files.
     let _lock = DataLock::take(&args.data_dir)?;
     let name = args.name.clone().unwrap_or_else(machine_name);
@@ -126,9 +132,9 @@ pub async fn enroll(args: &EnrollArgs, agent_version: &str, clock: &Clock) -> Re
         agent_version: agent_version.to_owned(),
         wall_us: clock.wall().micros(),
     };
-    let reply = timeout(ENROLL_WITHIN, ask(&args.coordinator, &token, request, clock)).await;
-    let reply = reply.unwrap_or_else(|_| Err(EnrollError::Silence { coordinator: args.coordinator.clone() }))?;
-    let identity = Answered { reply, key, name, coordinator: &args.coordinator }.identity()?;
+    let reply = timeout(ENROLL_WITHIN, ask(coordinator, &token, request, clock)).await;
+    let reply = reply.unwrap_or_else(|_| Err(EnrollError::Silence { coordinator: coordinator.clone() }))?;
+    let identity = Answered { reply, key, name, coordinator }.identity()?;
     files.store(&identity)?;
     // Afterwards: between the two, a copied disk's new identity is refused once more, and its old one never accepted.
     files.claim(machine.as_deref())?;

@@ -105,8 +105,8 @@ pub(super) const ENGINE_CHECKS: [Check; 7] = [
         holds: |facts| facts.remapped.is_some(),
         code: "no-userns-remap",
         sentence: "user ids of bots are those of the host",
-        mend: "on a host that tenants share, set \"userns-remap\": \"default\" in /etc/docker/daemon.json while no bot is \
-               placed there",
+        mend: "on a host that tenants share, while it has no container: `launchpad-agent enroll --configure-docker`, or \
+               set \"userns-remap\": \"default\" in /etc/docker/daemon.json, then systemctl restart docker",
     },
 ];
 

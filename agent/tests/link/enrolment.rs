@@ -21,8 +21,14 @@ use crate::coordinator::Coordinator;
 use crate::world::{World, any_port};
 
 fn args(data: &Path, coordinator: SocketAddr, token: &str, more: &[&str]) -> EnrollArgs {
-    let (data, coordinator) = (data.display().to_string(), coordinator.to_string());
-    let given = ["launchpad-agent", "enroll", "--data-dir", &data, "--coordinator", &coordinator, "--token", token];
+    let coordinator = coordinator.to_string();
+    bare_args(data, &[&["--coordinator", &coordinator, "--token", token], more].concat())
+}
+
+/// Without a word of where to join.
+fn bare_args(data: &Path, more: &[&str]) -> EnrollArgs {
+    let data = data.display().to_string();
+    let given = ["launchpad-agent", "enroll", "--data-dir", &data];
     let cli = Cli::try_parse_from(given.into_iter().chain(more.iter().copied())).unwrap();
     let Command::Enroll(args) = cli.command else { panic!("enroll is enroll") };
     args
@@ -83,8 +89,18 @@ async fn joining_again_says_so_and_changes_nothing() {
     let again = join(&args(data.path(), coordinator.enroll, "not even a token", &[])).await.unwrap();
     assert!(matches!(&again, Enrolment::JoinedBefore { host, .. } if *host == world.host), "{again:?}");
     assert!(again.to_string().contains("nothing was changed"));
+    assert_eq!(join(&bare_args(data.path(), &[])).await.unwrap(), again, "nor has it to be told where");
     assert_eq!(fs::read(&file).unwrap(), before);
     assert_eq!(coordinator.heard.asked_for.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_has_joined_nowhere_is_told_what_to_say() {
+    let data = tempfile::tempdir().unwrap();
+    let refused = one_line(&join(&bare_args(data.path(), &[])).await.unwrap_err());
+    assert!(refused.contains("--coordinator") && refused.contains("launchpad host token create"), "{refused}");
+    let halfway = join(&bare_args(data.path(), &["--coordinator", "cp.example:7702"])).await.unwrap_err();
+    assert_eq!(one_line(&halfway), refused);
 }
 
 #[tokio::test]
