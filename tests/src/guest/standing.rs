@@ -9,12 +9,14 @@ use anyhow::{Context as _, Result, ensure};
 use super::control::Control;
 
 /// One line for each container of ours: id, deployment, start, whether it runs, starts by its own log, limit of memory, and
-/// whether the bot writes to its volume and sees there what the host put into it.
+/// whether the bot writes to its volume and sees there what the host put into it. A start that was counted is made durable: the
+/// engine writes its logs without, and one that a power failure took back would hide the next.
 const LOOK: &str = r#"
 for id in $(docker ps --all --quiet --no-trunc --filter label=launchpad.deployment); do
     told='{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}} {{.LogPath}}
         {{.Id}} {{index .Config.Labels "launchpad.deployment"}} {{.State.StartedAt}} {{.State.Running}}'
     set -- $(docker inspect --format "$told" "$id")
+    sync "$3"*
     starts=$(cat "$3"* | grep -c '"log":"echo: listening')
     memory=$(cat /sys/fs/cgroup/launchpad.slice/*/"docker-$id.scope/memory.max" 2>/dev/null)
     sees=$(cat "/proc/$1/root/state/marker" 2>/dev/null)
