@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use launchpad_protocol::id::{DeploymentId, JournalId};
 use launchpad_protocol::killpoint::{self, Side};
@@ -18,12 +18,12 @@ use crate::plan::record::Record;
 /// Bytes that sled may cache. The whole book is read once at start and then only written, so a cache serves nobody.
 const CACHE_BYTES: u64 = 64 * 1024;
 
-/// How long a book that somebody else has open is waited for: sled's own threads let go of its lock a moment after the book
-/// is closed, and a predecessor that was killed takes a moment to end.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a book that somebody else has open is tried again, five seconds in all: sled's own threads let go of its lock a
+/// moment after the book is closed, and a predecessor that was killed takes a moment to end.
+const LOCK_LOOKS: u32 = 1_000;
 
-/// How often it is tried meanwhile.
-const LOCK_LOOK: Duration = Duration::from_millis(5);
+/// The pause before each.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The name of the book's commit among the kill points.
 pub const COMMIT: &str = "book";
@@ -215,14 +215,16 @@ impl OpenBook {
             .mode(sled::Mode::LowSpace)
             // We flush at our commit points; a timer would only wake the machine.
             .flush_every_ms(None);
-        let began = Instant::now();
-        let db = loop {
-            match config.open() {
-                // Nothing else can be done before: the agent has not begun to look at its host.
-                Err(error) if is_locked(&error) && began.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_LOOK),
-                opened => break opened.map_err(BookError::by_sled("open"))?,
+        let mut opened = config.open();
+        for _ in 0..LOCK_LOOKS {
+            if !opened.as_ref().is_err_and(is_locked) {
+                break;
             }
-        };
+            // Nothing else can be done before: the agent has not begun to look at its host.
+            std::thread::sleep(LOCK_PAUSE);
+            opened = config.open();
+        }
+        let db = opened.map_err(BookError::by_sled("open"))?;
         let records = db.open_tree("records").map_err(BookError::by_sled("open"))?;
         let events = db.open_tree("events").map_err(BookError::by_sled("open"))?;
         Ok(Self { db, records, events })
