@@ -263,7 +263,10 @@ impl Upgrade {
                 return wishes;
             }
         }
-        self.state = State::Done;
+        // A host that was silent when its ring went on may have been asked since: what becomes of it is heard as well.
+        if !self.rings.iter().flat_map(|ring| ring.hosts.values()).any(Turn::is_asked) {
+            self.state = State::Done;
+        }
         wishes
     }
 

@@ -162,6 +162,24 @@ fn a_host_that_has_the_version_is_not_asked() {
 }
 
 #[test]
+fn a_host_that_speaks_again_at_the_very_end_is_asked_and_waited_for() {
+    let mut story = Story::new();
+    story.hosts.get_mut(&host(5)).unwrap().speaks = false;
+    story.round(0);
+    [1, 2].into_iter().for_each(|n| story.answers(n, true));
+    story.round(0);
+    story.round(60);
+    [3, 4].into_iter().for_each(|n| story.answers(n, true));
+    story.round(60);
+    story.hosts.get_mut(&host(5)).unwrap().speaks = true;
+    assert_eq!(story.round(120), [5]);
+    assert_eq!(story.upgrade.state, State::Running, "nobody would hear what becomes of it");
+    story.answers(5, true);
+    story.round(121);
+    assert_eq!(story.upgrade.state, State::Done);
+}
+
+#[test]
 fn a_host_that_never_answers_halts_it_too() {
     let mut story = Story::new();
     story.round(0);
