@@ -110,14 +110,10 @@ pub enum EnrollError {
 pub async fn enroll(args: &EnrollArgs, agent_version: &str, clock: &Clock) -> Result<Enrolment, EnrollError> {
     let files = IdentityFiles::open(&args.data_dir)?;
     let machine = this_machine();
-    if !args.replace
-        && let Some(before) = joined_before(&files)?
-    {
-        files.belongs_to(machine.as_deref())?;
-        return Ok(before);
-    }
-    let (Some(coordinator), Some(token)) = (&args.coordinator, &args.token) else { return Err(EnrollError::Nowhere) };
-    let token = token.parse()?;
+    let (coordinator, token) = match errand(&files, args, machine.as_deref())? {
+        Errand::Done(before) => return Ok(before),
+        Errand::Join { coordinator, token } => (coordinator, token),
+    };
     // Held to the end: a second enrolment, or a running agent, would write the same files.
     let _lock = DataLock::take(&args.data_dir)?;
     let name = args.name.clone().unwrap_or_else(machine_name);
@@ -140,6 +136,31 @@ pub async fn enroll(args: &EnrollArgs, agent_version: &str, clock: &Clock) -> Re
     files.claim(machine.as_deref())?;
     files.forget_pending()?;
     Ok(Enrolment::Joined { host: identity.host, name: identity.name })
+}
+
+/// Whether the host has joined, or was told how it may: what is worth knowing before anything on it is changed.
+///
+/// # Errors
+/// Those that [`enroll`] would end with before it asks anybody.
+pub fn check(args: &EnrollArgs) -> Result<(), EnrollError> {
+    errand(&IdentityFiles::open(&args.data_dir)?, args, this_machine().as_deref()).map(drop)
+}
+
+/// What is left to do.
+enum Errand<'a> {
+    Done(Enrolment),
+    Join { coordinator: &'a HostPort, token: JoinToken },
+}
+
+fn errand<'a>(files: &IdentityFiles, args: &'a EnrollArgs, machine: Option<&str>) -> Result<Errand<'a>, EnrollError> {
+    if !args.replace
+        && let Some(before) = joined_before(files)?
+    {
+        files.belongs_to(machine)?;
+        return Ok(Errand::Done(before));
+    }
+    let (Some(coordinator), Some(token)) = (&args.coordinator, &args.token) else { return Err(EnrollError::Nowhere) };
+    Ok(Errand::Join { coordinator, token: token.parse()? })
 }
 
 fn joined_before(files: &IdentityFiles) -> Result<Option<Enrolment>, EnrollError> {

@@ -95,6 +95,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 async fn join(args: &EnrollArgs) -> anyhow::Result<()> {
     if args.configure_docker {
+        enroll::check(args)?;
         let configured = configure(&Places::default(), &Machine::with(&args.docker)).await?;
         say(&format!("{configured}\n"));
     }

@@ -251,6 +251,9 @@ fn an_agent_says_what_is_wrong_with_its_place_or_its_docker() -> Result<()> {
     let place: Vec<&str> = place.iter().map(String::as_str).collect();
     agent(&[&["run"][..], &place].concat())?.refused(1, &[&text(&data), "launchpad-agent enroll"]);
     agent(&["status", "--run-dir", &text(&run_dir)])?.refused(1, &["no agent answers", "launchpad-agent run"]);
+    // Docker is not even asked: nothing is changed for a host that does not know where to join.
+    agent(&["enroll", "--configure-docker", "--data-dir", &text(&data), "--docker", &text(&docker)])?
+        .refused(1, &["--coordinator and --token"]);
 
     let token = lab.coordinator()?.host_token("h1")?;
     let endpoint = Coordinator::enroll_endpoint();

@@ -194,12 +194,9 @@ impl Record {
     /// Moments of an earlier boot mean nothing on this one's clock, and every process ended with it.
     fn meet_boot(&mut self, container: Option<&Container>, context: &Context) {
         if self.boot_id != context.boot_id {
-            self.rebooted = if self.boot_id.is_empty() {
-                // Nobody remembers: what began before this kernel did has ended with the one before.
-                container.and_then(Container::last_start).is_some_and(|start| start < context.booted_at())
-            } else {
-                true
-            };
+            // Where nobody remembers the boot, what began before this kernel did has ended with the one before.
+            self.rebooted = !self.boot_id.is_empty()
+                || container.and_then(Container::last_start).is_some_and(|start| start < context.booted_at());
             self.boot_id.clone_from(&context.boot_id);
             self.ready_since = None;
             self.transient_since = None;
