@@ -14,12 +14,13 @@
 //! Read in this order: [`image`] is the root that all guests share, [`seed`] what makes one of them; [`switch`] the bridges;
 //! [`machine`] is one guest and [`control`] the way to run something in it; [`package`] is what an operator installs;
 //! [`fleet`] puts it together; [`standing`] is what is seen of the bots, [`promises`] how they are held; [`fault`] is what happens to them, [`cell`] one
-//! fault at one moment of a change, and [`report`] what came of all cells.
+//! fault at one moment of a change, [`idle`] what an agent takes while there is none, and [`report`] what came of it all.
 
 pub mod cell;
 pub mod control;
 pub mod fault;
 pub mod fleet;
+pub mod idle;
 pub mod image;
 pub mod machine;
 pub mod package;

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use launchpad_tests::guest::cell::Cell;
 use launchpad_tests::guest::fleet::Fleet;
+use launchpad_tests::guest::idle;
 use launchpad_tests::guest::promises;
 use launchpad_tests::guest::report::{self, Report};
 use launchpad_tests::interrupt;
@@ -30,23 +31,23 @@ fn main() -> ExitCode {
 
 fn start() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let wanted = match arguments.first().map(String::as_str) {
-        None => Cell::one_per_fault(),
-        Some("matrix") => Cell::matrix(),
-        Some("up") => Vec::new(),
+    let (wanted, first) = match arguments.first().map(String::as_str) {
+        None => (Cell::one_per_fault(), First::Strike),
+        Some("matrix") => (Cell::matrix(), First::Watch),
+        Some("up") => (Vec::new(), First::Hold),
         // Inside a guest.
         Some("held") => {
             let file = arguments.get(1).context("usage: vm held FILE")?;
             promises::inside(Path::new(file))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Some("only") => named(&arguments[1..])?,
+        Some("only") => (named(&arguments[1..])?, First::Strike),
         Some(_) => bail!("usage: vm [matrix|up|only FAULT[:MOMENT]…]"),
     };
     // From here on the report is ours alone.
     let _sole = Sole::of(&report::folder())?;
     let mut report = Report::default();
-    let ran = run(&mut report, wanted);
+    let ran = run(&mut report, wanted, first);
     if let Err(error) = interrupt::unless_stopping(ran) {
         report.ended = Some(format!("{error:#}"));
     }
@@ -55,7 +56,17 @@ fn start() -> Result<ExitCode> {
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run(report: &mut Report, wanted: Vec<Cell>) -> Result<()> {
+/// What is done with a fleet that is up, before anything is done to it.
+enum First {
+    /// Nothing.
+    Strike,
+    /// What the agents take while nothing happens is watched for five minutes.
+    Watch,
+    /// It is held, for whoever looks around.
+    Hold,
+}
+
+fn run(report: &mut Report, wanted: Vec<Cell>, first: First) -> Result<()> {
     let run = Run::fresh()?;
     let remains = run.remains();
     interrupt::on_interrupt("vm", move || remains.sweep())?;
@@ -63,8 +74,10 @@ fn run(report: &mut Report, wanted: Vec<Cell>) -> Result<()> {
     let mut fleet = Fleet::open(run)?;
     report.ready_seconds = watch.elapsed().as_secs_f64();
     eprintln!("vm: a bot on each guest after {:.0} s", report.ready_seconds);
-    if wanted.is_empty() {
-        hold(&fleet);
+    match first {
+        First::Strike => {}
+        First::Watch => report.idle = idle::watch(&fleet)?,
+        First::Hold => hold(&fleet),
     }
     report.held(promises::broken(&fleet)?)?;
     for cell in wanted {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::cell::Outcome;
+use super::idle::{Idle, WATCH};
 use crate::programs;
 
 /// Everything that a run found out.
@@ -17,6 +18,8 @@ pub struct Report {
     pub ready_seconds: f64,
     /// How bots are held, by the tests that run inside the guests; none: as promised.
     pub enforcement: Vec<String>,
+    /// What the agents took while nothing happened, where that was watched.
+    pub idle: Vec<Idle>,
     /// The cells, in the order in which they were tried.
     pub cells: Vec<Outcome>,
     /// Why it ended early, if it did.
@@ -60,6 +63,14 @@ impl Report {
         let mut text = format!("a bot on each guest after {:.0} s\n", self.ready_seconds);
         for wrong in &self.enforcement {
             let _ = writeln!(text, "enforcement: {wrong}");
+        }
+        for one in &self.idle {
+            let Idle { guest, charged_bytes, pss_bytes, cpu_percent } = one;
+            let (charged, pss, seconds) = (*charged_bytes as f64 / 1e6, *pss_bytes as f64 / 1e6, WATCH.as_secs());
+            let _ = writeln!(
+                text,
+                "the idle agent of {guest}: {charged:.1} MB charged, {pss:.1} MB PSS, {cpu_percent:.2} % of its core in {seconds} s"
+            );
         }
         for one in &self.cells {
             let verdict = if one.wrong.is_empty() { "held" } else { "BROKE" };
