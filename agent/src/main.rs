@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         eprintln!("launchpad-agent: core dumps cannot be turned off: {errno}");
         return ExitCode::FAILURE;
     }
+    take_small_pages();
     let cli = match file::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Misled::Words(error)) => error.exit(),
@@ -70,6 +71,12 @@ fn main() -> ExitCode {
 fn keep_memory_private() -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     prctl::set_dumpable(false)
+}
+
+/// Where huge pages are on for everybody, as on a stock Debian, each stack and each heap of a thread is rounded up to two
+/// megabytes of them. A kernel that refuses costs memory and nothing else.
+fn take_small_pages() {
+    let _ = prctl::set_thp_disable(true);
 }
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {

@@ -30,6 +30,15 @@ fn ps(place: &Place) -> Result<Value> {
     Ok(serde_json::from_str(&agent(place, &["ps", "--output", "json"])?)?)
 }
 
+/// A stock Debian gives huge pages to everybody: by the kernel's own word, this process takes none.
+#[test]
+fn an_agents_memory_is_in_small_pages_whatever_its_host_gives_to_others() -> Result<()> {
+    let mut lab = Lab::with_hosts(1)?;
+    let status = fs::read_to_string(format!("/proc/{}/status", lab.host(0)?.agent()?.process().pid()))?;
+    assert!(status.contains("THP_enabled:\t0\n"), "{status}");
+    lab.close()
+}
+
 #[test]
 fn root_sees_restarts_and_evicts_bots_with_the_coordinator_down_and_the_agent_gone() -> Result<()> {
     let mut lab = Lab::with_hosts(1)?;

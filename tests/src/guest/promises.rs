@@ -65,7 +65,8 @@ pub fn inside(file: &Path) -> Result<()> {
 fn own_program(dir: &Path) -> Result<PathBuf> {
     let stripped = dir.join("vm");
     if !stripped.exists() {
-        let own = std::env::current_exe().context("find the running executable")?;
+        // The file itself, whatever has become of its name: a build beside a long run gives that to another.
+        let own = format!("/proc/{}/exe", std::process::id());
         run(Command::new("strip").arg("-o").arg(&stripped).arg(own))?;
     }
     Ok(stripped)
