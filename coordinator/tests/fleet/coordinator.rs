@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use launchpad_coordinator::domain::actor::Scope;
@@ -39,6 +41,9 @@ use super::agent::{Agent, Machine};
 use super::{PATIENCE, within};
 
 pub const SERVER_NAME: &str = "coordinator.launchpad.internal";
+
+/// Below those that Linux gives out (net.ipv4.ip_local_port_range), above those that are known.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// What outlives the process: the data directory and its CA.
 #[derive(Clone)]
@@ -101,8 +106,7 @@ impl Home {
 
     /// Starts the process, on the given ports or on any.
     pub async fn start(self, at: Option<(SocketAddr, SocketAddr)>) -> Coordinator {
-        let any = || SocketAddr::from(([127, 0, 0, 1], 0));
-        let (fleet_addr, enroll_addr) = at.unwrap_or_else(|| (any(), any()));
+        let (fleet_addr, enroll_addr) = at.unwrap_or_else(|| (door(), door()));
         let store = Store::open(&self.url, Intent::Use, self.clock.wall()).await.unwrap();
         let ca = self.ca_files().load().unwrap();
         let (entropy, signals) = (Entropy::system(), Signals::default());
@@ -286,6 +290,19 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "still not so: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A port that the kernel gives to nobody by itself, as it would the port of a coordinator that is about to come back.
+fn door() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let after = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into());
+        let port = PORTS.start + u16::try_from(after % u32::from(PORTS.end - PORTS.start)).unwrap();
+        let door = SocketAddr::from(([127, 0, 0, 1], port));
+        if std::net::TcpListener::bind(door).is_ok() && std::net::UdpSocket::bind(door).is_ok() {
+            return door;
+        }
     }
 }
 
