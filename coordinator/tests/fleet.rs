@@ -24,7 +24,7 @@ mod fleet {
     use std::time::Duration;
 
     /// How long anything may take that must happen: far longer than it does on the slowest machine.
-    pub const PATIENCE: Duration = Duration::from_secs(60);
+    pub const PATIENCE: Duration = Duration::from_secs(20);
 
     /// What must come, in time.
     pub async fn within<T>(future: impl Future<Output = T>) -> T {
